@@ -1,0 +1,1 @@
+//! The house itself: cores, sockets, requests, configuration.

@@ -1,0 +1,214 @@
+//! Names of things, one type each, so that a partition number can never be taken for an offset.
+//!
+//! Does: give every identifier and counter of the protocol and of the log its own type with the
+//! few operations that make sense for it.
+//! Does not: parse, allocate or look anything up.
+//! Invariants: no arithmetic between different types; a type that can overflow says how.
+//! Apart because every other room needs these words and none may own them.
+
+use std::fmt;
+
+/// Declares a newtype over a signed integer as it crosses the wire.
+macro_rules! wire_integer {
+    ($(#[$doc:meta])* $name:ident($inner:ty)) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub $inner);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+wire_integer! {
+    /// A broker's identity inside its cluster (`node.id`). Never negative for a real node.
+    NodeId(i32)
+}
+wire_integer! {
+    /// A core of this node, counted from zero. Never leaves the process except in the node record.
+    CoreId(u16)
+}
+wire_integer! {
+    /// A partition's number inside its topic, counted from zero.
+    PartitionIndex(i32)
+}
+wire_integer! {
+    /// A record's place in its partition, counted from zero, as clients see it.
+    Offset(i64)
+}
+wire_integer! {
+    /// An entry's place in a Raft log, counted from one. Zero means "before the first entry".
+    ///
+    /// Not an [`Offset`]: control entries take an index and no offset.
+    LogIndex(u64)
+}
+wire_integer! {
+    /// A Raft term, counted from one. Kafka's leader epoch is the same number, see [`Term::epoch`].
+    Term(u64)
+}
+wire_integer! {
+    /// A partition leader's epoch as it crosses the wire. −1 means "unknown, do not check".
+    LeaderEpoch(i32)
+}
+wire_integer! {
+    /// An idempotent or transactional producer's identity. −1 means "none".
+    ProducerId(i64)
+}
+wire_integer! {
+    /// How often a producer id was taken over. −1 means "none".
+    ProducerEpoch(i16)
+}
+wire_integer! {
+    /// A record's number within (producer, partition). Wraps from `i32::MAX` to zero. −1: none.
+    Sequence(i32)
+}
+
+impl NodeId {
+    /// What the protocol writes where no node is meant (no leader, a consumer's replica id).
+    pub const NONE: Self = Self(-1);
+}
+
+impl Offset {
+    /// The first offset of every partition.
+    pub const ZERO: Self = Self(0);
+    /// What the protocol writes where no offset is known.
+    pub const UNKNOWN: Self = Self(-1);
+
+    /// The offset `count` records later.
+    ///
+    /// # Panics
+    /// When the sum leaves `i64`: 2^63 records cannot exist, so that is our own bug.
+    #[must_use]
+    pub fn after(self, count: i64) -> Self {
+        Self(self.0.checked_add(count).expect("offset overflow"))
+    }
+}
+
+impl LogIndex {
+    /// Before the first entry.
+    pub const ZERO: Self = Self(0);
+
+    /// The index that follows.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl Term {
+    /// Before the first election.
+    pub const ZERO: Self = Self(0);
+
+    /// The same number as Kafka's leader epoch.
+    ///
+    /// # Panics
+    /// Beyond 2^31 elections of one partition, which an election timeout of a second reaches
+    /// after 68 years of nothing but elections.
+    #[must_use]
+    pub fn epoch(self) -> LeaderEpoch {
+        LeaderEpoch(i32::try_from(self.0).expect("term fits a leader epoch"))
+    }
+}
+
+impl LeaderEpoch {
+    /// "Unknown": a request that carries it is not fenced.
+    pub const UNKNOWN: Self = Self(-1);
+}
+
+impl ProducerId {
+    /// A batch without idempotence.
+    pub const NONE: Self = Self(-1);
+}
+
+impl ProducerEpoch {
+    /// A batch without idempotence.
+    pub const NONE: Self = Self(-1);
+}
+
+impl Sequence {
+    /// A batch without idempotence.
+    pub const NONE: Self = Self(-1);
+
+    /// The sequence `count` records later, wrapping from `i32::MAX` to zero as Kafka's does.
+    ///
+    /// `count` must not be negative.
+    #[must_use]
+    pub fn after(self, count: i32) -> Self {
+        debug_assert!(self.0 >= 0 && count >= 0, "sequence arithmetic on none");
+        Self(((i64::from(self.0) + i64::from(count)) % (i64::from(i32::MAX) + 1)) as i32)
+    }
+}
+
+/// A topic's identity: a UUID that outlives no deletion (KIP-516). All zero means "none".
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicId(pub [u8; 16]);
+
+impl TopicId {
+    /// What the protocol writes where a topic has no id or was named instead.
+    pub const ZERO: Self = Self([0; 16]);
+    /// The cluster's own metadata log; the same reserved id as Kafka's `METADATA_TOPIC_ID`.
+    pub const METADATA: Self = Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+}
+
+/// Kafka's own way to print a UUID: unpadded URL-safe base64, 22 characters.
+impl fmt::Display for TopicId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const ALPHABET: &[u8; 64] =
+            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        let bits = u128::from_be_bytes(self.0);
+        for place in 0..22u32 {
+            // 128 bits in 22 sextets: the last one holds two bits, followed by four zero bits.
+            let sextet = if place < 21 { bits >> (122 - 6 * place) } else { bits << 4 };
+            write!(f, "{}", char::from(ALPHABET[(sextet & 63) as usize]))?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for TopicId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TopicId({self})")
+    }
+}
+
+/// One partition of one topic: the name of a log, of its Raft group and of its files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LogId {
+    /// Which topic.
+    pub topic: TopicId,
+    /// Which of its partitions.
+    pub partition: PartitionIndex,
+}
+
+impl LogId {
+    /// The cluster's metadata log.
+    pub const METADATA: Self = Self { topic: TopicId::METADATA, partition: PartitionIndex(0) };
+}
+
+impl fmt::Display for LogId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.topic, self.partition)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topic_ids_print_as_kafka_prints_them() {
+        assert_eq!(TopicId::ZERO.to_string(), "AAAAAAAAAAAAAAAAAAAAAA");
+        assert_eq!(TopicId::METADATA.to_string(), "AAAAAAAAAAAAAAAAAAAAAQ");
+        assert_eq!(TopicId([0xff; 16]).to_string(), "_____________________w");
+    }
+
+    #[test]
+    fn sequences_wrap_to_zero() {
+        assert_eq!(Sequence(0).after(5), Sequence(5));
+        assert_eq!(Sequence(i32::MAX).after(1), Sequence(0));
+        assert_eq!(Sequence(i32::MAX - 1).after(3), Sequence(1));
+    }
+}

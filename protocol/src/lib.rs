@@ -1,0 +1,6 @@
+//! What bytes mean: Kafka's wire protocol and record format.
+//!
+//! A leaf: no I/O, no clock, no randomness, no unsafe code, and it knows no other crate of Flumen.
+#![forbid(unsafe_code)]
+
+pub mod ids;

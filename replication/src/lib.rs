@@ -1,0 +1,1 @@
+//! What must be equal on every replica: partitions, metadata and groups as pure state machines.

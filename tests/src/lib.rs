@@ -1,0 +1,1 @@
+//! Nothing but test targets live in this crate.
