@@ -153,6 +153,35 @@ impl TopicId {
     pub const METADATA: Self = Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
 }
 
+impl TopicId {
+    /// Reads what [`Display`](fmt::Display) prints; `None` for anything else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        const SEXTETS: usize = 22;
+        if text.len() != SEXTETS {
+            return None;
+        }
+        let mut bits = 0u128;
+        for (place, byte) in text.bytes().enumerate() {
+            let sextet = match byte {
+                b'A'..=b'Z' => byte - b'A',
+                b'a'..=b'z' => byte - b'a' + 26,
+                b'0'..=b'9' => byte - b'0' + 52,
+                b'-' => 62,
+                b'_' => 63,
+                _ => return None,
+            };
+            // The last sextet holds the last two bits and four zeros.
+            bits = match place {
+                21 if sextet & 0b1111 == 0 => bits << 2 | u128::from(sextet >> 4),
+                21 => return None,
+                _ => bits << 6 | u128::from(sextet),
+            };
+        }
+        Some(Self(bits.to_be_bytes()))
+    }
+}
+
 /// Kafka's own way to print a UUID: unpadded URL-safe base64, 22 characters.
 impl fmt::Display for TopicId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -203,6 +232,12 @@ mod tests {
         assert_eq!(TopicId::ZERO.to_string(), "AAAAAAAAAAAAAAAAAAAAAA");
         assert_eq!(TopicId::METADATA.to_string(), "AAAAAAAAAAAAAAAAAAAAAQ");
         assert_eq!(TopicId([0xff; 16]).to_string(), "_____________________w");
+        for id in [TopicId::METADATA, TopicId([0xff; 16]), TopicId(*b"0123456789abcdef")] {
+            assert_eq!(TopicId::parse(&id.to_string()), Some(id));
+        }
+        for bad in ["", "AAAAAAAAAAAAAAAAAAAAAB", "AAAAAAAAAAAAAAAAAAAAA+", "A"] {
+            assert_eq!(TopicId::parse(bad), None, "{bad}");
+        }
     }
 
     #[test]

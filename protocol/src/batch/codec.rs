@@ -1,0 +1,342 @@
+//! Compression of a batch's records, for the few cases in which the broker must look inside.
+//!
+//! Does: inflate what producers deflate, within a bound given by the caller; deflate for tests and
+//! load generators.
+//! Does not: touch plain appends and fetches; those never come here.
+//! Invariants: output grows as it is produced and never beyond the limit; what the input claims
+//! about its own size is not believed; every malformed input is a fault and none a panic.
+//! Apart because four foreign formats meet here and nobody else should know their names.
+
+use std::io::{self, Read, Write};
+
+use super::limits::{SNAPPY_RATIO_MAX, ZSTD_WINDOW_LOG_MAX};
+
+/// How the records of a batch are compressed: bits 0 to 2 of its attributes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Codec {
+    /// Not at all.
+    None,
+    /// RFC 1952; members may follow each other.
+    Gzip,
+    /// Raw snappy, or the framing of snappy-java ("xerial") that Java clients write.
+    Snappy,
+    /// The LZ4 frame format.
+    Lz4,
+    /// Zstandard (KIP-110).
+    Zstd,
+}
+
+impl Codec {
+    /// All of them, in the order of their codes.
+    pub const ALL: [Self; 5] = [Self::None, Self::Gzip, Self::Snappy, Self::Lz4, Self::Zstd];
+
+    /// The codec with this number in a batch's attributes; `None` for numbers without meaning.
+    #[must_use]
+    #[inline]
+    pub fn from_code(code: i16) -> Option<Self> {
+        usize::try_from(code).ok().and_then(|index| Self::ALL.get(index).copied())
+    }
+
+    /// Its number in a batch's attributes.
+    #[must_use]
+    #[inline]
+    pub fn code(self) -> i16 {
+        match self {
+            Self::None => 0,
+            Self::Gzip => 1,
+            Self::Snappy => 2,
+            Self::Lz4 => 3,
+            Self::Zstd => 4,
+        }
+    }
+
+    /// The name Kafka's `compression.type` has for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Gzip => "gzip",
+            Self::Snappy => "snappy",
+            Self::Lz4 => "lz4",
+            Self::Zstd => "zstd",
+        }
+    }
+}
+
+/// Why compressed bytes could not be inflated. Kafka's answer to a producer is INVALID_RECORD (87).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CodecFault {
+    /// Not this format, damaged, cut short, or followed by something else.
+    Malformed,
+    /// It goes on beyond the limit: a bomb, or a batch larger than we look into.
+    OverLimit,
+}
+
+/// Inflates `input` to at most `limit_bytes`.
+///
+/// # Errors
+/// [`CodecFault`]; what was inflated until then is dropped.
+pub fn decompress(codec: Codec, input: &[u8], limit_bytes: usize) -> Result<Vec<u8>, CodecFault> {
+    match codec {
+        Codec::None if input.len() > limit_bytes => Err(CodecFault::OverLimit),
+        Codec::None => Ok(input.to_vec()),
+        Codec::Gzip => drain(flate2::read::MultiGzDecoder::new(input), limit_bytes),
+        Codec::Snappy => decompress_snappy(input, limit_bytes),
+        Codec::Lz4 => decompress_lz4(input, limit_bytes),
+        Codec::Zstd => decompress_zstd(input, limit_bytes),
+    }
+}
+
+/// Deflates `input` the way Kafka's own producer does, at each format's default level.
+///
+/// For tests and load generators: the broker stores what producers compressed.
+#[must_use]
+pub fn compress(codec: Codec, input: &[u8]) -> Vec<u8> {
+    match codec {
+        Codec::None => input.to_vec(),
+        Codec::Gzip => {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), Default::default());
+            encoder.write_all(input).expect("a vector takes every byte");
+            encoder.finish().expect("a vector takes every byte")
+        }
+        Codec::Snappy => compress_xerial(input),
+        Codec::Lz4 => {
+            let mut encoder = lz4_flex::frame::FrameEncoder::new(Vec::new());
+            encoder.write_all(input).expect("a vector takes every byte");
+            encoder.finish().expect("a vector takes every byte")
+        }
+        Codec::Zstd => zstd::stream::encode_all(input, 0).expect("a vector takes every byte"),
+    }
+}
+
+/// Reads `source` to its end, refusing the byte after `limit_bytes`.
+fn drain(source: impl Read, limit_bytes: usize) -> Result<Vec<u8>, CodecFault> {
+    let mut output = Vec::new();
+    let read = source.take(limit_bytes as u64 + 1).read_to_end(&mut output);
+    if output.len() > limit_bytes {
+        return Err(CodecFault::OverLimit);
+    }
+    read.map_err(|_| CodecFault::Malformed)?;
+    Ok(output)
+}
+
+/// The magic of an LZ4 frame. The decoder also knows an older frame, which Kafka refuses.
+const LZ4_MAGIC: [u8; 4] = [0x04, 0x22, 0x4d, 0x18];
+
+/// One frame and nothing after it, as Kafka's own stream reads it.
+///
+/// The decoder allocates two blocks as soon as it sees the frame header; the format bounds a block
+/// by 4 MiB. Header checksums must be right: only format 0 and 1 clients wrote wrong ones.
+fn decompress_lz4(input: &[u8], limit_bytes: usize) -> Result<Vec<u8>, CodecFault> {
+    if !input.starts_with(&LZ4_MAGIC) {
+        return Err(CodecFault::Malformed);
+    }
+    let mut decoder = lz4_flex::frame::FrameDecoder::new(Remaining { input, ran_dry: false });
+    let output = drain(&mut decoder, limit_bytes)?;
+    let remaining = decoder.into_inner();
+    // The decoder takes the end of its input between two blocks for the end of the frame. A frame
+    // that was whole ended with its end mark, before anyone asked for more.
+    if remaining.ran_dry || !remaining.input.is_empty() {
+        return Err(CodecFault::Malformed);
+    }
+    Ok(output)
+}
+
+/// A reader over a slice that remembers whether it was asked for more than there is.
+struct Remaining<'a> {
+    input: &'a [u8],
+    ran_dry: bool,
+}
+
+impl Read for Remaining<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.ran_dry |= self.input.is_empty() && !buffer.is_empty();
+        self.input.read(buffer)
+    }
+}
+
+fn decompress_zstd(input: &[u8], limit_bytes: usize) -> Result<Vec<u8>, CodecFault> {
+    let mut decoder =
+        zstd::stream::read::Decoder::with_buffer(input).map_err(|_| CodecFault::Malformed)?;
+    decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(|_| CodecFault::Malformed)?;
+    drain(decoder, limit_bytes)
+}
+
+/// What snappy-java's stream begins with; two big-endian version numbers follow.
+const XERIAL_MAGIC: [u8; 8] = [0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0];
+/// Magic, version, lowest version that can read it.
+const XERIAL_HEADER_BYTES: usize = 16;
+/// How much snappy-java puts into one block by default, before compression.
+const XERIAL_BLOCK_BYTES: usize = 32 << 10;
+
+fn decompress_snappy(input: &[u8], limit_bytes: usize) -> Result<Vec<u8>, CodecFault> {
+    let mut output = Vec::new();
+    if !input.starts_with(&XERIAL_MAGIC) {
+        inflate_snappy_block(input, &mut output, limit_bytes)?;
+        return Ok(output);
+    }
+    let mut rest = input;
+    while !rest.is_empty() {
+        // Streams may be joined: a header can come again before any block.
+        if rest.starts_with(&XERIAL_MAGIC) {
+            rest = rest.get(XERIAL_HEADER_BYTES..).ok_or(CodecFault::Malformed)?;
+            continue;
+        }
+        let (length, after) = rest.split_first_chunk::<4>().ok_or(CodecFault::Malformed)?;
+        let length = usize::try_from(i32::from_be_bytes(*length));
+        let length = length.map_err(|_| CodecFault::Malformed)?;
+        let (block, after) = after.split_at_checked(length).ok_or(CodecFault::Malformed)?;
+        inflate_snappy_block(block, &mut output, limit_bytes)?;
+        rest = after;
+    }
+    Ok(output)
+}
+
+/// Appends one raw snappy block. The block says how long its output is: that is compared with the
+/// limit and with what its bytes could hold at best before anything is allocated.
+fn inflate_snappy_block(
+    block: &[u8],
+    output: &mut Vec<u8>,
+    limit_bytes: usize,
+) -> Result<(), CodecFault> {
+    let claimed = snap::raw::decompress_len(block).map_err(|_| CodecFault::Malformed)?;
+    if claimed > limit_bytes - output.len() {
+        return Err(CodecFault::OverLimit);
+    }
+    if claimed > block.len().saturating_mul(SNAPPY_RATIO_MAX) {
+        return Err(CodecFault::Malformed);
+    }
+    let start = output.len();
+    output.resize(start + claimed, 0);
+    let written = snap::raw::Decoder::new().decompress(block, &mut output[start..]);
+    if written == Ok(claimed) { Ok(()) } else { Err(CodecFault::Malformed) }
+}
+
+fn compress_xerial(input: &[u8]) -> Vec<u8> {
+    let mut output = Vec::from(XERIAL_MAGIC);
+    output.extend(1i32.to_be_bytes());
+    output.extend(1i32.to_be_bytes());
+    let mut encoder = snap::raw::Encoder::new();
+    for block in input.chunks(XERIAL_BLOCK_BYTES) {
+        let block = encoder.compress_vec(block).expect("32 KiB are within snappy's 4 GiB");
+        output.extend((block.len() as i32).to_be_bytes());
+        output.extend(block);
+    }
+    output
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::limits::{INFLATED_BYTES_MAX, inflated_bytes_max};
+    use super::*;
+
+    const COMPRESSED: [Codec; 4] = [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd];
+
+    /// Text with repetitions and some noise, `length` bytes of it.
+    fn prose(length: usize) -> Vec<u8> {
+        let noise = (0..length as u64).map(|n| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 59) as u8);
+        noise.map(|byte| b'a' + byte).collect()
+    }
+
+    #[test]
+    fn what_is_compressed_comes_back() {
+        for codec in Codec::ALL {
+            for length in [0, 1, 1000, 32 << 10, 200_000] {
+                let input = prose(length);
+                let output = decompress(codec, &compress(codec, &input), length);
+                assert_eq!(output, Ok(input), "{} {length}", codec.name());
+            }
+        }
+    }
+
+    #[test]
+    fn the_limit_is_exact() {
+        for codec in Codec::ALL {
+            let compressed = compress(codec, &prose(5000));
+            assert!(decompress(codec, &compressed, 5000).is_ok(), "{}", codec.name());
+            assert_eq!(decompress(codec, &compressed, 4999), Err(CodecFault::OverLimit));
+        }
+    }
+
+    #[test]
+    fn a_bomb_stops_at_the_limit_in_every_codec() {
+        let zeros = vec![0; INFLATED_BYTES_MAX + 1];
+        for codec in COMPRESSED {
+            let bomb = compress(codec, &zeros);
+            let limit = inflated_bytes_max(bomb.len());
+            assert_eq!(decompress(codec, &bomb, limit), Err(CodecFault::OverLimit));
+        }
+    }
+
+    #[test]
+    fn a_snappy_block_is_not_believed() {
+        // Claims 2^31 − 1 bytes and holds none; then claims 1 MiB, which fits the limit but not
+        // what three bytes can hold.
+        let forged = [0xff, 0xff, 0xff, 0xff, 0x07];
+        assert_eq!(decompress(Codec::Snappy, &forged, 1 << 20), Err(CodecFault::OverLimit));
+        let forged = [0x80, 0x80, 0x40];
+        assert_eq!(decompress(Codec::Snappy, &forged, 1 << 20), Err(CodecFault::Malformed));
+    }
+
+    #[test]
+    fn a_zstd_window_of_two_gigabytes_is_refused() {
+        // Magic, no single segment, window descriptor 2^31, one empty last block.
+        let frame = [0x28, 0xb5, 0x2f, 0xfd, 0x00, 21 << 3, 0x01, 0x00, 0x00];
+        assert_eq!(decompress(Codec::Zstd, &frame, 1 << 20), Err(CodecFault::Malformed));
+        let frame = [0x28, 0xb5, 0x2f, 0xfd, 0x00, 13 << 3, 0x01, 0x00, 0x00];
+        assert_eq!(decompress(Codec::Zstd, &frame, 1 << 20), Ok(vec![]));
+    }
+
+    #[test]
+    fn the_densest_snappy_block_is_within_the_ratio() {
+        let zeros = vec![0; 1 << 16];
+        let block = snap::raw::Encoder::new().compress_vec(&zeros).expect("small");
+        assert_eq!(decompress(Codec::Snappy, &block, 1 << 16), Ok(zeros));
+    }
+
+    #[test]
+    fn joined_streams_are_read_where_kafka_reads_them() {
+        for codec in [Codec::Gzip, Codec::Snappy, Codec::Zstd] {
+            let twice = compress(codec, b"one").repeat(2);
+            assert_eq!(decompress(codec, &twice, 100), Ok(b"oneone".to_vec()), "{}", codec.name());
+        }
+        let twice = compress(Codec::Lz4, b"one").repeat(2);
+        assert_eq!(decompress(Codec::Lz4, &twice, 100), Err(CodecFault::Malformed));
+    }
+
+    #[test]
+    fn a_cut_stream_is_malformed_wherever_it_is_cut() {
+        let input = prose(300);
+        for codec in COMPRESSED {
+            let whole = compress(codec, &input);
+            // Nothing but a header is an empty snappy stream, as in snappy-java.
+            let first = if codec == Codec::Snappy { XERIAL_HEADER_BYTES + 1 } else { 1 };
+            for length in first..whole.len() {
+                let cut = decompress(codec, &whole[..length], 1000);
+                assert_eq!(cut, Err(CodecFault::Malformed), "{} {length}", codec.name());
+            }
+        }
+    }
+
+    #[test]
+    fn no_flipped_bit_panics_or_breaks_the_limit() {
+        let input = prose(300);
+        for codec in COMPRESSED {
+            let whole = compress(codec, &input);
+            for place in 0..whole.len() * 8 {
+                let mut bytes = whole.clone();
+                bytes[place / 8] ^= 1 << (place % 8);
+                let output = decompress(codec, &bytes, 1000);
+                assert!(output.is_err() || output.is_ok_and(|output| output.len() <= 1000));
+            }
+        }
+    }
+
+    #[test]
+    fn codes_are_kafkas() {
+        for (code, codec) in (0..).zip(Codec::ALL) {
+            assert_eq!((codec.code(), Codec::from_code(code)), (code, Some(codec)));
+        }
+        assert!([-1, 5, 6, 7].iter().all(|&code| Codec::from_code(code).is_none()));
+    }
+}

@@ -1,0 +1,46 @@
+//! Every bound this room puts on what bytes may make it do.
+//!
+//! Does: hold the numbers and their reasons. Does not: count anything itself.
+//! Invariants: related bounds are compared at compile time.
+//! Apart so that one page answers "what can a hostile batch cost us".
+
+/// The most bytes one batch may inflate to, whatever its size.
+///
+/// A batch is at most `max.message.bytes`, 1 MiB by default; 64 MiB is sixty times that and still
+/// small enough for a core's memory. At the limit decompression ends with
+/// [`CodecFault::OverLimit`](super::codec::CodecFault::OverLimit).
+pub const INFLATED_BYTES_MAX: usize = 64 << 20;
+
+/// How many times its own size a batch may inflate to.
+///
+/// The densest honest input, a run of one byte, reaches about 1,000 in gzip; bombs go on from there.
+pub const INFLATED_RATIO_MAX: usize = 1000;
+
+/// What any batch may inflate to even if the ratio forbids it.
+///
+/// A hundred equal records of 10 KiB shrink to 100 bytes in zstd and are no attack. One mebibyte
+/// is what a fetch of the same records uncompressed would cost anyway.
+pub const INFLATED_BYTES_FLOOR: usize = 1 << 20;
+
+/// The largest history window a zstd frame may ask for, as a power of two: 8 MiB.
+///
+/// The decoder allocates the window from the frame's header, before any data: it must be bounded
+/// by itself. Levels 1 to 19 never ask for more; the `--ultra` levels above are refused.
+pub const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+
+/// The most bytes a snappy block can inflate to per byte of input, so that a block's own claim of
+/// its length is checked before it is believed.
+///
+/// The densest element, a copy with a two-byte offset, makes 64 bytes out of three.
+pub const SNAPPY_RATIO_MAX: usize = 22;
+
+const _: () = assert!(INFLATED_BYTES_FLOOR <= INFLATED_BYTES_MAX);
+const _: () = assert!(1 << ZSTD_WINDOW_LOG_MAX <= INFLATED_BYTES_MAX);
+
+/// How many bytes a batch's records of `compressed_bytes` may inflate to.
+#[must_use]
+pub fn inflated_bytes_max(compressed_bytes: usize) -> usize {
+    compressed_bytes
+        .saturating_mul(INFLATED_RATIO_MAX)
+        .clamp(INFLATED_BYTES_FLOOR, INFLATED_BYTES_MAX)
+}

@@ -1,0 +1,82 @@
+//! What the broker writes into a producer's batch, and nothing else may.
+//!
+//! Does: write the offset and leader epoch a batch gets when it is appended, and the timestamp on
+//! topics with `message.timestamp.type=LogAppendTime`.
+//! Does not: judge the batch; all expect one that `check` accepted.
+//! Invariants: `stamp` leaves the CRC true because it writes only what the CRC does not cover;
+//! the timestamp setters leave it true because they compute it again.
+//! Apart because these are the only writes into bytes that are otherwise kept as they came.
+
+use super::header::{HEADER_BYTES, at, bit};
+use crate::ids::{LeaderEpoch, Offset};
+
+/// Gives the batch its place: base offset and leader epoch. The CRC covers neither (G48).
+///
+/// # Panics
+/// When `batch` is shorter than a header: nothing was checked, which is our own bug.
+#[inline]
+pub fn stamp(batch: &mut [u8], base_offset: Offset, epoch: LeaderEpoch) {
+    assert!(batch.len() >= HEADER_BYTES, "stamping what is not a batch");
+    batch[at::BASE_OFFSET..at::LENGTH].copy_from_slice(&base_offset.0.to_be_bytes());
+    batch[at::LEADER_EPOCH..at::MAGIC].copy_from_slice(&epoch.0.to_be_bytes());
+}
+
+/// Gives all records of the batch the broker's time, milliseconds since 1970 (G49).
+///
+/// Sets the append-time bit and the max timestamp; the records' own timestamps stay and are
+/// ignored by readers. Costs a CRC over the whole batch.
+///
+/// # Panics
+/// When `batch` is shorter than a header.
+pub fn stamp_append_time(batch: &mut [u8], now_ms: i64) {
+    assert!(batch.len() >= HEADER_BYTES, "stamping what is not a batch");
+    // The low byte of the attributes: bit 3 lives there.
+    batch[at::ATTRIBUTES + 1] |= bit::APPEND_TIME as u8;
+    stamp_max_timestamp(batch, now_ms);
+}
+
+/// Writes the max timestamp, milliseconds since 1970, and the CRC that follows from it.
+///
+/// For batches of producers that leave the field at −1: Kafka repairs it with the largest of the
+/// records' own ([`RecordsSummary::max_timestamp`](super::check::RecordsSummary::max_timestamp)).
+///
+/// # Panics
+/// When `batch` is shorter than a header.
+pub fn stamp_max_timestamp(batch: &mut [u8], max_timestamp_ms: i64) {
+    assert!(batch.len() >= HEADER_BYTES, "stamping what is not a batch");
+    batch[at::MAX_TIMESTAMP..at::PRODUCER_ID].copy_from_slice(&max_timestamp_ms.to_be_bytes());
+    stamp_crc(batch);
+}
+
+/// Computes the CRC over the batch as it stands and writes it.
+pub(super) fn stamp_crc(batch: &mut [u8]) {
+    let crc = crc32c::crc32c(&batch[at::ATTRIBUTES..]);
+    batch[at::CRC..at::ATTRIBUTES].copy_from_slice(&crc.to_be_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::check::verify_crc;
+    use super::super::goldens;
+    use super::*;
+
+    #[test]
+    fn a_stamped_batch_is_the_one_kafka_stamps() {
+        let mut batch = goldens::bytes(goldens::PLAIN);
+        stamp(&mut batch, Offset(1000), LeaderEpoch(7));
+        assert_eq!(batch, goldens::bytes(goldens::STAMPED));
+        stamp_append_time(&mut batch, 1_700_000_009_999);
+        assert_eq!(batch, goldens::bytes(goldens::STAMPED_APPEND_TIME));
+    }
+
+    #[test]
+    fn the_crc_stays_true() {
+        for golden in [goldens::PLAIN, goldens::ZSTD, goldens::IDEMPOTENT] {
+            let mut batch = goldens::bytes(golden);
+            stamp(&mut batch, Offset(i64::MAX), LeaderEpoch(i32::MAX));
+            assert!(verify_crc(&batch));
+            stamp_max_timestamp(&mut batch, -1);
+            assert!(verify_crc(&batch));
+        }
+    }
+}

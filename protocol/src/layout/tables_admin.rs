@@ -1,0 +1,174 @@
+//! Layouts of the requests about topics, configuration, the cluster, and what we speak.
+//!
+//! Does: say which fields exist at which version, as Kafka 4.1.2's schemas do.
+//! Does not: read bytes.
+//! Invariants: fields stand in the order of the wire; `memory` is the size of the decoded type.
+//! Apart because each table fits on a screen, and all of them together do not.
+
+use super::Kind::{Array, Bool, I8, I16, I32, Struct, Text, Uuid};
+use super::{Layout, field, layout};
+use crate::messages::{
+    alter_configs_request, api_versions_request, create_partitions_request, create_topics_request,
+    delete_topics_request, describe_cluster_request, describe_configs_request,
+    describe_topic_partitions_request, incremental_alter_configs_request,
+};
+
+pub(super) const API_VERSIONS_REQUEST: Layout = layout(
+    size_of::<api_versions_request::ApiVersionsRequest>(),
+    &[
+        field("client_software_name", Text).since(3),
+        field("client_software_version", Text).since(3),
+    ],
+);
+
+pub(super) const CREATE_TOPICS_REQUEST: Layout = layout(
+    size_of::<create_topics_request::CreateTopicsRequest>(),
+    &[
+        field("topics", Array(&Struct(&CREATE_TOPICS_CREATABLE_TOPIC))),
+        field("timeout_ms", I32),
+        field("validate_only", Bool),
+    ],
+);
+
+const CREATE_TOPICS_CREATABLE_TOPIC: Layout = layout(
+    size_of::<create_topics_request::CreatableTopic>(),
+    &[
+        field("name", Text),
+        field("num_partitions", I32),
+        field("replication_factor", I16),
+        field("assignments", Array(&Struct(&CREATE_TOPICS_CREATABLE_REPLICA_ASSIGNMENT))),
+        field("configs", Array(&Struct(&CREATE_TOPICS_CREATABLE_TOPIC_CONFIG))),
+    ],
+);
+
+const CREATE_TOPICS_CREATABLE_TOPIC_CONFIG: Layout = layout(
+    size_of::<create_topics_request::CreatableTopicConfig>(),
+    &[field("name", Text), field("value", Text).nullable(2)],
+);
+
+const CREATE_TOPICS_CREATABLE_REPLICA_ASSIGNMENT: Layout = layout(
+    size_of::<create_topics_request::CreatableReplicaAssignment>(),
+    &[field("partition_index", I32), field("broker_ids", Array(&I32))],
+);
+
+pub(super) const DELETE_TOPICS_REQUEST: Layout = layout(
+    size_of::<delete_topics_request::DeleteTopicsRequest>(),
+    &[
+        field("topic_names", Array(&Text)).until(5),
+        field("topics", Array(&Struct(&DELETE_TOPICS_DELETE_TOPIC_STATE))).since(6),
+        field("timeout_ms", I32),
+    ],
+);
+
+const DELETE_TOPICS_DELETE_TOPIC_STATE: Layout = layout(
+    size_of::<delete_topics_request::DeleteTopicState>(),
+    &[field("name", Text).nullable(6), field("topic_id", Uuid)],
+);
+
+pub(super) const DESCRIBE_CONFIGS_REQUEST: Layout = layout(
+    size_of::<describe_configs_request::DescribeConfigsRequest>(),
+    &[
+        field("resources", Array(&Struct(&DESCRIBE_CONFIGS_RESOURCE))),
+        field("include_synonyms", Bool),
+        field("include_documentation", Bool).since(3),
+    ],
+);
+
+const DESCRIBE_CONFIGS_RESOURCE: Layout = layout(
+    size_of::<describe_configs_request::DescribeConfigsResource>(),
+    &[
+        field("resource_type", I8),
+        field("resource_name", Text),
+        field("configuration_keys", Array(&Text)).nullable(1),
+    ],
+);
+
+pub(super) const ALTER_CONFIGS_REQUEST: Layout = layout(
+    size_of::<alter_configs_request::AlterConfigsRequest>(),
+    &[field("resources", Array(&Struct(&ALTER_CONFIGS_RESOURCE))), field("validate_only", Bool)],
+);
+
+const ALTER_CONFIGS_RESOURCE: Layout = layout(
+    size_of::<alter_configs_request::AlterConfigsResource>(),
+    &[
+        field("resource_type", I8),
+        field("resource_name", Text),
+        field("configs", Array(&Struct(&ALTER_CONFIGS_ALTERABLE_CONFIG))),
+    ],
+);
+
+const ALTER_CONFIGS_ALTERABLE_CONFIG: Layout = layout(
+    size_of::<alter_configs_request::AlterableConfig>(),
+    &[field("name", Text), field("value", Text).nullable(0)],
+);
+
+pub(super) const CREATE_PARTITIONS_REQUEST: Layout = layout(
+    size_of::<create_partitions_request::CreatePartitionsRequest>(),
+    &[
+        field("topics", Array(&Struct(&CREATE_PARTITIONS_TOPIC))),
+        field("timeout_ms", I32),
+        field("validate_only", Bool),
+    ],
+);
+
+const CREATE_PARTITIONS_TOPIC: Layout = layout(
+    size_of::<create_partitions_request::CreatePartitionsTopic>(),
+    &[
+        field("name", Text),
+        field("count", I32),
+        field("assignments", Array(&Struct(&CREATE_PARTITIONS_ASSIGNMENT))).nullable(0),
+    ],
+);
+
+const CREATE_PARTITIONS_ASSIGNMENT: Layout = layout(
+    size_of::<create_partitions_request::CreatePartitionsAssignment>(),
+    &[field("broker_ids", Array(&I32))],
+);
+
+pub(super) const INCREMENTAL_ALTER_CONFIGS_REQUEST: Layout = layout(
+    size_of::<incremental_alter_configs_request::IncrementalAlterConfigsRequest>(),
+    &[
+        field("resources", Array(&Struct(&INCREMENTAL_ALTER_CONFIGS_ALTER_CONFIGS_RESOURCE))),
+        field("validate_only", Bool),
+    ],
+);
+
+const INCREMENTAL_ALTER_CONFIGS_ALTER_CONFIGS_RESOURCE: Layout = layout(
+    size_of::<incremental_alter_configs_request::AlterConfigsResource>(),
+    &[
+        field("resource_type", I8),
+        field("resource_name", Text),
+        field("configs", Array(&Struct(&INCREMENTAL_ALTER_CONFIGS_ALTERABLE_CONFIG))),
+    ],
+);
+
+const INCREMENTAL_ALTER_CONFIGS_ALTERABLE_CONFIG: Layout = layout(
+    size_of::<incremental_alter_configs_request::AlterableConfig>(),
+    &[field("name", Text), field("config_operation", I8), field("value", Text).nullable(0)],
+);
+
+pub(super) const DESCRIBE_CLUSTER_REQUEST: Layout = layout(
+    size_of::<describe_cluster_request::DescribeClusterRequest>(),
+    &[
+        field("include_cluster_authorized_operations", Bool),
+        field("endpoint_type", I8).since(1),
+        field("include_fenced_brokers", Bool).since(2),
+    ],
+);
+
+pub(super) const DESCRIBE_TOPIC_PARTITIONS_REQUEST: Layout = layout(
+    size_of::<describe_topic_partitions_request::DescribeTopicPartitionsRequest>(),
+    &[
+        field("topics", Array(&Struct(&DESCRIBE_TOPIC_PARTITIONS_TOPIC_REQUEST))),
+        field("response_partition_limit", I32),
+        field("cursor", Struct(&DESCRIBE_TOPIC_PARTITIONS_CURSOR)).nullable(0),
+    ],
+);
+
+const DESCRIBE_TOPIC_PARTITIONS_CURSOR: Layout = layout(
+    size_of::<describe_topic_partitions_request::Cursor>(),
+    &[field("topic_name", Text), field("partition_index", I32)],
+);
+
+const DESCRIBE_TOPIC_PARTITIONS_TOPIC_REQUEST: Layout =
+    layout(size_of::<describe_topic_partitions_request::TopicRequest>(), &[field("name", Text)]);

@@ -1,0 +1,50 @@
+//! Every bound of this crate, each with its reason and with what happens at it.
+//!
+//! Does: hold numbers.
+//! Does not: hold settings; what an operator may change comes in as an argument.
+//! Invariants: relations between limits are asserted at compile time, below.
+//! Apart because a bound nobody can find is a bound nobody keeps.
+
+/// Largest frame a connection may send once it is allowed to speak: Kafka's
+/// `socket.request.max.bytes`. Beyond it the connection is closed without an answer.
+pub const FRAME_BYTES_MAX: usize = 100 * 1024 * 1024;
+
+/// Largest frame before authentication: Kafka's `sasl.server.max.receive.size`. A stranger may not
+/// make us hold more than this. Beyond it the connection is closed.
+pub const FRAME_BYTES_MAX_UNAUTHENTICATED: usize = 512 * 1024;
+
+/// Tagged fields in one struct. Kafka defines at most four anywhere; the rest is room for versions
+/// to come. Beyond it the request is malformed.
+pub const TAGGED_FIELDS_MAX: u32 = 64;
+
+/// Memory the generic decoder may take per byte of body. The leanest honest elements (short topic
+/// names with an id) take about 12; a hostile body of empty elements would take 80.
+/// Beyond it the request is malformed.
+pub const DECODED_BYTES_PER_BODY_BYTE: usize = 16;
+
+/// Memory the generic decoder may take on top, so that small requests with unknown tagged fields
+/// (each of which costs a tree node) still pass: about forty of them.
+pub const DECODED_BYTES_SLACK: usize = 16 * 1024;
+
+/// What one struct with unknown tagged fields costs the generic decoder: a leaf of its tree.
+pub const TAGGED_FIELDS_FIRST_BYTES: usize = 416;
+
+/// What each further unknown tagged field costs at most: a half-filled leaf's share.
+pub const TAGGED_FIELD_FURTHER_BYTES: usize = 96;
+
+/// Memory a parsed Produce request may take per byte of body, not counting the body itself. An
+/// honest partition carries at least a batch header (61 bytes) and takes 40.
+/// Beyond it the request is malformed.
+pub const PRODUCE_BYTES_PER_BODY_BYTE: usize = 2;
+
+/// Memory a parsed Fetch request may take per byte of body. The leanest honest request (version 4,
+/// one partition in each of many topics with names of three letters) takes 4.
+/// Beyond it the request is malformed.
+pub const FETCH_BYTES_PER_BODY_BYTE: usize = 5;
+
+/// Memory a parsed Produce or Fetch request may take on top, so that tiny ones always pass.
+pub const HOT_BYTES_SLACK: usize = 4 * 1024;
+
+const _: () = assert!(FRAME_BYTES_MAX_UNAUTHENTICATED < FRAME_BYTES_MAX);
+const _: () = assert!(FRAME_BYTES_MAX <= i32::MAX as usize);
+const _: () = assert!(TAGGED_FIELDS_FIRST_BYTES * 32 < DECODED_BYTES_SLACK);
