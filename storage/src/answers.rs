@@ -1,0 +1,239 @@
+//! What a shard asks of its store and what it hears back: plain data.
+//!
+//! Does: name settings, requests, answers and events of [`Store`](crate::store::Store).
+//! Does not: hold state or decide anything.
+//! Invariants: everything here is owned; nothing borrows from the store.
+//! Apart because the shard speaks these words and must not see the rooms behind them.
+
+use std::fmt;
+
+use bytes::Bytes;
+use flumen_protocol::entry::{Entry, HardState};
+use flumen_protocol::ids::{LeaderEpoch, LogId, LogIndex, Offset, Term};
+
+/// How one core's store uses memory and disk. All sizes in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// Bytes of settled batches kept in memory for readers near the end, over all logs.
+    pub cache_bytes: usize,
+    /// Bytes of cold data kept after they were read and verified, over all logs.
+    pub window_bytes: usize,
+    /// Unsettled bytes of the core above which the largest log is settled.
+    pub unsettled_bytes: usize,
+}
+
+impl StoreConfig {
+    /// What suits a core that serves a few thousand logs.
+    pub const DEFAULT: Self = Self {
+        cache_bytes: crate::limits::CACHE_BYTES_DEFAULT,
+        window_bytes: crate::limits::WINDOW_BYTES_DEFAULT,
+        unsettled_bytes: crate::limits::UNSETTLED_BYTES_DEFAULT,
+    };
+}
+
+/// What a topic's configuration means to its logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogSettings {
+    /// `segment.bytes`: a segment is closed before a batch would make it larger than this.
+    pub segment_bytes: u64,
+    /// `segment.ms`: a segment is closed when its timestamps span more; `None`: never for that.
+    pub segment_ms: Option<i64>,
+    /// `retention.bytes`: what a log may hold before its oldest segments go; `None`: no limit.
+    pub retention_bytes: Option<u64>,
+    /// `retention.ms`: how old a segment's youngest record may become; `None`: no limit.
+    pub retention_ms: Option<i64>,
+    /// `cleanup.policy=compact` without `delete`: neither age nor size deletes anything.
+    pub compacted: bool,
+}
+
+impl LogSettings {
+    /// What holds between recovery and the first [`configure`](crate::store::Store::configure):
+    /// nothing is deleted before the topic's own settings are known.
+    pub const KEEP_ALL: Self = Self {
+        segment_bytes: crate::limits::SEGMENT_BYTES_DEFAULT,
+        segment_ms: None,
+        retention_bytes: None,
+        retention_ms: None,
+        compacted: false,
+    };
+}
+
+/// A range of records wanted from one log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadRequest {
+    /// The first record wanted; the batch that contains it comes first.
+    pub from: Offset,
+    /// Only batches that end below this are given: the high watermark or the last stable offset.
+    pub limit: Offset,
+    /// How many bytes the batches may have together.
+    pub max_bytes: u32,
+    /// Whether a first batch larger than `max_bytes` is given all the same (KIP-74).
+    pub at_least_one: bool,
+    /// Comes back in [`StoreEvent::Read`] if the answer must wait for the disk.
+    pub token: u64,
+}
+
+/// The answer to a read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadAnswer {
+    /// Whole batches in offset order, each as stored; empty when there is nothing below the limit.
+    Ready(Vec<Bytes>),
+    /// The disk is asked; [`StoreEvent::Read`] follows.
+    Pending,
+    /// Refused at once.
+    Failed(ReadError),
+}
+
+/// Why records cannot be given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadError {
+    /// The store has no such log; the caller answers as for an unknown partition.
+    UnknownLog,
+    /// The offset lies before the log's start or after its end: `OFFSET_OUT_OF_RANGE`.
+    OutOfRange {
+        /// The log's first offset.
+        start: Offset,
+        /// One after the log's last offset.
+        end: Offset,
+    },
+    /// The disk holds something else than what was written: `KAFKA_STORAGE_ERROR` for this range
+    /// only; the caller may fetch it from a peer. What lies before and after stays readable.
+    Damaged {
+        /// Which log.
+        log: LogId,
+        /// First offset that cannot be given.
+        from: Offset,
+        /// One after the last offset that cannot be given.
+        until: Offset,
+    },
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownLog => write!(f, "no such log"),
+            Self::OutOfRange { start, end } => write!(f, "offset outside [{start}, {end})"),
+            Self::Damaged { log, from, until } => write!(f, "{log}: [{from}, {until}) is damaged"),
+        }
+    }
+}
+
+/// Which record a look-up by time wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeQuery {
+    /// The first record, in offset order, with this timestamp (milliseconds) or a later one.
+    AtOrAfter(i64),
+    /// The first record with the largest timestamp of the log (KIP-734).
+    Largest,
+}
+
+/// A record found by time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimedRecord {
+    /// Its offset.
+    pub offset: Offset,
+    /// Its timestamp in milliseconds.
+    pub timestamp: i64,
+    /// The epoch of the leader that appended it.
+    pub epoch: LeaderEpoch,
+}
+
+/// The answer to a look-up by time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TimeAnswer {
+    /// Known from memory; `None`: no record fits.
+    Ready(Option<TimedRecord>),
+    /// The disk is asked; [`StoreEvent::TimeFound`] follows.
+    Pending,
+    /// Refused at once.
+    Failed(ReadError),
+}
+
+/// What the store tells the shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreEvent {
+    /// Every entry of the log up to `index` is on stable media.
+    Durable {
+        /// Which log.
+        log: LogId,
+        /// The last durable entry.
+        index: LogIndex,
+    },
+    /// A hard state saved with [`save_hard_state`](crate::store::Store::save_hard_state) is
+    /// durable; the vote it holds may leave this node.
+    HardStateDurable {
+        /// Which log.
+        log: LogId,
+        /// The term of the newest state that is durable.
+        term: Term,
+    },
+    /// The disk is full; what waits for room is tried again by itself. Refuse new work.
+    NoSpace,
+    /// A pending read has its answer.
+    Read {
+        /// As in the request.
+        token: u64,
+        /// Whole batches, or why not.
+        result: Result<Vec<Bytes>, ReadError>,
+    },
+    /// A pending look-up by time has its answer.
+    TimeFound {
+        /// As in the request.
+        token: u64,
+        /// The record, if any fits, or why that cannot be said.
+        result: Result<Option<TimedRecord>, ReadError>,
+    },
+    /// A settle ended: the journal may forget the log up to `up_to`.
+    Settled {
+        /// Which log.
+        log: LogId,
+        /// The last settled entry; may be less than was asked for.
+        up_to: LogIndex,
+    },
+    /// The log's start offset is durable; files before it are going.
+    StartDurable {
+        /// Which log.
+        log: LogId,
+        /// The first offset that remains.
+        start: Offset,
+    },
+    /// The log and all its files are gone; its name may be used anew.
+    Deleted {
+        /// Which log.
+        log: LogId,
+    },
+}
+
+/// What recovery found on one core.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Every log, in order of its name.
+    pub logs: Vec<RecoveredLog>,
+    /// What was found, cut and quarantined, one line each, for the log and the side file.
+    pub report: Vec<String>,
+}
+
+/// One log as the disk remembers it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecoveredLog {
+    /// Which log.
+    pub log: LogId,
+    /// What its Raft member promised last.
+    pub hard_state: HardState,
+    /// The last entry that is in segments; its term. Entries up to it are not given back.
+    pub settled: (LogIndex, Term),
+    /// The replication core's own state and the index up to which it is applied, which may lie
+    /// after `settled` but never before. Empty and zero if nothing was settled yet.
+    pub state: (LogIndex, Bytes),
+    /// The first offset the log still has.
+    pub start_offset: Offset,
+    /// One after the last offset in segments.
+    pub settled_end: Offset,
+    /// Every entry after `settled`, in order, without gaps.
+    pub entries: Vec<Entry>,
+    /// What is known to be lost: damaged ranges of the journal that held this log's entries. The
+    /// caller deals with it (fetches it from a peer, or an operator accepts the loss) and then
+    /// calls [`cut_suffix`](crate::store::Store::cut_suffix) right after the last of `entries`: until
+    /// then the journal keeps what lies beyond the gap, and every start says so again.
+    pub damaged: Vec<String>,
+}

@@ -1,0 +1,11 @@
+//! The only place of the crate that touches the world: files, by glommio.
+//!
+//! Does: what the rest decided. Does not: decide. Apart because it is what the simulator replaces.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "this is where files are touched; see clippy.toml"
+)]
+
+pub mod directory;
+pub mod driver;

@@ -1,0 +1,132 @@
+//! Every limit of the storage crate, with its reason and what happens there.
+//!
+//! Does: hold numbers and the relations between them, checked when compiling.
+//! Does not: read configuration; what an operator may change arrives as an argument.
+//! Invariants: the const assertions at the end.
+//! Apart because a limit nobody can find is a limit nobody keeps.
+
+/// Unit of every direct write and read. 4 KiB is the largest logical block of the devices we know
+/// and the physical block of most; a commit always starts on a fresh one (FORMAT.md).
+pub const BLOCK_BYTES: usize = 4096;
+
+/// Alignment of frames inside a commit, so that a damaged place is searched in steps of eight.
+pub const FRAME_ALIGN: usize = 8;
+
+/// Default size of a journal file: small enough to be prewritten before the first append is
+/// acknowledged, large enough that rolling is rare.
+pub const JOURNAL_FILE_BYTES: u64 = 16 << 20;
+
+/// Default bound of what the journal of one core keeps on disk; bounds the scan at start.
+pub const JOURNAL_WINDOW_BYTES: u64 = 256 << 20;
+
+/// Fewest files a journal can run with: one being written, one being settled, one in reserve.
+pub const JOURNAL_FILES_MIN: u64 = 3;
+
+/// Most files a journal may have; slots are written into frames as 16 bits.
+pub const JOURNAL_FILES_MAX: u64 = 4096;
+
+/// Largest commit made of several frames: at 4 GB/s a quarter of a millisecond, so that what comes
+/// next is not kept waiting. A single larger entry goes alone.
+pub const COMMIT_BYTES_MAX: usize = 1 << 20;
+
+/// Most durable writes under way. Two keep a device busy over the gap between answer and next
+/// write; more only lengthen the queue. The tail after a crash is never longer than this.
+pub const COMMITS_IN_FLIGHT_MAX: usize = 2;
+
+/// Bytes waiting for a place in the journal beyond which the caller must push back.
+pub const QUEUE_BYTES_MAX: usize = 64 << 20;
+
+/// The watermark is written at the latest after this many journal bytes (bounds the tail that
+/// cannot be told from rot) …
+pub const WATERMARK_EVERY_BYTES: u64 = 64 << 20;
+
+/// … and this long after something became durable that it does not cover yet.
+pub const WATERMARK_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// How long to wait after "no space" before preparing a journal file is tried again.
+pub const PREPARE_RETRY: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Largest single write while a file is prepared: live reads need not wait long behind it.
+pub const PREPARE_WRITE_BYTES: usize = 1 << 20;
+
+/// Largest single read request; longer reads are made of several.
+pub const READ_BYTES_MAX: usize = 1 << 20;
+
+/// Largest file that is read or replaced as a whole.
+pub const SMALL_FILE_BYTES_MAX: u64 = 64 << 20;
+
+/// Handles of segment and small files kept open per core; the least recently used is closed, so
+/// that an idle partition keeps no file open. Journal files are not counted.
+pub const OPEN_FILES_MAX: usize = 64;
+
+const _: () = {
+    assert!(BLOCK_BYTES.is_multiple_of(FRAME_ALIGN));
+    assert!(COMMIT_BYTES_MAX.is_multiple_of(BLOCK_BYTES));
+    assert!(PREPARE_WRITE_BYTES.is_multiple_of(BLOCK_BYTES));
+    assert!(READ_BYTES_MAX.is_multiple_of(BLOCK_BYTES));
+    assert!(JOURNAL_FILE_BYTES.is_multiple_of(BLOCK_BYTES as u64));
+    assert!(COMMIT_BYTES_MAX as u64 * 2 <= JOURNAL_FILE_BYTES);
+    assert!(JOURNAL_WINDOW_BYTES / JOURNAL_FILE_BYTES >= JOURNAL_FILES_MIN);
+    assert!(JOURNAL_FILES_MAX <= u16::MAX as u64);
+    assert!(WATERMARK_EVERY_BYTES >= JOURNAL_FILE_BYTES);
+    assert!(QUEUE_BYTES_MAX >= COMMIT_BYTES_MAX * COMMITS_IN_FLIGHT_MAX);
+};
+
+/// [`BLOCK_BYTES`] as positions in files are counted.
+pub const BLOCK: u64 = BLOCK_BYTES as u64;
+
+/// Settled batches kept in memory per core: consumers up to this far behind never touch the disk.
+pub const CACHE_BYTES_DEFAULT: usize = 64 << 20;
+/// Cold data kept per core after it was verified: sixteen sequential readers a window ahead.
+pub const WINDOW_BYTES_DEFAULT: usize = 16 << 20;
+/// Unsettled bytes per core above which the largest log is settled: half the journal window that
+/// a restart has to scan.
+pub const UNSETTLED_BYTES_DEFAULT: usize = 32 << 20;
+/// Kafka's default of `segment.bytes`.
+pub const SEGMENT_BYTES_DEFAULT: u64 = 1 << 30;
+/// Kafka's largest `segment.bytes`; keeps positions within the index's 32 bits.
+pub const SEGMENT_BYTES_MAX: u64 = i32::MAX as u64;
+/// How far offsets of a segment may lie from its base: Kafka's own tools count them in an `i32`.
+pub const SEGMENT_OFFSETS_MAX: i64 = i32::MAX as i64;
+/// A chunk is closed once it is this long: one checksum and one index entry per this many bytes.
+pub const CHUNK_BYTES: u64 = 64 << 10;
+/// The least a cold read asks for, so that a sequential reader needs few reads.
+pub const EXTENT_BYTES_MIN: u64 = 256 << 10;
+/// The most a cold read asks for, unless a single chunk is larger: reads must not crowd out
+/// appends for longer than a few hundred microseconds.
+pub const EXTENT_BYTES_MAX: u64 = 1 << 20;
+/// Cold reads under way per core: enough to keep a device busy, few enough to stay behind appends.
+pub const READS_IN_FLIGHT_MAX: usize = 8;
+/// How often a job may find that something else is missing before it is refused: walking a whole
+/// segment of 2 GiB without its index takes 8,192 steps.
+pub const JOB_TRIES_MAX: u32 = 16_384;
+/// The largest write of a settle, for the same reason.
+pub const SETTLE_WRITE_BYTES: u64 = 1 << 20;
+/// Batches moved by one settle, so that none takes long; the rest follows with the next.
+pub const SETTLE_BYTES_MAX: usize = 8 << 20;
+/// Settles in flight at once: one writes while the other waits for its flush or the manifest.
+pub const SETTLES_MAX: usize = 2;
+/// Unsettled bytes of one log from which settling it is worth a flush.
+pub const SETTLE_BYTES_WORTH: usize = 1 << 20;
+/// How old unsettled entries may become on an idle core.
+pub const SETTLE_AGE: std::time::Duration = std::time::Duration::from_secs(10);
+/// How long a log that could not be settled (nothing committed, disk full) is left alone.
+pub const SETTLE_BACKOFF: std::time::Duration = std::time::Duration::from_secs(1);
+/// Files being deleted at once: deleting large files keeps the file system busy.
+pub const REMOVALS_IN_FLIGHT_MAX: usize = 4;
+/// Logs whose last partial block is kept in memory between settles: at most 2 MiB together.
+pub const WARM_LOGS_MAX: usize = 256;
+/// Entries of loaded segment indexes, over all logs: 48 bytes each, 6 MiB together.
+pub const INDEX_ENTRIES_MAX: usize = 128 << 10;
+/// How long the manifest waits for room after the disk was full.
+pub const MANIFEST_RETRY: std::time::Duration = std::time::Duration::from_secs(1);
+/// Garbage in the manifest, beyond as much as is live, at which it is written anew.
+pub const MANIFEST_GARBAGE_BYTES: u64 = 1 << 20;
+/// A jump of the wall clock beyond this stops deletion by age until it is confirmed (K1), ms.
+pub const CLOCK_JUMP_MS: i64 = 24 * 3600 * 1000;
+/// The largest batch believed on disk: Kafka's frames end at 2 GiB, ours far below.
+pub const BATCH_BYTES_MAX: u64 = 1 << 30;
+
+const _: () = assert!(CHUNK_BYTES <= EXTENT_BYTES_MIN && EXTENT_BYTES_MIN <= EXTENT_BYTES_MAX);
+const _: () = assert!(SETTLE_WRITE_BYTES.is_multiple_of(BLOCK));
+const _: () = assert!(SETTLE_BYTES_WORTH <= SETTLE_BYTES_MAX);

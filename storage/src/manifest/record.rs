@@ -1,0 +1,326 @@
+//! What the manifest says, one fact at a time, and its bytes.
+//!
+//! Does: draw, write and read the records of the manifest.
+//! Does not: say what they add up to; `image` replays them.
+//! Invariants: reading what was written gives the same record; nothing panics on strange bytes.
+//! Apart because these bytes outlive the process that wrote them.
+//!
+//! ```text
+//!  record: tag u8 | length of body u32 | body          all integers little-endian
+//!  log id: topic 16 bytes | partition i32
+//!  segment: base i64 | end i64 | length u64 | max timestamp i64 | written i64
+//!  tag 1 log      : log id | hard state: term u64, vote i32 (−1 none), commit u64
+//!                 | settled index u64, term u64 | applied u64 | start i64 | settled end i64
+//!                 | has active u8 [ segment | first timestamp i64 | index blocks u32
+//!                                 | open chunk: first i64, position u64, max timestamp i64, crc u32 ]
+//!                 | state: the rest
+//!  tag 2 sealed   : log id | segment
+//!  tag 3 condemned: log id | base i64
+//!  tag 4 gone     : log id | base i64
+//!  tag 5 deleted  : log id | journal sequence u64
+//!  tag 6 forgotten: log id
+//!  tag 7 leftover : log id | base i64
+//! ```
+
+use bytes::Bytes;
+use flumen_protocol::entry::HardState;
+use flumen_protocol::ids::{LogId, LogIndex, NodeId, Offset, PartitionIndex, Term, TopicId};
+
+use crate::segment::segment::{Active, OpenChunk, Segment};
+
+/// One fact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// A log as it is now, but for its sealed segments.
+    Log(LogRecord),
+    /// A segment of the log that grows no more; comes before the `Log` record of its successor.
+    Sealed {
+        /// Whose.
+        log: LogId,
+        /// Which.
+        segment: Segment,
+    },
+    /// The log's oldest segment leaves it; its files are still to be deleted.
+    Condemned {
+        /// Whose.
+        log: LogId,
+        /// Base offset of the segment.
+        base: Offset,
+    },
+    /// The files of a condemned segment are deleted.
+    Gone {
+        /// Whose.
+        log: LogId,
+        /// Base offset of the segment.
+        base: Offset,
+    },
+    /// The log is deleted: all its segments are condemned, and journal frames of it up to this
+    /// sequence mean nothing any more.
+    Deleted {
+        /// Which log.
+        log: LogId,
+        /// The last journal sequence that may hold something of it.
+        sequence: u64,
+    },
+    /// The journal holds nothing of a deleted log any more, so the deletion need not be known.
+    Forgotten {
+        /// Which log.
+        log: LogId,
+    },
+    /// Files of no log's segment that are still to be deleted.
+    Leftover {
+        /// Whose name they bear.
+        log: LogId,
+        /// Base offset of the segment they were meant for.
+        base: Offset,
+    },
+}
+
+/// A log as it is now, but for its sealed segments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogRecord {
+    /// Which log.
+    pub log: LogId,
+    /// What its Raft member promised; the journal may know a later promise.
+    pub hard_state: HardState,
+    /// The last entry whose records are in segments, and its term.
+    pub settled: (LogIndex, Term),
+    /// The entry up to which `state` is applied; not before the settled one.
+    pub applied: LogIndex,
+    /// The first offset the log has.
+    pub start: Offset,
+    /// One after the last settled offset.
+    pub settled_end: Offset,
+    /// The segment that grows.
+    pub active: Option<(Segment, Active)>,
+    /// The replication core's own state, not looked into.
+    pub state: Bytes,
+}
+
+impl Record {
+    /// Appends the record's bytes to `out`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let tag = match self {
+            Self::Log(_) => 1,
+            Self::Sealed { .. } => 2,
+            Self::Condemned { .. } => 3,
+            Self::Gone { .. } => 4,
+            Self::Deleted { .. } => 5,
+            Self::Forgotten { .. } => 6,
+            Self::Leftover { .. } => 7,
+        };
+        out.push(tag);
+        let length_at = out.len();
+        out.extend_from_slice(&[0; 4]);
+        match self {
+            Self::Log(record) => encode_log(record, out),
+            Self::Sealed { log, segment } => {
+                put_log_id(*log, out);
+                put_segment(segment, out);
+            }
+            Self::Condemned { log, base }
+            | Self::Gone { log, base }
+            | Self::Leftover { log, base } => {
+                put_log_id(*log, out);
+                out.extend_from_slice(&base.0.to_le_bytes());
+            }
+            Self::Deleted { log, sequence } => {
+                put_log_id(*log, out);
+                out.extend_from_slice(&sequence.to_le_bytes());
+            }
+            Self::Forgotten { log } => put_log_id(*log, out),
+        }
+        let length = u32::try_from(out.len() - length_at - 4).expect("a record is below 4 GiB");
+        out[length_at..length_at + 4].copy_from_slice(&length.to_le_bytes());
+    }
+
+    /// Reads all records of a body; `None` if any is not one of ours.
+    #[must_use]
+    pub fn decode_all(body: &[u8]) -> Option<Vec<Self>> {
+        let mut cursor = Cursor { rest: body };
+        let mut records = Vec::new();
+        while !cursor.rest.is_empty() {
+            let tag = cursor.take(1)?[0];
+            let length = cursor.u32()? as usize;
+            let mut body = Cursor { rest: cursor.take(length)? };
+            records.push(decode_one(tag, &mut body)?);
+            if !body.rest.is_empty() {
+                return None;
+            }
+        }
+        Some(records)
+    }
+}
+
+fn encode_log(record: &LogRecord, out: &mut Vec<u8>) {
+    put_log_id(record.log, out);
+    let hard = &record.hard_state;
+    out.extend_from_slice(&hard.term.0.to_le_bytes());
+    out.extend_from_slice(&hard.vote.unwrap_or(NodeId::NONE).0.to_le_bytes());
+    out.extend_from_slice(&hard.commit.0.to_le_bytes());
+    out.extend_from_slice(&record.settled.0.0.to_le_bytes());
+    out.extend_from_slice(&record.settled.1.0.to_le_bytes());
+    out.extend_from_slice(&record.applied.0.to_le_bytes());
+    out.extend_from_slice(&record.start.0.to_le_bytes());
+    out.extend_from_slice(&record.settled_end.0.to_le_bytes());
+    out.push(u8::from(record.active.is_some()));
+    if let Some((segment, active)) = &record.active {
+        put_segment(segment, out);
+        out.extend_from_slice(&active.first_timestamp.to_le_bytes());
+        out.extend_from_slice(&active.index_blocks.to_le_bytes());
+        out.extend_from_slice(&active.open.first.0.to_le_bytes());
+        out.extend_from_slice(&active.open.position.to_le_bytes());
+        out.extend_from_slice(&active.open.max_timestamp.to_le_bytes());
+        out.extend_from_slice(&active.open.crc.to_le_bytes());
+    }
+    out.extend_from_slice(&record.state);
+}
+
+fn put_log_id(log: LogId, out: &mut Vec<u8>) {
+    out.extend_from_slice(&log.topic.0);
+    out.extend_from_slice(&log.partition.0.to_le_bytes());
+}
+
+fn put_segment(segment: &Segment, out: &mut Vec<u8>) {
+    out.extend_from_slice(&segment.base.0.to_le_bytes());
+    out.extend_from_slice(&segment.end.0.to_le_bytes());
+    out.extend_from_slice(&segment.length.to_le_bytes());
+    out.extend_from_slice(&segment.max_timestamp.to_le_bytes());
+    out.extend_from_slice(&segment.written.to_le_bytes());
+}
+
+fn decode_one(tag: u8, body: &mut Cursor<'_>) -> Option<Record> {
+    let log = body.log_id()?;
+    match tag {
+        1 => decode_log(log, body).map(Record::Log),
+        2 => Some(Record::Sealed { log, segment: body.segment()? }),
+        3 => Some(Record::Condemned { log, base: Offset(body.i64()?) }),
+        4 => Some(Record::Gone { log, base: Offset(body.i64()?) }),
+        5 => Some(Record::Deleted { log, sequence: body.u64()? }),
+        6 => Some(Record::Forgotten { log }),
+        7 => Some(Record::Leftover { log, base: Offset(body.i64()?) }),
+        _ => None,
+    }
+}
+
+fn decode_log(log: LogId, body: &mut Cursor<'_>) -> Option<LogRecord> {
+    let term = Term(body.u64()?);
+    let vote = Some(NodeId(body.i32()?)).filter(|vote| *vote != NodeId::NONE);
+    let hard_state = HardState { term, vote, commit: LogIndex(body.u64()?) };
+    let settled = (LogIndex(body.u64()?), Term(body.u64()?));
+    let applied = LogIndex(body.u64()?);
+    let start = Offset(body.i64()?);
+    let settled_end = Offset(body.i64()?);
+    let active = match body.take(1)?[0] {
+        0 => None,
+        _ => Some((body.segment()?, body.active()?)),
+    };
+    // Copied, so that a few bytes of state do not keep the whole manifest file in memory.
+    let state = Bytes::copy_from_slice(std::mem::take(&mut body.rest));
+    Some(LogRecord { log, hard_state, settled, applied, start, settled_end, active, state })
+}
+
+/// Reads integers off the front of a slice; `None` when it is too short.
+struct Cursor<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Cursor<'a> {
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.rest.split_at_checked(count)?;
+        self.rest = rest;
+        Some(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.take(N)?.try_into().ok()
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn i32(&mut self) -> Option<i32> {
+        self.array().map(i32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    fn i64(&mut self) -> Option<i64> {
+        self.array().map(i64::from_le_bytes)
+    }
+
+    fn log_id(&mut self) -> Option<LogId> {
+        let topic = TopicId(self.array()?);
+        Some(LogId { topic, partition: PartitionIndex(self.i32()?) })
+    }
+
+    fn segment(&mut self) -> Option<Segment> {
+        let segment = Segment {
+            base: Offset(self.i64()?),
+            end: Offset(self.i64()?),
+            length: self.u64()?,
+            max_timestamp: self.i64()?,
+            written: self.i64()?,
+        };
+        (segment.base < segment.end && segment.length > 0).then_some(segment)
+    }
+
+    fn active(&mut self) -> Option<Active> {
+        Some(Active {
+            first_timestamp: self.i64()?,
+            index_blocks: self.u32()?,
+            open: OpenChunk {
+                first: Offset(self.i64()?),
+                position: self.u64()?,
+                max_timestamp: self.i64()?,
+                crc: self.u32()?,
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_record_comes_back_and_no_cut_of_it_panics() {
+        let log = LogId { topic: TopicId([7; 16]), partition: PartitionIndex(3) };
+        let segment = Segment {
+            base: Offset(10),
+            end: Offset(20),
+            length: 99,
+            max_timestamp: -1,
+            written: 5,
+        };
+        let open = OpenChunk { first: Offset(15), position: 50, max_timestamp: 8, crc: 77 };
+        let active = Active { first_timestamp: 4, index_blocks: 2, open };
+        let hard_state = HardState { term: Term(4), vote: Some(NodeId(2)), commit: LogIndex(9) };
+        let records = vec![
+            Record::Sealed { log, segment },
+            Record::Log(LogRecord {
+                log,
+                hard_state,
+                settled: (LogIndex(8), Term(3)),
+                applied: LogIndex(9),
+                start: Offset(10),
+                settled_end: Offset(20),
+                active: Some((segment, active)),
+                state: Bytes::from_static(b"state"),
+            }),
+            Record::Condemned { log, base: Offset(1) },
+            Record::Gone { log, base: Offset(1) },
+            Record::Deleted { log, sequence: 12 },
+            Record::Forgotten { log },
+            Record::Leftover { log, base: Offset(5) },
+        ];
+        let mut bytes = Vec::new();
+        records.iter().for_each(|record| record.encode(&mut bytes));
+        assert_eq!(Record::decode_all(&bytes), Some(records));
+        let whole = (0..bytes.len()).filter(|cut| Record::decode_all(&bytes[..*cut]).is_some());
+        assert_eq!(whole.count(), 7, "only cuts between records are whole");
+    }
+}

@@ -1,0 +1,216 @@
+//! What the core asks of the disk and what the disk answers: plain data.
+//!
+//! Does: name every file of a node, every action on one, and every answer.
+//! Does not: open, read or write anything; `io/driver.rs` and `sim_disk.rs` carry operations out.
+//! Invariants: an [`OpId`] is handed out once per core and comes back exactly once, in a
+//! [`DiskDone`]; `at`, `padded_len` and the `len` of a read are multiples of
+//! [`crate::limits::BLOCK_BYTES`]; the parts of a write are never longer than `padded_len`.
+//! Apart because this vocabulary is the seam between deciding and doing.
+
+use std::fmt;
+
+use bytes::Bytes;
+use flumen_protocol::ids::{LogId, Offset};
+
+use crate::error::DiskError;
+
+/// The name of one operation; unique per core and process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OpId(pub u64);
+
+/// Hands out operation names. One per core, so that two owners of operations never clash.
+#[derive(Debug, Default)]
+pub struct OpIds {
+    next: u64,
+}
+
+impl OpIds {
+    /// A counter that has handed out nothing.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A name nobody had before.
+    pub fn next_id(&mut self) -> OpId {
+        self.next += 1;
+        OpId(self.next)
+    }
+}
+
+/// A file (or folder) of this node, by meaning. `io/directory.rs` maps it to a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FileName {
+    /// The node record: who this data folder belongs to. One per node.
+    Node,
+    /// The durable watermark of this core's journal.
+    Watermark,
+    /// The journal file in this slot of this core.
+    Journal(u64),
+    /// What the segments of this core consist of.
+    Manifest,
+    /// A segment: whole record batches back to back.
+    Segment {
+        /// Whose records.
+        log: LogId,
+        /// Offset of its first record.
+        base: Offset,
+    },
+    /// The rebuildable index beside a segment.
+    Index {
+        /// Whose records.
+        log: LogId,
+        /// Offset of the segment's first record.
+        base: Offset,
+    },
+    /// Bytes set aside by recovery, named by the first journal sequence they concern.
+    Quarantine(u64),
+    /// The folder of this core: listing it finds journal slots and quarantined bytes.
+    CoreFolder,
+    /// The folder of all partitions of the node: listing it finds every segment and index.
+    PartitionsFolder,
+    /// The folder of one partition: listing it finds its segments and indexes; deleting it, when
+    /// empty, removes the folder itself.
+    LogFolder(LogId),
+}
+
+/// One thing to be done to one file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskOp {
+    /// How its answer will be recognised.
+    pub id: OpId,
+    /// Which file.
+    pub file: FileName,
+    /// What to do to it.
+    pub action: Action,
+}
+
+/// What can be done to a file.
+///
+/// Operations under way at the same time may be carried out in any order, also on the same file:
+/// whoever needs an order waits for the answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Create the file if it is missing, allocate it, write zeros over all of it, make contents,
+    /// size and directory entry durable. For use off the append path.
+    Prepare {
+        /// Its size afterwards; a multiple of the block size.
+        bytes: u64,
+    },
+    /// Gather the parts into one aligned buffer (the one copy), fill up with zeros, write; durable
+    /// when answered. The range must have been written before (see [`Action::Prepare`]).
+    WriteDurable {
+        /// Where in the file; a multiple of the block size.
+        at: u64,
+        /// What to write, in order.
+        parts: Vec<Bytes>,
+        /// Length on disk; a multiple of the block size.
+        padded_len: u32,
+    },
+    /// As [`Action::WriteDurable`], but durable only once a later [`Action::Flush`] is answered.
+    /// Creates the file (and its folder) if it is missing; the flush then covers that as well.
+    Write {
+        /// Where in the file; a multiple of the block size.
+        at: u64,
+        /// What to write, in order.
+        parts: Vec<Bytes>,
+        /// Length on disk; a multiple of the block size.
+        padded_len: u32,
+    },
+    /// Make durable whatever was answered on this file before: contents, size, directory entry.
+    Flush,
+    /// Read a range; what lies beyond the end of the file is missing from the answer.
+    Read {
+        /// Where in the file; a multiple of the block size.
+        at: u64,
+        /// How much; a multiple of the block size.
+        len: u32,
+    },
+    /// Read a whole small file (at most [`crate::limits::SMALL_FILE_BYTES_MAX`]).
+    ReadAll,
+    /// Replace a whole small file at once: write beside it, flush, rename, flush the directory.
+    /// The file has exactly the length of the parts afterwards.
+    Replace {
+        /// What to write, in order.
+        parts: Vec<Bytes>,
+    },
+    /// Cut (or extend with a hole) to exactly this length, durably.
+    Truncate {
+        /// The length afterwards.
+        len: u64,
+    },
+    /// Remove the file durably; that it is missing already is fine.
+    Delete,
+    /// List what a folder holds; a missing folder holds nothing.
+    List,
+    /// The file's length, if it exists.
+    Size,
+}
+
+impl Action {
+    /// The action's name, for errors and traces.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Prepare { .. } => "prepare",
+            Self::WriteDurable { .. } => "write durably",
+            Self::Write { .. } => "write",
+            Self::Flush => "flush",
+            Self::Read { .. } => "read",
+            Self::ReadAll => "read all",
+            Self::Replace { .. } => "replace",
+            Self::Truncate { .. } => "truncate",
+            Self::Delete => "delete",
+            Self::List => "list",
+            Self::Size => "size",
+        }
+    }
+}
+
+/// The answer to one [`DiskOp`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskDone {
+    /// Which operation.
+    pub id: OpId,
+    /// How it went.
+    pub result: Result<Output, DiskError>,
+}
+
+/// What a successful operation gives back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Nothing but that it is done.
+    Done,
+    /// What was read.
+    Bytes(Bytes),
+    /// What a folder holds, in ascending order; strange names are left out.
+    Listing(Vec<Listed>),
+    /// The length of the file, or that there is none.
+    Size(Option<u64>),
+}
+
+/// One file found in a folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Listed {
+    /// Which file.
+    pub file: FileName,
+    /// Its length.
+    pub bytes: u64,
+}
+
+impl fmt::Display for FileName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Node => f.write_str("node record"),
+            Self::Watermark => f.write_str("journal watermark"),
+            Self::Journal(slot) => write!(f, "journal file {slot}"),
+            Self::Manifest => f.write_str("manifest"),
+            Self::Segment { log, base } => write!(f, "segment {base} of {log}"),
+            Self::Index { log, base } => write!(f, "index {base} of {log}"),
+            Self::Quarantine(sequence) => write!(f, "quarantine {sequence}"),
+            Self::CoreFolder => f.write_str("folder of the core"),
+            Self::PartitionsFolder => f.write_str("folder of all partitions"),
+            Self::LogFolder(log) => write!(f, "folder of {log}"),
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! Reading: from memory if it is there, else from segments, verified before it is served.
+
+pub mod assemble;
+pub mod cache;
+pub mod jobs;
+pub mod plan;
+pub mod window;

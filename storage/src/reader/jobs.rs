@@ -1,0 +1,362 @@
+//! Reads that wait for the disk.
+//!
+//! Does: fetch what jobs miss, each thing once however many wait for it; verify; try the jobs
+//! again; remember what turned out damaged.
+//! Does not: look into memory that is not cold data; the store asks there first.
+//! Invariants: nothing is put into a window that was not verified; every job ends with exactly one
+//! answer; a failed read concerns its range only and stops nobody else.
+//! Apart because it is the asynchronous half of reading.
+//!
+//! ```text
+//!  job: Attempt --answered--> done
+//!               --missing--> waits for a Fetch (queued -> under way -> taken in) --> Attempt ...
+//!  fetch of chunks: checksum wrong or read failed --> once more --> sifted, rest is damaged
+//! ```
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use flumen_protocol::ids::{LogId, Offset};
+
+use super::assemble::{Batch, sift, split};
+use super::plan::{Attempt, Missing, Want, attempt};
+use super::window::Windows;
+use crate::answers::{ReadError, TimedRecord};
+use crate::error::DiskErrorKind;
+use crate::format::segment::{Chunk, decode};
+use crate::limits::{BLOCK, CHUNK_BYTES, EXTENT_BYTES_MIN, JOB_TRIES_MAX, READS_IN_FLIGHT_MAX};
+use crate::manifest::image::Image;
+use crate::op::{Action, DiskDone, DiskOp, FileName, OpId, OpIds, Output};
+use crate::segment::index::{Hole, Indexes, SegmentIndex};
+use crate::segment::segment::Segment;
+
+/// The answer to a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Whose records were read.
+    pub log: LogId,
+    /// What was asked.
+    pub want: Want,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// What came of a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Of a read.
+    Records(Result<Vec<Bytes>, ReadError>),
+    /// Of a look-up by time.
+    Time(Result<Option<TimedRecord>, ReadError>),
+}
+
+#[derive(Debug)]
+struct Job {
+    log: LogId,
+    want: Want,
+    tries: u32,
+}
+
+#[derive(Debug)]
+struct Fetch {
+    log: LogId,
+    missing: Missing,
+    /// How many bytes of an unknown stretch to read.
+    stretch_bytes: u64,
+    /// It failed once already.
+    again: bool,
+    waiters: Vec<Job>,
+}
+
+/// The cold half of reading on one core.
+#[derive(Debug)]
+pub struct Reader {
+    windows: Windows,
+    indexes: Indexes,
+    queued: VecDeque<Fetch>,
+    under_way: BTreeMap<OpId, Fetch>,
+}
+
+impl Reader {
+    /// A reader that keeps at most `window_bytes` of cold data.
+    #[must_use]
+    pub fn new(window_bytes: usize) -> Self {
+        Self {
+            windows: Windows::new(window_bytes),
+            indexes: Indexes::default(),
+            queued: VecDeque::new(),
+            under_way: BTreeMap::new(),
+        }
+    }
+
+    /// Tries to answer at once; `None`: an [`Answer`] follows.
+    pub fn start(&mut self, log: LogId, want: Want, image: &Image) -> Option<Outcome> {
+        self.advance(Job { log, want, tries: 0 }, image).map(|answer| answer.outcome)
+    }
+
+    /// The operations to carry out now.
+    pub fn next_ops(&mut self, ids: &mut OpIds, out: &mut Vec<DiskOp>) {
+        while self.under_way.len() < READS_IN_FLIGHT_MAX
+            && let Some(fetch) = self.queued.pop_front()
+        {
+            let id = ids.next_id();
+            out.push(DiskOp { id, file: fetch.file(), action: fetch.action() });
+            self.under_way.insert(id, fetch);
+        }
+    }
+
+    /// Takes an answer of the disk; gives it back if it is somebody else's.
+    pub fn on_done(
+        &mut self,
+        done: DiskDone,
+        image: &Image,
+        out: &mut Vec<Answer>,
+    ) -> Option<DiskDone> {
+        let Some(mut fetch) = self.under_way.remove(&done.id) else { return Some(done) };
+        let bytes = match done.result {
+            Ok(Output::Bytes(bytes)) => Some(bytes),
+            Ok(Output::Done | Output::Listing(_) | Output::Size(_)) => None,
+            Err(error) if error.kind == DiskErrorKind::NotFound => Some(Bytes::new()),
+            Err(_) => None,
+        };
+        let waiters = std::mem::take(&mut fetch.waiters);
+        if let Some(mut fetch) = self.take_in(fetch, bytes) {
+            fetch.waiters = waiters;
+            self.queued.push_front(fetch);
+            return None;
+        }
+        out.extend(waiters.into_iter().filter_map(|job| self.advance(job, image)));
+        self.windows.trim();
+        self.indexes.trim();
+        None
+    }
+
+    /// Whether anything is still to be fetched.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        !(self.queued.is_empty() && self.under_way.is_empty())
+    }
+
+    /// Bytes of memory, roughly.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.windows.bytes() + self.indexes.memory_bytes()
+    }
+
+    /// A segment is gone.
+    pub fn forget_segment(&mut self, log: LogId, base: Offset) {
+        self.indexes.forget(log, base);
+    }
+
+    /// What lies before `start` is gone; everything of the log for `None`.
+    pub fn forget_before(&mut self, log: LogId, start: Option<Offset>) {
+        self.windows.forget(log, start);
+    }
+
+    /// Chunks were written to a segment.
+    pub fn learn(&mut self, log: LogId, base: Offset, chunks: &[Chunk]) {
+        if let Some(index) = self.indexes.get(log, base) {
+            chunks.iter().for_each(|chunk| index.learn(*chunk));
+        }
+    }
+
+    fn advance(&mut self, mut job: Job, image: &Image) -> Option<Answer> {
+        job.tries += 1;
+        let (windows, indexes) = (&mut self.windows, &mut self.indexes);
+        let outcome = match attempt(job.log, &mut job.want, image, windows, indexes) {
+            Attempt::Records(result) => Outcome::Records(result),
+            Attempt::Time(result) => Outcome::Time(result),
+            Attempt::Missing(_) if job.tries > JOB_TRIES_MAX => job.give_up(),
+            Attempt::Missing(missing) => {
+                self.wait_for(missing, job);
+                return None;
+            }
+        };
+        Some(Answer { log: job.log, want: job.want, outcome })
+    }
+
+    fn wait_for(&mut self, missing: Missing, job: Job) {
+        let same = |fetch: &&mut Fetch| fetch.log == job.log && fetch.missing == missing;
+        let mut all = self.under_way.values_mut().chain(&mut self.queued);
+        if let Some(fetch) = all.find(same) {
+            fetch.waiters.push(job);
+            return;
+        }
+        let (log, stretch_bytes) = (job.log, EXTENT_BYTES_MIN);
+        self.queued.push_back(Fetch {
+            log,
+            missing,
+            stretch_bytes,
+            again: false,
+            waiters: vec![job],
+        });
+    }
+
+    /// Takes in what was read (`None`: the read failed); gives back what must be fetched again.
+    fn take_in(&mut self, fetch: Fetch, bytes: Option<Bytes>) -> Option<Fetch> {
+        match fetch.missing.clone() {
+            Missing::Index(segment) => {
+                let chunks = decode(segment.base, &bytes.unwrap_or_default());
+                // Fitted to the segment as it was when asked for; later chunks are learnt.
+                let index = SegmentIndex::new(chunks, &segment, None);
+                self.indexes.put(fetch.log, segment.base, index);
+                None
+            }
+            Missing::Chunks(segment, chunks) => self.take_chunks(fetch, &segment, chunks, bytes),
+            Missing::Stretch(segment, hole) => self.take_stretch(fetch, &segment, hole, bytes),
+        }
+    }
+
+    fn take_chunks(
+        &mut self,
+        mut fetch: Fetch,
+        segment: &Segment,
+        chunks: Vec<Chunk>,
+        bytes: Option<Bytes>,
+    ) -> Option<Fetch> {
+        let start = chunks[0].position / BLOCK * BLOCK;
+        let bytes = bytes.unwrap_or_default();
+        let verified: Vec<Option<Vec<Batch>>> =
+            chunks.iter().map(|chunk| verify(chunk, &slice_of(chunk, start, &bytes))).collect();
+        if verified.iter().any(Option::is_none) && !fetch.again {
+            // A bad transfer or a stale read may be good the second time (fault row D7).
+            fetch.again = true;
+            return Some(fetch);
+        }
+        for (chunk, verified) in chunks.iter().zip(verified) {
+            let batches = match verified {
+                Some(batches) => batches,
+                None => {
+                    self.salvage(fetch.log, segment.base, chunk, &slice_of(chunk, start, &bytes))
+                }
+            };
+            self.windows.put(fetch.log, batches);
+        }
+        None
+    }
+
+    /// What is still good of a chunk whose checksum is wrong.
+    fn salvage(&mut self, log: LogId, base: Offset, chunk: &Chunk, bytes: &Bytes) -> Vec<Batch> {
+        let mut found = sift(bytes, chunk.first, chunk.end, true);
+        if found.damaged.is_empty() {
+            // Every batch passes Kafka's checksum, so what is wrong lies outside of it: an epoch.
+            // Which batch has it cannot be told.
+            found.batches.clear();
+            found.damaged.push((chunk.first, chunk.end));
+        }
+        if let Some(index) = self.indexes.get(log, base) {
+            found.damaged.iter().for_each(|(from, until)| index.learn_damage(*from, *until));
+        }
+        found.batches
+    }
+
+    fn take_stretch(
+        &mut self,
+        mut fetch: Fetch,
+        segment: &Segment,
+        hole: Hole,
+        bytes: Option<Bytes>,
+    ) -> Option<Fetch> {
+        let skip = (hole.position % BLOCK) as usize;
+        let read = bytes.unwrap_or_default();
+        let asked = fetch.stretch_bytes.min(hole.end_position - hole.position) as usize;
+        let have = read.len().saturating_sub(skip).min(asked);
+        let complete = have as u64 == hole.end_position - hole.position;
+        if have < asked && !fetch.again {
+            fetch.again = true;
+            return Some(fetch);
+        }
+        let bytes = read.slice(skip.min(read.len())..skip.min(read.len()) + have);
+        let short = have < asked;
+        let found = sift(&bytes, hole.first, hole.end, complete || short);
+        if found.batches.is_empty() && found.damaged.is_empty() && !complete {
+            fetch.stretch_bytes = found.wanted as u64;
+            return Some(fetch);
+        }
+        if let Some(index) = self.indexes.get(fetch.log, segment.base) {
+            chunks_of(&found.batches, hole.position).into_iter().for_each(|c| index.learn(c));
+            found.damaged.iter().for_each(|(from, until)| index.learn_damage(*from, *until));
+        }
+        self.windows.put(fetch.log, found.batches);
+        None
+    }
+}
+
+impl Job {
+    /// Fetching gets nowhere: better a refused range than a job that never ends.
+    fn give_up(&self) -> Outcome {
+        let log = self.log;
+        match self.want {
+            Want::Records(request) => {
+                let (from, until) = (request.from, request.from.after(1));
+                Outcome::Records(Err(ReadError::Damaged { log, from, until }))
+            }
+            Want::Time(want) => {
+                let (from, until) = (want.cursor, want.cursor.after(1));
+                Outcome::Time(Err(ReadError::Damaged { log, from, until }))
+            }
+        }
+    }
+}
+
+impl Fetch {
+    fn file(&self) -> FileName {
+        let log = self.log;
+        match &self.missing {
+            Missing::Index(segment) => FileName::Index { log, base: segment.base },
+            Missing::Chunks(segment, _) | Missing::Stretch(segment, _) => {
+                FileName::Segment { log, base: segment.base }
+            }
+        }
+    }
+
+    fn action(&self) -> Action {
+        let (from, until) = match &self.missing {
+            Missing::Index(_) => return Action::ReadAll,
+            Missing::Chunks(_, chunks) => {
+                (chunks[0].position, chunks[chunks.len() - 1].end_position())
+            }
+            Missing::Stretch(_, hole) => {
+                (hole.position, hole.end_position.min(hole.position + self.stretch_bytes))
+            }
+        };
+        let at = from / BLOCK * BLOCK;
+        let len = u32::try_from(until.next_multiple_of(BLOCK) - at).expect("extents are bounded");
+        Action::Read { at, len }
+    }
+}
+
+/// The chunk's bytes in what was read from `start` on; shorter if the file was.
+fn slice_of(chunk: &Chunk, start: u64, bytes: &Bytes) -> Bytes {
+    let from = ((chunk.position - start) as usize).min(bytes.len());
+    let until = ((chunk.end_position() - start) as usize).min(bytes.len());
+    bytes.slice(from..until)
+}
+
+fn verify(chunk: &Chunk, bytes: &Bytes) -> Option<Vec<Batch>> {
+    let sound = bytes.len() as u64 == chunk.length && crc32c::crc32c(bytes) == chunk.crc;
+    if sound { split(bytes, chunk.first, chunk.end) } else { None }
+}
+
+/// Chunks made of batches found at `position`; a gap between batches begins a new one.
+fn chunks_of(batches: &[Batch], position: u64) -> Vec<Chunk> {
+    let mut chunks: Vec<Chunk> = Vec::new();
+    for batch in batches {
+        let at = position + batch.at as u64;
+        let goes_on = chunks.last().is_some_and(|chunk| {
+            chunk.end_position() == at && chunk.end == batch.base && chunk.length < CHUNK_BYTES
+        });
+        if !goes_on {
+            let (first, end) = (batch.base, batch.base);
+            let max_timestamp = batch.max_timestamp;
+            chunks.push(Chunk { first, end, max_timestamp, position: at, length: 0, crc: 0 });
+        }
+        if let Some(chunk) = chunks.last_mut() {
+            chunk.end = batch.last.after(1);
+            chunk.max_timestamp = chunk.max_timestamp.max(batch.max_timestamp);
+            chunk.length += batch.bytes.len() as u64;
+            chunk.crc = crc32c::crc32c_append(chunk.crc, &batch.bytes);
+        }
+    }
+    chunks
+}

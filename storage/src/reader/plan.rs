@@ -1,0 +1,196 @@
+//! What a read can be answered with right now, or what must be fetched first.
+//!
+//! Does: answer from verified windows; name the one index, extent or unknown stretch that is
+//! missing.
+//! Does not: fetch.
+//! Invariants: planning never changes what is known; trying again after the fetch gets further.
+//! Apart because many jobs may wait for the same missing thing.
+
+use bytes::Bytes;
+use flumen_protocol::batch::header::BatchHeader;
+use flumen_protocol::batch::records::first_at_or_after;
+use flumen_protocol::ids::{LogId, Offset};
+
+use super::assemble::Selection;
+use super::window::Windows;
+use crate::answers::{ReadError, ReadRequest, TimedRecord};
+use crate::format::segment::Chunk;
+use crate::limits::{EXTENT_BYTES_MAX, EXTENT_BYTES_MIN};
+use crate::manifest::image::{Image, LogImage};
+use crate::segment::index::{Hole, Indexes, Place};
+use crate::segment::segment::Segment;
+
+/// What a job wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// Batches.
+    Records(ReadRequest),
+    /// The first record at or after a time.
+    Time(TimeWant),
+}
+
+/// A look-up by time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeWant {
+    /// Milliseconds.
+    pub at: i64,
+    /// Everything before was looked at already.
+    pub cursor: Offset,
+    /// The record must lie before this.
+    pub limit: Offset,
+    /// The caller's.
+    pub token: u64,
+}
+
+/// Something that must be fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// A segment's index.
+    Index(Segment),
+    /// Chunks of a segment that lie back to back.
+    Chunks(Segment, Vec<Chunk>),
+    /// A stretch of a segment the index knows nothing about.
+    Stretch(Segment, Hole),
+}
+
+/// An attempt to answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Attempt {
+    /// Batches, or why not.
+    Records(Result<Vec<Bytes>, ReadError>),
+    /// A record, or why not.
+    Time(Result<Option<TimedRecord>, ReadError>),
+    /// Fetch this first.
+    Missing(Missing),
+}
+
+/// Tries to answer a job of `log`; moves a look-up's cursor forward.
+pub fn attempt(
+    log: LogId,
+    want: &mut Want,
+    image: &Image,
+    windows: &mut Windows,
+    indexes: &mut Indexes,
+) -> Attempt {
+    let known = image.logs.get(&log);
+    match (want, known) {
+        (Want::Records(_), None) => Attempt::Records(Err(ReadError::UnknownLog)),
+        (Want::Time(_), None) => Attempt::Time(Err(ReadError::UnknownLog)),
+        (Want::Records(request), Some(known)) => {
+            attempt_records(log, request, known, windows, indexes)
+        }
+        (Want::Time(want), Some(known)) => attempt_time(log, want, known, windows, indexes),
+    }
+}
+
+fn attempt_records(
+    log: LogId,
+    request: &ReadRequest,
+    known: &LogImage,
+    windows: &mut Windows,
+    indexes: &mut Indexes,
+) -> Attempt {
+    if request.from < known.start {
+        let (start, end) = (known.start, known.settled_end);
+        return Attempt::Records(Err(ReadError::OutOfRange { start, end }));
+    }
+    let mut selection = Selection::new(*request);
+    if windows.offer_from(log, request.from, &mut selection) {
+        return Attempt::Records(Ok(selection.into_batches()));
+    }
+    let Some(segment) = known.segments.find(request.from) else {
+        return Attempt::Records(Ok(Vec::new()));
+    };
+    let bytes = u64::from(request.max_bytes).clamp(EXTENT_BYTES_MIN, EXTENT_BYTES_MAX);
+    match missing_at(log, request.from, segment, known, indexes, bytes) {
+        Ok(missing) => Attempt::Missing(missing),
+        Err((from, until)) => Attempt::Records(Err(ReadError::Damaged { log, from, until })),
+    }
+}
+
+/// What must be fetched to see `offset`; the damaged range if it cannot be seen.
+fn missing_at(
+    log: LogId,
+    offset: Offset,
+    segment: Segment,
+    known: &LogImage,
+    indexes: &mut Indexes,
+    bytes: u64,
+) -> Result<Missing, (Offset, Offset)> {
+    let active = known.segments.active_at(segment.base).map(|(_, active)| active);
+    let Some(index) = indexes.get(log, segment.base) else {
+        return Ok(Missing::Index(segment));
+    };
+    let open = active.and_then(|active| active.open.closed(&segment));
+    match index.place(offset, &segment, active.as_ref()) {
+        Place::Covered(chunk) => Ok(Missing::Chunks(segment, index.run(chunk, open, bytes))),
+        Place::Unknown(hole) => Ok(Missing::Stretch(segment, hole)),
+        Place::Damaged(from, until) => Err((from, until)),
+    }
+}
+
+fn attempt_time(
+    log: LogId,
+    want: &mut TimeWant,
+    known: &LogImage,
+    windows: &mut Windows,
+    indexes: &mut Indexes,
+) -> Attempt {
+    loop {
+        want.cursor = want.cursor.max(known.start);
+        let segment = known.segments.find_time(want.cursor, want.at);
+        let Some(segment) = segment.filter(|segment| segment.base < want.limit) else {
+            return Attempt::Time(Ok(None));
+        };
+        want.cursor = want.cursor.max(segment.base);
+        let missing = missing_at(log, want.cursor, segment, known, indexes, EXTENT_BYTES_MIN);
+        let missing = match missing {
+            Ok(missing) => missing,
+            Err((from, until)) => {
+                return Attempt::Time(Err(ReadError::Damaged { log, from, until }));
+            }
+        };
+        let Missing::Chunks(segment, chunks) = missing else { return Attempt::Missing(missing) };
+        // Chunks without a young enough record need not be read at all.
+        let Some(chunk) = chunks.iter().find(|chunk| chunk.max_timestamp >= want.at) else {
+            want.cursor = chunks[chunks.len() - 1].end;
+            continue;
+        };
+        want.cursor = want.cursor.max(chunk.first);
+        match look_through(log, want, chunk.end, windows) {
+            Look::Found(record) => {
+                return Attempt::Time(Ok(Some(record).filter(|r| r.offset < want.limit)));
+            }
+            Look::NotThere => {}
+            Look::NotRead => return Attempt::Missing(Missing::Chunks(segment, vec![*chunk])),
+        }
+    }
+}
+
+enum Look {
+    Found(TimedRecord),
+    NotThere,
+    NotRead,
+}
+
+/// Looks for the record in windows from the cursor to `end`; leaves the cursor where it got to.
+fn look_through(log: LogId, want: &mut TimeWant, end: Offset, windows: &mut Windows) -> Look {
+    while want.cursor < end {
+        let Some(batch) = windows.from(log, want.cursor).first() else { return Look::NotRead };
+        if batch.max_timestamp >= want.at
+            && let Some(record) = timed_record(&batch.bytes, want.at)
+        {
+            return Look::Found(record);
+        }
+        want.cursor = batch.last.after(1);
+    }
+    Look::NotThere
+}
+
+/// The first record of `batch` at or after `at` milliseconds.
+#[must_use]
+pub fn timed_record(batch: &Bytes, at: i64) -> Option<TimedRecord> {
+    let (offset, timestamp) = first_at_or_after(batch, at)?;
+    let epoch = BatchHeader::parse(batch)?.leader_epoch;
+    Some(TimedRecord { offset, timestamp, epoch })
+}

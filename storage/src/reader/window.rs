@@ -1,0 +1,120 @@
+//! Cold data that was read and verified a moment ago.
+//!
+//! Does: keep runs of batches for the reader that goes on where they end, and for others at the
+//! same place.
+//! Does not: mix with the tail cache; cold readers only displace each other.
+//! Invariants: the batches of a window are contiguous; windows of one log do not overlap in what
+//! they begin with.
+//! Apart because it has its own budget.
+
+use std::collections::BTreeMap;
+
+use flumen_protocol::ids::{LogId, Offset};
+
+use super::assemble::{Batch, Selection};
+
+#[derive(Debug)]
+struct Window {
+    used: u64,
+    end: Offset,
+    bytes: usize,
+    batches: Vec<Batch>,
+}
+
+/// The windows of one core.
+#[derive(Debug)]
+pub struct Windows {
+    /// By log and first offset.
+    windows: BTreeMap<(LogId, Offset), Window>,
+    uses: u64,
+    bytes: usize,
+    budget: usize,
+}
+
+impl Windows {
+    /// None yet; at most `budget` bytes.
+    #[must_use]
+    pub fn new(budget: usize) -> Self {
+        Self { windows: BTreeMap::new(), uses: 0, bytes: 0, budget }
+    }
+
+    /// Bytes held.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Keeps batches, cut into contiguous runs. Nothing is evicted before [`Windows::trim`].
+    pub fn put(&mut self, log: LogId, batches: Vec<Batch>) {
+        let mut run: Vec<Batch> = Vec::new();
+        for batch in batches {
+            if run.last().is_some_and(|last| last.last.after(1) != batch.base) {
+                self.put_run(log, std::mem::take(&mut run));
+            }
+            run.push(batch);
+        }
+        self.put_run(log, run);
+    }
+
+    fn put_run(&mut self, log: LogId, batches: Vec<Batch>) {
+        let (Some(first), Some(last)) = (batches.first(), batches.last()) else { return };
+        let key = (log, first.base);
+        let end = last.last.after(1);
+        let bytes = batches.iter().map(|batch| batch.bytes.len() + size_of::<Batch>()).sum();
+        self.uses += 1;
+        self.bytes += bytes;
+        let window = Window { used: self.uses, end, bytes, batches };
+        if let Some(old) = self.windows.insert(key, window) {
+            self.bytes -= old.bytes;
+        }
+    }
+
+    /// The batches from the one with `offset` on, as far as they lie in one window.
+    pub fn from(&mut self, log: LogId, offset: Offset) -> &[Batch] {
+        self.uses += 1;
+        let found = self.windows.range_mut((log, Offset(i64::MIN))..=(log, offset)).next_back();
+        let Some((_, window)) = found.filter(|(_, window)| offset < window.end) else {
+            return &[];
+        };
+        window.used = self.uses;
+        let skip = window.batches.partition_point(|batch| batch.last < offset);
+        &window.batches[skip..]
+    }
+
+    /// Offers batches from the one with `offset` on, over as many windows as follow each other;
+    /// says whether that one is here at all.
+    pub fn offer_from(&mut self, log: LogId, offset: Offset, selection: &mut Selection) -> bool {
+        let mut next = offset;
+        loop {
+            let batches = self.from(log, next);
+            let Some(last) = batches.last() else { return next > offset };
+            next = last.last.after(1);
+            if !batches.iter().all(|batch| selection.offer(batch.last, &batch.bytes)) {
+                return true;
+            }
+        }
+    }
+
+    /// Drops what begins before `start`, all of the log for `None`.
+    pub fn forget(&mut self, log: LogId, start: Option<Offset>) {
+        let until = start.unwrap_or(Offset(i64::MAX));
+        let range = (log, Offset(i64::MIN))..(log, until);
+        let keys: Vec<_> = self.windows.range(range).map(|(key, _)| *key).collect();
+        keys.into_iter().for_each(|key| self.remove(key));
+    }
+
+    /// Drops the least recently used until the budget holds.
+    pub fn trim(&mut self) {
+        while self.bytes > self.budget
+            && let Some((key, _)) = self.windows.iter().min_by_key(|(_, window)| window.used)
+        {
+            self.remove(*key);
+        }
+    }
+
+    fn remove(&mut self, key: (LogId, Offset)) {
+        if let Some(window) = self.windows.remove(&key) {
+            self.bytes -= window.bytes;
+        }
+    }
+}

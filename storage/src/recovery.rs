@@ -1,0 +1,8 @@
+//! The way back after a stop of any kind: classify first, write nothing until all is classified.
+
+pub mod damage;
+pub mod open;
+pub mod scan;
+mod survey;
+pub mod truncate;
+pub mod verdict;

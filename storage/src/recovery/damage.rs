@@ -1,0 +1,137 @@
+//! What recovery found damaged or cut, and how it is set aside.
+//!
+//! Does: describe ranges exactly, find out whose entries a lost range held, lay out quarantine
+//! files.
+//! Does not: decide that something is damaged; the verdict table does.
+//! Invariants: a range is called identified only if every sequence in it is accounted for.
+//! Apart because reporting truthfully what is gone is a promise of its own (rules (a) and (c) of
+//! the recovery decisions).
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use flumen_protocol::ids::{LogId, LogIndex};
+
+use crate::op::{Action, DiskOp, FileName, OpIds};
+pub use crate::recovery::verdict::Reason;
+
+/// Which entries of a log a damaged range took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Victim {
+    /// Whose entries.
+    pub log: LogId,
+    /// The first one.
+    pub first: LogIndex,
+    /// The last one.
+    pub last: LogIndex,
+}
+
+/// A range that was durable and is not readable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DamagedRange {
+    /// Which journal file, if it is known.
+    pub slot: Option<u64>,
+    /// Where in the file it begins.
+    pub at: u64,
+    /// Its first sequence.
+    pub first_sequence: u64,
+    /// Its last sequence.
+    pub last_sequence: u64,
+    /// The bytes found there.
+    pub bytes: Bytes,
+    /// What is wrong.
+    pub reason: Reason,
+    /// Whose entries it took, as far as that is known.
+    pub victims: Vec<Victim>,
+    /// Whether `victims` is all of it.
+    pub identified: bool,
+    /// How many sequences of it are known to have held nothing of any log.
+    pub(crate) harmless: u64,
+}
+
+impl DamagedRange {
+    fn unaccounted(&self) -> u64 {
+        let named: u64 = self.victims.iter().map(|victim| victim.last.0 - victim.first.0 + 1).sum();
+        (self.last_sequence - self.first_sequence + 1).saturating_sub(named + self.harmless)
+    }
+
+    /// One line for the operator and the log.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let slot = self.slot.map_or("an unknown file".to_owned(), |slot| {
+            format!("journal file {slot} at {}", self.at)
+        });
+        let mut text = format!(
+            "sequences {} to {} damaged ({:?}) in {slot}, {} bytes set aside",
+            self.first_sequence,
+            self.last_sequence,
+            self.reason,
+            self.bytes.len()
+        );
+        for Victim { log, first, last } in &self.victims {
+            text.push_str(&format!("; {log} lost entries {first} to {last}"));
+        }
+        if !self.identified {
+            text.push_str("; it cannot be told whose all of them were");
+        }
+        text
+    }
+}
+
+/// Follows the indices of every log through the journal, so that a jump tells whose entries a
+/// damaged range took.
+#[derive(Debug, Default)]
+pub(crate) struct Tracker {
+    /// Last index seen of each log, and the sequence it was seen at.
+    seen: BTreeMap<LogId, (LogIndex, u64)>,
+}
+
+impl Tracker {
+    /// An entry was found (good or with a damaged payload).
+    pub(crate) fn entry(
+        &mut self,
+        log: LogId,
+        index: LogIndex,
+        sequence: u64,
+        damaged: &mut [DamagedRange],
+    ) {
+        let before = self.seen.insert(log, (index, sequence));
+        let Some((last, seen_at)) = before else { return };
+        let mut missing = last.next();
+        for range in damaged.iter_mut().filter(|range| range.first_sequence > seen_at) {
+            if missing >= index {
+                return;
+            }
+            let count = range.unaccounted().min(index.0 - missing.0);
+            if count > 0 {
+                let last = LogIndex(missing.0 + count - 1);
+                range.victims.push(Victim { log, first: missing, last });
+                missing = last.next();
+            }
+        }
+    }
+
+    /// The log was cut before this index.
+    pub(crate) fn cut(&mut self, log: LogId, from: LogIndex, sequence: u64) {
+        self.seen.insert(log, (LogIndex(from.0.saturating_sub(1)), sequence));
+    }
+
+    /// All frames were seen.
+    pub(crate) fn finish(self, damaged: &mut [DamagedRange]) {
+        for range in damaged {
+            range.identified = range.unaccounted() == 0;
+        }
+    }
+}
+
+/// The operation that sets bytes aside under the name of the first sequence concerned.
+pub(crate) fn quarantine_op(
+    ids: &mut OpIds,
+    sequence: u64,
+    description: &str,
+    bytes: Bytes,
+) -> DiskOp {
+    let head = format!("Flumen set these bytes aside: {description}.\n\n");
+    let action = Action::Replace { parts: vec![head.into(), bytes] };
+    DiskOp { id: ids.next_id(), file: FileName::Quarantine(sequence), action }
+}

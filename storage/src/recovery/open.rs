@@ -1,0 +1,520 @@
+//! The way from files to a running store.
+//!
+//! Does: read manifest and journal of a core, add up what each log has, set aside what is damaged,
+//! and make durable what was found before anything is done with it.
+//! Does not: read segments: how long a start takes depends on the journal's window only.
+//! Invariants: nothing is written before everything is classified; opening again after a stop at
+//! any point gives the same logs; the manifest is rewritten before the store is handed out.
+//! Apart because it runs once, before there is a store.
+//!
+//! ```text
+//!  Reading (folder, watermark, manifest) -> Scanning (journal files, one after the other)
+//!    -> SettingAside (quarantine, flushes) -> Recording (manifest) -> Ready -> finish()
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::mem;
+
+use bytes::Bytes;
+use flumen_protocol::ids::{LogId, Offset};
+use flumen_protocol::time::{Monotonic, Now, Wall};
+
+use super::scan::{JournalScan, Scanned, Scanner, Tail as JournalTail};
+use super::truncate::Replay;
+use crate::answers::{Recovered, RecoveredLog, StoreConfig};
+use crate::error::{DiskErrorKind, StorageError};
+use crate::format::frame::Mark;
+use crate::format::node::Identity;
+use crate::journal::journal::{Journal, JournalConfig};
+use crate::manifest::image::LogImage;
+use crate::manifest::manifest::{Manifest, Parsed, parse};
+use crate::manifest::record::Record;
+use crate::op::{Action, DiskDone, DiskOp, FileName, OpId, OpIds, Output};
+use crate::reader::cache::TailCache;
+use crate::reader::jobs::Reader;
+use crate::retention::ClockGuard;
+use crate::segment::tail::Tail;
+use crate::store::{Log, Store};
+
+/// The recovery of one core.
+#[derive(Debug)]
+pub struct Opening {
+    config: StoreConfig,
+    journal_config: JournalConfig,
+    identity: Identity,
+    /// Acknowledged frames whose owner is unknown may be given up: an operator said so.
+    accept_unidentified: bool,
+    ids: OpIds,
+    phase: Phase,
+    report: Vec<String>,
+    /// The clocks as they were last told.
+    now: Now,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Folder, watermark and manifest are being read.
+    Reading(Basics),
+    /// Journal files are read one after the other.
+    Scanning {
+        scanner: Box<Scanner>,
+        parsed: Parsed,
+        slots: VecDeque<u64>,
+        asked: Option<(OpId, u64)>,
+    },
+    /// What was found is made durable.
+    SettingAside { found: Found, waiting: BTreeMap<OpId, FileName>, queued: Vec<DiskOp> },
+    /// The manifest is written anew.
+    Recording { found: Found, manifest: Manifest },
+    /// Everything is there.
+    Ready { found: Found, manifest: Manifest },
+    /// The store was handed out, or recovery failed.
+    Over,
+}
+
+/// The three things that are read first.
+#[derive(Debug, Default)]
+struct Basics {
+    asked: BTreeMap<OpId, FileName>,
+    slots: Option<Vec<u64>>,
+    watermark: Option<Bytes>,
+    manifest: Option<Bytes>,
+    begun: bool,
+}
+
+/// What the files say, added up.
+#[derive(Debug)]
+struct Found {
+    scan: JournalScan,
+    parsed: Option<Parsed>,
+    written: Option<Wall>,
+    replays: BTreeMap<LogId, Replay>,
+    /// The highest mark of each log.
+    marks: BTreeMap<LogId, u64>,
+    /// Logs deleted according to the journal: the mark's sequence.
+    deleted: BTreeMap<LogId, u64>,
+    /// Deleted logs the journal still holds something of, although not the mark.
+    remains: BTreeSet<LogId>,
+}
+
+impl Opening {
+    pub(crate) fn new(
+        config: StoreConfig,
+        journal_config: JournalConfig,
+        identity: Identity,
+    ) -> Self {
+        Self {
+            config,
+            journal_config,
+            identity,
+            accept_unidentified: false,
+            ids: OpIds::new(),
+            phase: Phase::Reading(Basics::default()),
+            report: Vec::new(),
+            now: Now { monotonic: Monotonic(0), wall: Wall(0) },
+        }
+    }
+
+    /// An operator accepts the loss of damaged frames of which nobody knows whose they were.
+    #[must_use]
+    pub fn accept_unidentified(mut self) -> Self {
+        self.accept_unidentified = true;
+        self
+    }
+
+    /// The operations to carry out now.
+    pub fn next_ops(&mut self, now: Now, out: &mut Vec<DiskOp>) {
+        self.now = now;
+        match &mut self.phase {
+            Phase::Reading(basics) if !basics.begun => basics.begin(&mut self.ids, out),
+            Phase::Scanning { slots, asked, .. } if asked.is_none() => {
+                if let Some(slot) = slots.pop_front() {
+                    let id = self.ids.next_id();
+                    *asked = Some((id, slot));
+                    out.push(DiskOp { id, file: FileName::Journal(slot), action: Action::ReadAll });
+                }
+            }
+            Phase::SettingAside { queued, .. } => out.append(queued),
+            Phase::Recording { manifest, .. } => manifest.next_op(now, &mut self.ids, out),
+            Phase::Reading(_) | Phase::Scanning { .. } | Phase::Ready { .. } | Phase::Over => {}
+        }
+    }
+
+    /// When [`next_ops`](Self::next_ops) wants to be called although nothing is under way: the disk
+    /// was full when the manifest was to be written.
+    #[must_use]
+    pub fn next_wakeup(&self) -> Option<Monotonic> {
+        match &self.phase {
+            Phase::Recording { manifest, .. } => manifest.next_wakeup(),
+            Phase::Reading(_)
+            | Phase::Scanning { .. }
+            | Phase::SettingAside { .. }
+            | Phase::Ready { .. }
+            | Phase::Over => None,
+        }
+    }
+
+    /// Takes in one answer of the disk.
+    ///
+    /// # Errors
+    /// Whatever stands in the way of a start; see [`StorageError::remedy`]. Nothing was written
+    /// unless the device failed while writing.
+    pub fn on_done(&mut self, done: DiskDone, now: Now) -> Result<(), StorageError> {
+        self.phase = match mem::replace(&mut self.phase, Phase::Over) {
+            Phase::Reading(mut basics) => {
+                basics.take(done)?;
+                self.scan_if_read(basics)?
+            }
+            Phase::Scanning { mut scanner, parsed, slots, asked } => {
+                let (id, slot) = asked.expect("an answer to what was asked");
+                assert_eq!(id, done.id, "one journal file at a time");
+                scanner.feed(slot, contents(done)?.unwrap_or_default())?;
+                self.classify_if_scanned(scanner, parsed, slots)?
+            }
+            Phase::SettingAside { found, mut waiting, queued } => {
+                assert!(waiting.remove(&done.id).is_some(), "an answer nobody asked for");
+                done.result.map_err(StorageError::DeviceFailed)?;
+                self.record_if_safe(found, waiting, queued)
+            }
+            Phase::Recording { found, mut manifest } => {
+                let strange = manifest.on_done(done, now)?;
+                assert!(strange.is_none(), "an answer nobody asked for");
+                if manifest.is_busy() {
+                    Phase::Recording { found, manifest }
+                } else {
+                    Phase::Ready { found, manifest }
+                }
+            }
+            Phase::Ready { .. } | Phase::Over => panic!("an answer after the end of recovery"),
+        };
+        Ok(())
+    }
+
+    /// The store and what it found, once recovery is complete; `None` before.
+    pub fn finish(&mut self) -> Option<(Store, Recovered)> {
+        if !matches!(self.phase, Phase::Ready { .. }) {
+            return None;
+        }
+        let Phase::Ready { found, manifest } = mem::replace(&mut self.phase, Phase::Over) else {
+            return None;
+        };
+        Some(self.assemble(found, manifest))
+    }
+
+    fn scan_if_read(&mut self, basics: Basics) -> Result<Phase, StorageError> {
+        if !basics.asked.is_empty() {
+            return Ok(Phase::Reading(basics));
+        }
+        let parsed = match &basics.manifest {
+            Some(file) => parse(file, &self.identity)?,
+            None => Parsed::fresh(),
+        };
+        if parsed.torn_bytes > 0 {
+            let bytes = parsed.torn_bytes;
+            self.report.push(format!("manifest: {bytes} bytes of an unfinished write were cut"));
+        }
+        let watermark = basics.watermark.unwrap_or_default();
+        let scanner = Scanner::new(self.identity, self.journal_config, &watermark)?;
+        let slots = VecDeque::from(basics.slots.unwrap_or_default());
+        self.classify_if_scanned(Box::new(scanner), parsed, slots)
+    }
+
+    fn classify_if_scanned(
+        &mut self,
+        scanner: Box<Scanner>,
+        parsed: Parsed,
+        slots: VecDeque<u64>,
+    ) -> Result<Phase, StorageError> {
+        if !slots.is_empty() {
+            return Ok(Phase::Scanning { scanner, parsed, slots, asked: None });
+        }
+        let mut scan = scanner.finish(self.accept_unidentified)?;
+        if parsed.written.is_none() && !scan.frames.is_empty() {
+            let what = "it is missing although the journal is in use".to_owned();
+            return Err(StorageError::Corrupt { file: FileName::Manifest, what });
+        }
+        self.describe(&scan);
+        let frames = mem::take(&mut scan.frames);
+        let mut found = Found::new(scan, parsed);
+        for frame in frames {
+            found.take(frame.sequence, frame.log, frame.what);
+        }
+        let mut queued = Vec::new();
+        found.scan.quarantine_ops(&mut self.ids, &mut queued);
+        for slot in &found.scan.flush_slots {
+            let (id, file) = (self.ids.next_id(), FileName::Journal(*slot));
+            queued.push(DiskOp { id, file, action: Action::Flush });
+        }
+        let waiting = queued.iter().map(|op| (op.id, op.file)).collect();
+        Ok(self.record_if_safe(found, waiting, queued))
+    }
+
+    /// Bytes found after a crash may not be durable (F14): they are flushed before the manifest,
+    /// which is written last, lets anybody act on them.
+    fn record_if_safe(
+        &mut self,
+        mut found: Found,
+        waiting: BTreeMap<OpId, FileName>,
+        queued: Vec<DiskOp>,
+    ) -> Phase {
+        if !waiting.is_empty() {
+            return Phase::SettingAside { found, waiting, queued };
+        }
+        let parsed = found.parsed.take().expect("the manifest was read");
+        let mut manifest = Manifest::new(parsed, self.identity);
+        found.record_in(&mut manifest, &mut self.report);
+        Phase::Recording { found, manifest }
+    }
+
+    fn describe(&mut self, scan: &JournalScan) {
+        match scan.tail {
+            JournalTail::Clean => {}
+            JournalTail::Cut { sequence, bytes } => self.report.push(format!(
+                "journal: {bytes} bytes from sequence {sequence} on were never acknowledged; cut"
+            )),
+        }
+        self.report.extend(scan.damaged.iter().map(|range| range.describe()));
+    }
+
+    fn assemble(&mut self, mut found: Found, manifest: Manifest) -> (Store, Recovered) {
+        let victims = mem::take(&mut found.scan.damaged);
+        let mut recovered = Recovered { logs: Vec::new(), report: mem::take(&mut self.report) };
+        let journal = Journal::new(self.journal_config, found.scan.start);
+        let mut store = Store::assembled(
+            self.config,
+            mem::take(&mut self.ids),
+            journal,
+            manifest,
+            ClockGuard::new(found.written),
+        );
+        (store.turn, store.wall) = (self.now.monotonic, self.now.wall);
+        for (log, sequence) in found.marks {
+            store.journal.marks_settled(log, sequence);
+        }
+        for log in found.remains {
+            store.journal.append_mark(log, Mark::Deleted);
+        }
+        for (log, replay) in found.replays {
+            let mut damaged: Vec<String> = replay
+                .missing()
+                .map(|(from, to)| format!("entries {from} to {to} are missing"))
+                .into_iter()
+                .collect();
+            let (settled, _) = replay.settled();
+            let of_log = victims.iter().flat_map(|range| &range.victims);
+            // What lies in segments already was not lost with its journal frame.
+            let of_log = of_log.filter(|victim| victim.log == log && victim.last > settled);
+            damaged
+                .extend(of_log.map(|v| format!("entries {} to {} are damaged", v.first, v.last)));
+            recovered.logs.push(store.adopt(log, replay, damaged));
+        }
+        store.resume_removals();
+        (store, recovered)
+    }
+}
+
+impl Basics {
+    fn begin(&mut self, ids: &mut OpIds, out: &mut Vec<DiskOp>) {
+        self.begun = true;
+        let actions = [
+            (FileName::CoreFolder, Action::List),
+            (FileName::Watermark, Action::ReadAll),
+            (FileName::Manifest, Action::ReadAll),
+        ];
+        for (file, action) in actions {
+            let id = ids.next_id();
+            self.asked.insert(id, file);
+            out.push(DiskOp { id, file, action });
+        }
+    }
+
+    fn take(&mut self, done: DiskDone) -> Result<(), StorageError> {
+        let file = self.asked.remove(&done.id).expect("an answer to what was asked");
+        if file == FileName::Watermark {
+            self.watermark = contents(done)?;
+        } else if file == FileName::Manifest {
+            self.manifest = contents(done)?;
+        } else {
+            let Output::Listing(listed) = done.result.map_err(StorageError::Unreadable)? else {
+                unreachable!("a folder is listed")
+            };
+            self.slots = Some(listed.iter().filter_map(|found| slot_of(found.file)).collect());
+        }
+        Ok(())
+    }
+}
+
+fn slot_of(file: FileName) -> Option<u64> {
+    match file {
+        FileName::Journal(slot) => Some(slot),
+        FileName::Node
+        | FileName::Watermark
+        | FileName::Manifest
+        | FileName::Segment { .. }
+        | FileName::Index { .. }
+        | FileName::Quarantine(_)
+        | FileName::CoreFolder
+        | FileName::PartitionsFolder
+        | FileName::LogFolder(_) => None,
+    }
+}
+
+/// What was read; `None` if the file does not exist.
+fn contents(done: DiskDone) -> Result<Option<Bytes>, StorageError> {
+    match done.result {
+        Ok(Output::Bytes(bytes)) => Ok(Some(bytes)),
+        Ok(Output::Done | Output::Listing(_) | Output::Size(_)) => {
+            unreachable!("reading gives bytes")
+        }
+        Err(error) if error.kind == DiskErrorKind::NotFound => Ok(None),
+        Err(error) => Err(StorageError::Unreadable(error)),
+    }
+}
+
+impl Found {
+    fn new(scan: JournalScan, parsed: Parsed) -> Self {
+        let logs = parsed.image.logs.iter();
+        Self {
+            scan,
+            written: parsed.written,
+            replays: logs.map(|(log, image)| (*log, replay_after(image))).collect(),
+            parsed: Some(parsed),
+            marks: BTreeMap::new(),
+            deleted: BTreeMap::new(),
+            remains: BTreeSet::new(),
+        }
+    }
+
+    /// Takes the journal's frames in their order.
+    fn take(&mut self, sequence: u64, log: LogId, what: Scanned) {
+        if let Scanned::Mark(_) = what {
+            self.marks.insert(log, sequence);
+        }
+        let known = self.parsed.as_ref().and_then(|parsed| parsed.image.deleted.get(&log));
+        if known.is_some_and(|deleted| sequence <= *deleted) {
+            self.remains.insert(log);
+            return;
+        }
+        let empty = || replay_after(&LogImage::empty());
+        match what {
+            Scanned::Entry(entry) => {
+                self.replays.entry(log).or_insert_with(empty).take_entry(entry)
+            }
+            Scanned::HardState(state) => {
+                self.replays.entry(log).or_insert_with(empty).take_hard_state(state);
+            }
+            Scanned::Mark(Mark::Deleted) => {
+                self.replays.remove(&log);
+                self.deleted.insert(log, sequence);
+            }
+            Scanned::Mark(Mark::SuffixCut { from }) => {
+                self.replays.entry(log).or_insert_with(empty).cut(from);
+            }
+            Scanned::Mark(Mark::StartOffset(start)) => {
+                let replay = self.replays.entry(log).or_insert_with(empty);
+                replay.start = replay.start.max(start);
+            }
+        }
+    }
+
+    /// Tells the manifest what only the journal knew.
+    fn record_in(&mut self, manifest: &mut Manifest, report: &mut Vec<String>) {
+        for (log, sequence) in &self.deleted {
+            manifest.enqueue(Record::Deleted { log: *log, sequence: *sequence });
+            report.push(format!("{log}: deleted before the stop; its files go now"));
+        }
+        let forgotten: Vec<LogId> = manifest.image().deleted.keys().copied().collect();
+        for log in forgotten {
+            // Nothing of the old log is in the journal any more, so nothing must be left out.
+            if !self.remains.contains(&log) && !self.deleted.contains_key(&log) {
+                manifest.enqueue(Record::Forgotten { log });
+            }
+        }
+        for (log, replay) in &self.replays {
+            manifest.know(*log);
+            manifest.note_hard_state(*log, replay.hard_state);
+            if let Some((from, to)) = replay.missing() {
+                report.push(format!("{log}: entries {from} to {to} are missing"));
+            }
+        }
+        // A mark is needed as long as what it ends is in the journal; the ones found are recorded
+        // now. Marking again is for logs whose mark is gone while something older is not.
+        let marks = &self.marks;
+        let replays = &self.replays;
+        self.remains.retain(|log| !marks.contains_key(log) && !replays.contains_key(log));
+    }
+}
+
+fn replay_after(image: &LogImage) -> Replay {
+    Replay::new(image.settled, image.settled_end, image.hard_state, image.start)
+}
+
+impl Store {
+    fn assembled(
+        config: StoreConfig,
+        ids: OpIds,
+        journal: Journal,
+        manifest: Manifest,
+        clock: ClockGuard,
+    ) -> Self {
+        Self {
+            config,
+            ids,
+            journal,
+            manifest,
+            reader: Reader::new(config.window_bytes),
+            cache: TailCache::new(config.cache_bytes),
+            logs: BTreeMap::new(),
+            settles: Default::default(),
+            removals: Default::default(),
+            clock,
+            starts: Vec::new(),
+            unsettled_bytes: 0,
+            turn: Monotonic(0),
+            wall: Wall(0),
+        }
+    }
+
+    /// Takes over what recovery found of one log.
+    fn adopt(&mut self, log: LogId, replay: Replay, damaged: Vec<String>) -> RecoveredLog {
+        let image = self.manifest.image().logs.get(&log).expect("every log is in the manifest");
+        let (settled, start_offset) = (image.settled, image.start.max(replay.start));
+        let settled_end = image.settled_end;
+        let state = (image.applied, image.state.clone());
+        self.journal.settled(log, settled.0);
+        let mut tail = Tail::after(settled, settled_end);
+        replay.entries.iter().cloned().for_each(|entry| tail.push(entry));
+        let hard_state = replay.hard_state;
+        self.unsettled_bytes += tail.bytes();
+        self.logs.insert(log, Log::new(tail, hard_state));
+        self.note_age(log);
+        let entries = replay.entries;
+        RecoveredLog {
+            log,
+            hard_state,
+            settled,
+            state,
+            start_offset,
+            settled_end,
+            entries,
+            damaged,
+        }
+    }
+
+    /// Goes on deleting what was condemned before the stop.
+    fn resume_removals(&mut self) {
+        let durable = self.manifest.durable();
+        let condemned: Vec<(LogId, Offset)> =
+            self.manifest.image().condemned.iter().copied().collect();
+        let mut gone: BTreeSet<LogId> = self.manifest.image().deleted.keys().copied().collect();
+        for (log, base) in condemned {
+            self.removals.condemn(log, base, durable);
+            gone.insert(log);
+        }
+        for log in gone {
+            if !self.logs.contains_key(&log) {
+                self.removals.resume_log(log);
+            }
+        }
+    }
+}

@@ -1,0 +1,938 @@
+//! Stories of a store on a disk that forgets what a real one may forget.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use flumen_protocol::entry::{Payload, Records};
+use flumen_protocol::ids::{CoreId, NodeId, PartitionIndex, TopicId};
+
+use super::*;
+use crate::answers::{
+    ReadAnswer, ReadError, ReadRequest, RecoveredLog, TimeAnswer, TimeQuery, TimedRecord,
+};
+use crate::error::DiskErrorKind;
+use crate::io::directory::prepare_root;
+use crate::io::driver::Driver;
+use crate::op::{Action, FileName};
+use crate::sim_disk::{Dice, Fault, SimDisk};
+use crate::testing::sized_batch;
+
+const IDENTITY: Identity =
+    Identity { cluster: [3; 16], node: NodeId(1), core: CoreId(0), incarnation: 1 };
+const JOURNAL: JournalConfig =
+    JournalConfig { file_bytes: 1 << 20, window_bytes: 8 << 20, commits_in_flight: 1 };
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn log(partition: i32) -> LogId {
+    LogId { topic: TopicId([9; 16]), partition: PartitionIndex(partition) }
+}
+
+fn small_segments() -> LogSettings {
+    LogSettings { segment_bytes: 300 << 10, ..LogSettings::KEEP_ALL }
+}
+
+/// A store, its disk, and what was put into it.
+struct World {
+    disk: SimDisk,
+    store: Store,
+    now: Now,
+    config: StoreConfig,
+    events: Vec<StoreEvent>,
+    recovered: Vec<RecoveredLog>,
+    report: Vec<String>,
+    /// Every entry of every log, in order of index.
+    written: BTreeMap<LogId, Vec<Entry>>,
+    /// What logs held before their suffix was cut, since the last start.
+    earlier: BTreeMap<LogId, Vec<Vec<Entry>>>,
+    /// What was reported durable and not cut since.
+    durable: BTreeMap<LogId, u64>,
+    term: Term,
+    next_token: u64,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let config = StoreConfig { cache_bytes: 256 << 10, ..StoreConfig::DEFAULT };
+        Self::with(seed, config)
+    }
+
+    fn with(seed: u64, config: StoreConfig) -> Self {
+        let now = Now { monotonic: Monotonic(1), wall: Wall(1_000_000) };
+        let mut disk = SimDisk::new(seed);
+        let (store, recovered) = open(&mut disk, config, now).expect("a fresh disk opens");
+        assert_eq!(recovered.logs, []);
+        Self {
+            disk,
+            store,
+            now,
+            config,
+            events: Vec::new(),
+            recovered: Vec::new(),
+            report: Vec::new(),
+            written: BTreeMap::new(),
+            earlier: BTreeMap::new(),
+            durable: BTreeMap::new(),
+            term: Term(1),
+            next_token: 0,
+        }
+    }
+
+    /// Carries out up to `steps` operations; says how many.
+    fn turn(&mut self, steps: usize) -> usize {
+        for step in 0..steps {
+            let mut ops = Vec::new();
+            self.store.next_ops(self.now, &mut ops);
+            ops.into_iter().for_each(|op| self.disk.submit(op));
+            let Some(done) = self.disk.step() else { return step };
+            self.store.on_done(done, self.now, &mut self.events).expect("the disk works");
+        }
+        steps
+    }
+
+    fn run(&mut self) {
+        assert!(self.turn(100_000) < 100_000, "the store comes to rest");
+    }
+
+    fn create(&mut self, log: LogId, settings: LogSettings) {
+        self.store.create(log, settings);
+        self.written.entry(log).or_default();
+    }
+
+    fn append(&mut self, log: LogId, payload: impl FnOnce(Offset) -> Payload) {
+        let end = self.store.end_offset(log).expect("a known log");
+        let written = self.written.get_mut(&log).expect("a known log");
+        let index = LogIndex(written.len() as u64 + 1);
+        let entry = Entry { index, term: self.term, payload: payload(end) };
+        written.push(entry.clone());
+        self.store.append(log, entry);
+    }
+
+    /// A batch of five records with this timestamp, about `size` bytes.
+    fn append_batch(&mut self, log: LogId, timestamp: i64, size: usize) {
+        self.append(log, |end| batch_payload(end, timestamp, size));
+    }
+
+    /// A leader of a later term orders something else at `from`.
+    fn cut(&mut self, log: LogId, from: u64) {
+        self.note_durable();
+        let written = self.written.get_mut(&log).expect("a known log");
+        self.earlier.entry(log).or_default().push(written.clone());
+        written.truncate(from as usize - 1);
+        if let Some(durable) = self.durable.get_mut(&log) {
+            *durable = (*durable).min(from - 1);
+        }
+        self.store.cut_suffix(log, LogIndex(from));
+        self.term = Term(self.term.0 + 1);
+        self.append_batch(log, 5, 700);
+    }
+
+    fn note_durable(&mut self) {
+        for event in &self.events {
+            match event {
+                StoreEvent::Durable { log, index } => drop(self.durable.insert(*log, index.0)),
+                StoreEvent::Deleted { log } => drop(self.durable.remove(log)),
+                _ => {}
+            }
+        }
+        self.events.clear();
+    }
+
+    /// Settles everything the log has, as one job or many.
+    fn settle(&mut self, log: LogId) {
+        self.run();
+        let last = LogIndex(self.written[&log].len() as u64);
+        while self.store.settled(log).expect("a known log").0 < last {
+            let state = (last, Bytes::from(format!("state at {last}")));
+            assert!(self.store.begin_settle(log, last, state), "there is something to settle");
+            self.run();
+        }
+    }
+
+    fn read_from(
+        &mut self,
+        log: LogId,
+        from: i64,
+        max_bytes: u32,
+    ) -> Result<Vec<Bytes>, ReadError> {
+        self.next_token += 1;
+        let token = self.next_token;
+        let (from, limit) = (Offset(from), Offset(i64::MAX));
+        let request = ReadRequest { from, limit, max_bytes, at_least_one: true, token };
+        match self.store.read(log, request) {
+            ReadAnswer::Ready(batches) => Ok(batches),
+            ReadAnswer::Failed(error) => Err(error),
+            ReadAnswer::Pending => {
+                self.run();
+                self.events
+                    .iter()
+                    .find_map(|event| match event {
+                        StoreEvent::Read { token: of, result } if *of == token => {
+                            Some(result.clone())
+                        }
+                        _ => None,
+                    })
+                    .expect("an answer follows")
+            }
+        }
+    }
+
+    fn find_time(&mut self, log: LogId, query: TimeQuery) -> Option<TimedRecord> {
+        self.next_token += 1;
+        let token = self.next_token;
+        match self.store.find_time(log, query, Offset(i64::MAX), token) {
+            TimeAnswer::Ready(found) => found,
+            TimeAnswer::Failed(error) => panic!("{error}"),
+            TimeAnswer::Pending => {
+                self.run();
+                let found = self.events.iter().find_map(|event| match event {
+                    StoreEvent::TimeFound { token: of, result } if *of == token => Some(*result),
+                    _ => None,
+                });
+                found.expect("an answer follows").expect("a sound disk")
+            }
+        }
+    }
+
+    /// Reads the whole log in steps and compares it with what was written.
+    fn assert_readable(&mut self, log: LogId, max_bytes: u32) {
+        let start = self.store.start_offset(log).expect("a known log").0;
+        let end = self.store.end_offset(log).expect("a known log").0;
+        let mut next = start;
+        let mut read = Vec::new();
+        while next < end {
+            let batches = self.read_from(log, next, max_bytes).expect("a sound disk");
+            assert!(!batches.is_empty(), "{log}: nothing at {next} before the end {end}");
+            for bytes in batches {
+                let header = flumen_protocol::batch::header::BatchHeader::parse(&bytes);
+                next = header.expect("a batch").last_offset().0 + 1;
+                read.push(bytes);
+            }
+        }
+        let written = self.written[&log].iter().filter_map(|entry| match &entry.payload {
+            Payload::Records(records) => Some(records),
+            Payload::Empty | Payload::Control(_) => None,
+        });
+        let expected: Vec<Bytes> =
+            written.filter(|r| r.last_offset.0 >= start).map(|r| r.bytes.clone()).collect();
+        assert!(read == expected, "{log}: {} batches of {}", read.len(), expected.len());
+    }
+
+    fn restart(&mut self) {
+        let (store, recovered) =
+            open(&mut self.disk, self.config, self.now).expect("the disk opens");
+        self.store = store;
+        self.recovered = recovered.logs;
+        self.report = recovered.report;
+        self.events.clear();
+    }
+
+    fn files_of(&self, log: LogId) -> Vec<FileName> {
+        let of_log = |name: &FileName| match name {
+            FileName::Segment { log: of, .. } | FileName::Index { log: of, .. } => *of == log,
+            _ => false,
+        };
+        self.disk.all().map(|(name, _)| name).filter(of_log).collect()
+    }
+}
+
+fn batch_payload(end: Offset, timestamp: i64, size: usize) -> Payload {
+    let bytes = Bytes::from(sized_batch(end.0, 5, timestamp, size / 5));
+    let (base_offset, last_offset) = (end, end.after(4));
+    Payload::Records(Records { base_offset, last_offset, max_timestamp: timestamp, bytes })
+}
+
+fn open(
+    disk: &mut SimDisk,
+    config: StoreConfig,
+    now: Now,
+) -> Result<(Store, crate::answers::Recovered), StorageError> {
+    let mut opening = Store::open(config, JOURNAL, IDENTITY);
+    loop {
+        let mut ops = Vec::new();
+        opening.next_ops(now, &mut ops);
+        ops.into_iter().for_each(|op| disk.submit(op));
+        if let Some(done) = disk.step() {
+            opening.on_done(done, now)?;
+        } else {
+            return Ok(opening.finish().expect("recovery comes to its end"));
+        }
+    }
+}
+
+#[test]
+fn appended_settled_restarted_and_all_of_it_readable() {
+    let mut world = World::new(1);
+    world.create(log(0), small_segments());
+    world.append(log(0), |_| Payload::Empty);
+    for n in 0..120 {
+        world.append_batch(log(0), n, 10_000);
+    }
+    world.assert_readable(log(0), 50_000);
+    world.settle(log(0));
+    world.append(log(0), |_| Payload::Control(Bytes::from_static(b"control")));
+    world.append_batch(log(0), 500, 10_000);
+    world.assert_readable(log(0), 50_000);
+    assert!(world.files_of(log(0)).len() >= 8, "several segments with their indexes");
+    world.run();
+
+    world.restart();
+    let recovered = &world.recovered[0];
+    assert_eq!(recovered.settled, (LogIndex(121), Term(1)));
+    assert_eq!(recovered.state, (LogIndex(121), Bytes::from_static(b"state at 121")));
+    assert_eq!(recovered.entries[..], world.written[&log(0)][121..]);
+    assert_eq!(recovered.damaged, Vec::<String>::new());
+    for max_bytes in [1, 30_000, 1 << 20] {
+        world.assert_readable(log(0), max_bytes);
+    }
+    world.store.configure(log(0), small_segments());
+    for n in 0..40 {
+        world.append_batch(log(0), n, 3_333);
+    }
+    world.settle(log(0));
+    world.restart();
+    world.assert_readable(log(0), 100_000);
+}
+
+#[test]
+fn settling_in_small_steps_rewrites_the_last_block_and_loses_nothing() {
+    for reopen in [false, true] {
+        let mut world = World::new(2);
+        world.create(log(0), small_segments());
+        for n in 0..200 {
+            world.append_batch(log(0), n, 500 + 37 * n as usize);
+            if n % 7 == 0 {
+                world.settle(log(0));
+            }
+            if reopen && n % 20 == 0 {
+                world.run();
+                world.restart();
+                world.store.configure(log(0), small_segments());
+            }
+        }
+        world.settle(log(0));
+        world.restart();
+        world.assert_readable(log(0), 64 << 10);
+    }
+}
+
+#[test]
+fn at_least_one_batch_and_never_half_of_one() {
+    let mut world = World::new(3);
+    world.create(log(0), LogSettings::KEEP_ALL);
+    for n in 0..3 {
+        world.append_batch(log(0), n, 400_000);
+    }
+    world.settle(log(0));
+    world.restart();
+    let batches = world.read_from(log(0), 7, 1).expect("sound");
+    assert_eq!(batches.len(), 1);
+    let limits = |limit, max_bytes, at_least_one| ReadRequest {
+        from: Offset(0),
+        limit: Offset(limit),
+        max_bytes,
+        at_least_one,
+        token: 0,
+    };
+    assert_eq!(world.store.read(log(0), limits(0, 99, true)), ReadAnswer::Ready(Vec::new()));
+    assert_eq!(world.store.read(log(0), limits(4, 1 << 20, true)), ReadAnswer::Pending);
+    assert_eq!(world.store.read(log(0), limits(15, 99, false)), ReadAnswer::Pending);
+    world.run();
+    let empty = |event: &&StoreEvent| matches!(event, StoreEvent::Read { token: 0, result: Ok(batches) } if batches.is_empty());
+    assert_eq!(world.events.iter().filter(empty).count(), 2, "below the limit and the size: none");
+    let range = ReadError::OutOfRange { start: Offset(0), end: Offset(15) };
+    assert_eq!(world.read_from(log(0), 16, 1), Err(range));
+    assert_eq!(world.read_from(log(0), 15, 1), Ok(Vec::new()));
+    assert_eq!(world.read_from(log(5), 0, 1), Err(ReadError::UnknownLog));
+}
+
+#[test]
+fn many_readers_of_one_place_cost_one_read() {
+    let mut world = World::new(4);
+    world.create(log(0), LogSettings::KEEP_ALL);
+    (0..20).for_each(|n| world.append_batch(log(0), n, 20_000));
+    world.settle(log(0));
+    world.restart();
+    world.run();
+    for token in 0..10 {
+        let (from, limit) = (Offset(0), Offset(100));
+        let request = ReadRequest { from, limit, max_bytes: 50_000, at_least_one: true, token };
+        assert_eq!(world.store.read(log(0), request), ReadAnswer::Pending);
+    }
+    assert_eq!(world.turn(100), 2, "the index and one extent");
+    let answers = world.events.iter().filter(|e| matches!(e, StoreEvent::Read { .. })).count();
+    assert_eq!(answers, 10);
+    assert!(world.read_from(log(0), 50, 1).is_ok(), "read ahead");
+    assert_eq!(world.turn(100), 0);
+}
+
+#[test]
+fn a_lost_or_garbled_index_is_learnt_again() {
+    let mut world = World::new(5);
+    world.create(log(0), small_segments());
+    (0..120).for_each(|n| world.append_batch(log(0), n, 10_000));
+    world.settle(log(0));
+    for way in 0..3 {
+        world.restart();
+        for name in world.files_of(log(0)) {
+            let (id, action) = (crate::op::OpId(0), Action::Flush);
+            world.disk.carry_out(DiskOp { id, file: name, action }).result.expect("flushed");
+            if let FileName::Index { .. } = name {
+                match way {
+                    0 => world.disk.flip_bit(name, 3, 0),
+                    1 => world.disk.overwrite(name, 0, &[0xff; 4096]),
+                    _ => world.disk.shorten(name, None),
+                }
+            }
+        }
+        world.assert_readable(log(0), 40_000);
+        let found = world.find_time(log(0), TimeQuery::AtOrAfter(77));
+        assert_eq!(found.map(|r| (r.offset, r.timestamp)), Some((Offset(77 * 5), 77)));
+    }
+}
+
+#[test]
+fn a_rotten_batch_is_refused_and_the_rest_is_served() {
+    for with_index in [true, false] {
+        let mut world = World::new(6);
+        world.create(log(0), LogSettings::KEEP_ALL);
+        (0..30).for_each(|n| world.append_batch(log(0), n, 10_000));
+        world.settle(log(0));
+        world.restart();
+        let segment = FileName::Segment { log: log(0), base: Offset(0) };
+        let size = match &world.written[&log(0)][0].payload {
+            Payload::Records(records) => records.bytes.len() as u64,
+            Payload::Empty | Payload::Control(_) => 0,
+        };
+        world.disk.flip_bit(segment, size * 3 + 1000, 4);
+        if !with_index {
+            world.disk.shorten(FileName::Index { log: log(0), base: Offset(0) }, None);
+        }
+        assert_eq!(world.read_from(log(0), 0, 1 << 20).expect("sound").len(), 3);
+        let (from, until) = (Offset(15), Offset(20));
+        let damaged = ReadError::Damaged { log: log(0), from, until };
+        assert_eq!(world.read_from(log(0), 17, 1 << 20), Err(damaged));
+        assert!(world.read_from(log(0), 20, 1 << 20).expect("sound").len() > 1);
+        // An unreadable sector is told apart from an unreadable log, too.
+        world.restart();
+        for _ in 0..4 {
+            world.disk.inject(Fault::Fail(segment, DiskErrorKind::Io(5)));
+        }
+        assert!(matches!(world.read_from(log(0), 0, 1), Err(ReadError::Damaged { .. })));
+    }
+}
+
+#[test]
+fn records_are_found_by_time() {
+    let mut world = World::new(7);
+    world.create(log(0), small_segments());
+    let times = [50, 40, 70, 60, 90, 80];
+    for round in 0..10 {
+        times.iter().for_each(|t| world.append_batch(log(0), round * 100 + t, 10_000));
+    }
+    world.settle(log(0));
+    world.append_batch(log(0), 2_000, 1_000);
+    world.append_batch(log(0), 1_500, 1_000);
+    for restarted in [false, true] {
+        let mut at = |t| world.find_time(log(0), TimeQuery::AtOrAfter(t)).map(|r| r.offset.0);
+        assert_eq!(at(0), Some(0));
+        assert_eq!(at(51), Some(10));
+        assert_eq!(at(80), Some(20));
+        assert_eq!(at(541), Some((5 * 6) * 5));
+        assert_eq!(at(551), Some((5 * 6 + 2) * 5));
+        assert_eq!(at(991), Some(60 * 5));
+        assert_eq!(at(2_001), None);
+        let largest = world.find_time(log(0), TimeQuery::Largest).expect("there is one");
+        assert_eq!((largest.offset, largest.timestamp), (Offset(300), 2_000));
+        assert_eq!(largest.epoch, flumen_protocol::ids::LeaderEpoch(1));
+        if !restarted {
+            world.run();
+            world.restart();
+        }
+    }
+}
+
+#[test]
+fn retention_moves_the_start_first_and_deletes_files_second() {
+    let mut world = World::new(8);
+    world.create(log(0), small_segments());
+    (0..120).for_each(|n| world.append_batch(log(0), n * 1000, 10_000));
+    world.settle(log(0));
+    let before = world.files_of(log(0)).len();
+    let settings = LogSettings { retention_ms: Some(10_000), ..small_segments() };
+    world.store.configure(log(0), settings);
+    world.now.wall = Wall(60_000);
+    assert_eq!(world.store.retention(log(0), world.now, Offset(0)), None, "not committed");
+    let start = world.store.retention(log(0), world.now, Offset(600)).expect("some are old");
+    assert!(start > Offset(0));
+    assert_eq!(world.files_of(log(0)).len(), before, "nothing is deleted yet");
+    world.run();
+    assert!(world.events.contains(&StoreEvent::StartDurable { log: log(0), start }));
+    assert!(world.files_of(log(0)).len() < before);
+    let range = ReadError::OutOfRange { start, end: Offset(600) };
+    assert_eq!(world.read_from(log(0), start.0 - 1, 1), Err(range));
+    world.assert_readable(log(0), 1 << 20);
+
+    world.now.wall = Wall(10_000_000);
+    let start = world.store.retention(log(0), world.now, Offset(600)).expect("all are old");
+    assert_eq!(start, Offset(600), "the growing segment goes too");
+    world.run();
+    assert_eq!(world.files_of(log(0)), []);
+    world.append_batch(log(0), 1, 1_000);
+    world.settle(log(0));
+    world.restart();
+    assert_eq!(world.recovered[0].start_offset, Offset(600));
+    world.assert_readable(log(0), 1 << 20);
+    world.store.set_start_offset(log(0), Offset(603));
+    world.run();
+    world.restart();
+    assert_eq!(world.recovered[0].start_offset, Offset(603));
+}
+
+#[test]
+fn a_deleted_log_leaves_nothing_and_its_name_can_be_used_anew() {
+    let mut world = World::new(9);
+    world.create(log(0), small_segments());
+    world.create(log(1), small_segments());
+    (0..50).for_each(|n| world.append_batch(log(0), n, 10_000));
+    (0..50).for_each(|n| world.append_batch(log(1), n, 10_000));
+    world.settle(log(0));
+    world.append_batch(log(0), 1, 5_000);
+    world.run();
+    // One deletion in the middle of a settle, so that files exist that nobody recorded.
+    assert!(world.store.begin_settle(log(0), LogIndex(51), (LogIndex(51), Bytes::new())));
+    world.turn(1);
+    world.store.delete(log(0));
+    assert_eq!(world.read_from(log(0), 0, 1), Err(ReadError::UnknownLog));
+    world.run();
+    assert!(world.events.contains(&StoreEvent::Deleted { log: log(0) }));
+    assert_eq!(world.files_of(log(0)), []);
+    world.written.remove(&log(0));
+    world.create(log(0), small_segments());
+    world.append_batch(log(0), 1, 100);
+    world.run();
+    world.restart();
+    assert_eq!(world.recovered.len(), 2);
+    assert_eq!(world.recovered[0].entries.len(), 1);
+    world.assert_readable(log(0), 1 << 20);
+    world.assert_readable(log(1), 1 << 20);
+}
+
+#[test]
+fn a_full_disk_stops_settling_and_nothing_else() {
+    let mut world = World::new(10);
+    world.create(log(0), small_segments());
+    (0..20).for_each(|n| world.append_batch(log(0), n, 10_000));
+    world.run();
+    let segment = FileName::Segment { log: log(0), base: Offset(0) };
+    world.disk.inject(Fault::Fail(segment, DiskErrorKind::NoSpace));
+    let state = (LogIndex(20), Bytes::new());
+    assert!(world.store.begin_settle(log(0), LogIndex(20), state.clone()));
+    world.run();
+    assert!(world.events.contains(&StoreEvent::NoSpace));
+    assert!(!world.store.begin_settle(log(0), LogIndex(20), state), "left alone for a while");
+    world.assert_readable(log(0), 1 << 20);
+    world.now.monotonic = world.now.monotonic.after(Duration::from_secs(11));
+    assert_eq!(world.store.next_settle(world.now), Some(log(0)));
+    world.disk.inject(Fault::Fail(FileName::Manifest, DiskErrorKind::NoSpace));
+    assert!(world.store.begin_settle(log(0), LogIndex(20), (LogIndex(20), Bytes::new())));
+    world.run();
+    assert_eq!(world.store.settled(log(0)).map(|s| s.0), Some(LogIndex(20)));
+    assert!(world.store.outstanding(), "but the manifest waits for room");
+    world.now.monotonic = world.now.monotonic.after(HOUR);
+    world.run();
+    assert!(!world.store.outstanding());
+    world.restart();
+    assert_eq!(world.recovered[0].entries, []);
+    world.assert_readable(log(0), 1 << 20);
+}
+
+#[test]
+fn an_unreadable_end_of_a_segment_begins_a_new_one() {
+    let mut world = World::new(11);
+    world.create(log(0), LogSettings::KEEP_ALL);
+    world.append_batch(log(0), 1, 5_000);
+    world.settle(log(0));
+    world.restart();
+    world.append_batch(log(0), 2, 5_000);
+    world.run();
+    let segment = FileName::Segment { log: log(0), base: Offset(0) };
+    world.disk.inject(Fault::Fail(segment, DiskErrorKind::Io(5)));
+    world.settle(log(0));
+    let next = FileName::Segment { log: log(0), base: Offset(5) };
+    assert!(world.files_of(log(0)).contains(&next));
+    world.restart();
+    world.assert_readable(log(0), 1 << 20);
+}
+
+#[test]
+fn a_cut_suffix_does_not_come_back_and_is_not_called_durable() {
+    let mut world = World::new(15);
+    world.create(log(0), small_segments());
+    (0..3).for_each(|n| world.append_batch(log(0), n, 100));
+    world.run();
+    (3..6).for_each(|n| world.append_batch(log(0), n, 100));
+    let mut ops = Vec::new();
+    world.store.next_ops(world.now, &mut ops);
+    ops.into_iter().for_each(|op| world.disk.submit(op));
+    // The write of entries 4 to 6 is under way when the leader of term 2 orders another fifth.
+    world.store.cut_suffix(log(0), LogIndex(5));
+    world.written.get_mut(&log(0)).expect("known").truncate(4);
+    let end = world.store.end_offset(log(0)).expect("known");
+    assert_eq!(end, Offset(20));
+    let entry = Entry { index: LogIndex(5), term: Term(2), payload: batch_payload(end, 9, 500) };
+    world.written.get_mut(&log(0)).expect("known").push(entry.clone());
+    world.store.append(log(0), entry);
+    world.events.clear();
+    world.run();
+    let durable: Vec<u64> = world
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            StoreEvent::Durable { index, .. } => Some(index.0),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(durable, [4, 5]);
+    world.restart();
+    assert_eq!(world.recovered[0].entries, world.written[&log(0)]);
+    world.assert_readable(log(0), 1 << 20);
+}
+
+#[test]
+fn the_order_of_settling() {
+    let mut world = World::new(12);
+    (0..4).for_each(|n| world.create(log(n), small_segments()));
+    world.append_batch(log(3), 1, 100);
+    world.run();
+    assert_eq!(world.store.next_settle(world.now), None, "young and small");
+    (0..110).for_each(|n| world.append_batch(log(1), n, 10_000));
+    assert_eq!(world.store.next_settle(world.now), Some(log(1)), "worth a flush");
+    assert!(!world.store.begin_settle(log(1), LogIndex(0), (LogIndex(0), Bytes::new())));
+    assert_eq!(world.store.next_settle(world.now), None, "nothing of it is committed");
+    world.now.monotonic = world.now.monotonic.after(Duration::from_secs(10));
+    assert_eq!(world.store.next_settle(world.now), Some(log(1)));
+    world.settle(log(1));
+    assert_eq!(world.store.next_settle(world.now), Some(log(3)), "old");
+    world.settle(log(3));
+    assert_eq!(world.store.next_settle(world.now), None);
+    world.append_batch(log(2), 1, 100);
+    assert_eq!(world.store.next_settle(world.now), None);
+    world.store.prepare_stop();
+    assert_eq!(world.store.next_settle(world.now), Some(log(2)));
+}
+
+#[test]
+fn a_foreign_a_newer_or_a_rotten_manifest_stops_the_start() {
+    let mut world = World::new(13);
+    world.create(log(0), small_segments());
+    for n in 0..3 {
+        world.append_batch(log(0), n, 100);
+        world.settle(log(0));
+    }
+    let manifest = world.disk.contents(FileName::Manifest).expect("it is there");
+    let open = |change: &dyn Fn(&mut SimDisk)| {
+        let mut disk = world.disk.clone();
+        change(&mut disk);
+        open(&mut disk, world.config, world.now).map(|(_, recovered)| recovered)
+    };
+    assert!(open(&|_| ()).is_ok());
+    assert!(matches!(
+        open(&|disk| disk.flip_bit(FileName::Manifest, 4096 + 80, 1)),
+        Err(StorageError::Corrupt { .. })
+    ));
+    assert!(matches!(
+        open(&|disk| disk.flip_bit(FileName::Manifest, 50, 1)),
+        Err(StorageError::Corrupt { .. })
+    ));
+    assert!(matches!(
+        open(&|disk| disk.shorten(FileName::Manifest, None)),
+        Err(StorageError::Corrupt { .. })
+    ));
+    // The last chunk may be torn; then the journal still has what it said.
+    let last = manifest.len() as u64 - 4096;
+    let torn = open(&|disk| disk.flip_bit(FileName::Manifest, last + 80, 1)).expect("torn tail");
+    assert_eq!(torn.logs[0].settled.0, LogIndex(2));
+}
+
+/// What a random life may do.
+fn live(world: &mut World, dice: &mut Dice) {
+    let log = log(dice.below(3) as i32);
+    if !world.written.contains_key(&log) {
+        if world.store.is_deleting(log) {
+            return;
+        }
+        world.create(log, small_segments());
+    }
+    let last = LogIndex(world.written[&log].len() as u64);
+    match dice.below(20) {
+        0..=8 => {
+            world.append_batch(log, dice.below(1000) as i64, 100 + dice.below(30_000) as usize)
+        }
+        9 => world.append(log, |_| Payload::Control(Bytes::from_static(b"control"))),
+        10 => world.append(log, |_| Payload::Empty),
+        11..=14 => {
+            let up_to = LogIndex(last.0 - dice.below(3).min(last.0));
+            let state = (last, Bytes::from(vec![7; dice.below(300) as usize]));
+            let durable = world.store.settled(log).map_or(0, |s| s.0.0);
+            if up_to.0 > durable {
+                world.run();
+                world.store.begin_settle(log, up_to, state);
+            }
+        }
+        17 => {
+            let settled = world.store.settled(log).map_or(0, |settled| settled.0.0);
+            let settling = world.store.settles.up_to(log).map_or(0, |up_to| up_to.0);
+            let kept = settled.max(settling);
+            if last.0 > kept {
+                let from = kept + 1 + dice.below(last.0 - kept);
+                world.cut(log, from);
+            }
+        }
+        15 => {
+            let end = world.store.end_offset(log).expect("known");
+            let settings = LogSettings { retention_bytes: Some(200_000), ..small_segments() };
+            world.store.configure(log, settings);
+            world.store.retention(log, world.now, end);
+        }
+        16 if dice.below(4) == 0 => {
+            world.store.delete(log);
+            world.note_durable();
+            world.durable.remove(&log);
+            world.written.remove(&log);
+            world.earlier.remove(&log);
+        }
+        _ => {
+            world.turn(dice.below(20) as usize);
+        }
+    }
+    world.now.monotonic = world.now.monotonic.after(Duration::from_millis(200));
+}
+
+/// The power goes; what comes back must be a prefix of what was written and hold all that was
+/// reported durable.
+fn power_cut(world: &mut World) {
+    world.note_durable();
+    let durable = std::mem::take(&mut world.durable);
+    let earlier = std::mem::take(&mut world.earlier);
+    world.disk.crash();
+    // The power may go again while recovery is under way: the result must be the same.
+    for steps in 0..durable.len() as u64 * 4 {
+        let mut opening = Store::open(world.config, JOURNAL, IDENTITY);
+        for _ in 0..steps {
+            let mut ops = Vec::new();
+            opening.next_ops(world.now, &mut ops);
+            ops.into_iter().for_each(|op| world.disk.submit(op));
+            if let Some(done) = world.disk.step() {
+                opening.on_done(done, world.now).expect("the disk opens");
+            }
+        }
+        world.disk.crash();
+    }
+    world.restart();
+    for (log, durable) in durable {
+        let Some(written) = world.written.get(&log) else { continue };
+        let found = world.recovered.iter().find(|found| found.log == log);
+        let found = found.expect("a log with durable entries comes back");
+        let settled = found.settled.0.0;
+        assert!(settled + found.entries.len() as u64 >= durable, "{log}: {durable} was durable");
+        let promised = &written[..durable.max(settled) as usize][settled as usize..];
+        assert!(found.entries[..promised.len()] == *promised, "{log}: up to {durable}");
+    }
+    let found: BTreeMap<LogId, RecoveredLog> =
+        world.recovered.iter().map(|found| (found.log, found.clone())).collect();
+    for log in (0..3).map(log) {
+        let Some(written) = world.written.get_mut(&log) else {
+            // Deleted before the cut, if the mark got through; otherwise it is deleted again.
+            world.store.delete(log);
+            continue;
+        };
+        let Some(found) = found.get(&log) else {
+            world.written.remove(&log);
+            continue;
+        };
+        let settled = found.settled.0.0 as usize;
+        assert_eq!(found.damaged, Vec::<String>::new());
+        let entries = settled..settled + found.entries.len();
+        let versions = earlier.get(&log).into_iter().flatten().chain([&*written]);
+        let version = versions.filter(|v| v.get(entries.clone()) == Some(&found.entries)).last();
+        *written = version.expect("what came back was written once").clone();
+        written.truncate(entries.end);
+        world.store.configure(log, small_segments());
+    }
+}
+
+#[test]
+fn random_lives_with_power_cuts() {
+    let first = std::env::var("SEED").map_or(0, |seed| seed.parse().expect("a number"));
+    for seed in first..first + 15 {
+        let mut world = World::new(seed);
+        let mut dice = Dice::new(seed + 1000);
+        for _ in 0..6 {
+            for _ in 0..40 + dice.below(60) {
+                live(&mut world, &mut dice);
+            }
+            power_cut(&mut world);
+            let logs: Vec<LogId> = world.written.keys().copied().collect();
+            logs.into_iter().for_each(|log| world.assert_readable(log, 100_000));
+        }
+        world.run();
+        assert!(!world.store.outstanding(), "seed {seed}: everything comes to rest");
+    }
+}
+
+#[test]
+fn a_power_cut_between_any_two_operations_of_a_settle() {
+    for steps in 0.. {
+        let mut world = World::new(steps as u64);
+        world.create(log(0), small_segments());
+        (0..60).for_each(|n| world.append_batch(log(0), n, 12_345));
+        world.settle(log(0));
+        (0..60).for_each(|n| world.append_batch(log(0), n, 12_345));
+        world.run();
+        world.store.begin_settle(log(0), LogIndex(120), (LogIndex(120), Bytes::new()));
+        let done = world.turn(steps);
+        power_cut(&mut world);
+        assert_eq!(world.written[&log(0)].len(), 120);
+        world.assert_readable(log(0), 200_000);
+        world.settle(log(0));
+        world.assert_readable(log(0), 200_000);
+        if done < steps {
+            assert!(steps > 8, "a settle takes several operations");
+            return;
+        }
+    }
+}
+
+#[test]
+fn an_inspection_tells_what_is_there_and_what_is_damaged() {
+    use crate::inspect::{Depth, Inspection};
+    let mut world = World::new(16);
+    world.create(log(0), small_segments());
+    (0..60).for_each(|n| world.append_batch(log(0), n, 10_000));
+    world.settle(log(0));
+    world.append_batch(log(0), 77, 100);
+    world.run();
+    let segment = FileName::Segment { log: log(0), base: Offset(0) };
+    world.disk.flip_bit(segment, 25_000, 3);
+    let mut look = |depth| {
+        let mut inspection = Inspection::new(IDENTITY, JOURNAL, depth);
+        let mut lines = Vec::new();
+        while !inspection.is_over() {
+            let mut ops = Vec::new();
+            inspection.next_ops(&mut ops);
+            ops.into_iter().for_each(|op| inspection.on_done(world.disk.carry_out(op)));
+            lines.extend(inspection.take_lines());
+        }
+        lines
+    };
+    let has = |lines: &[String], what: &str| lines.iter().any(|line| line.contains(what));
+    let overview = look(Depth::Overview);
+    assert!(has(&overview, "journal: ends cleanly"), "{overview:#?}");
+    assert!(has(&overview, "offsets 0 to 300 in 2 segments"), "{overview:#?}");
+    assert!(has(&overview, "1 unsettled entries in the journal, the last is 61"), "{overview:#?}");
+    let check = look(Depth::Check);
+    assert!(has(&check, "segment 0: [10, 15) is damaged"), "{check:#?}");
+    let records = look(Depth::Records(log(0)));
+    let dumped = records.iter().filter(|line| line.contains("key=null value=")).count();
+    assert_eq!(dumped, 60 * 5 - 5 + 5, "all but the damaged batch, and the one in the journal");
+}
+
+#[test]
+fn an_idle_log_costs_less_than_a_kibibyte() {
+    let mut world = World::new(14);
+    let empty = world.store.memory_bytes();
+    for n in 0..1000 {
+        world.create(log(n), small_segments());
+    }
+    assert!((world.store.memory_bytes() - empty) / 1000 < 1024);
+}
+
+/// Carries everything out on real files until there is nothing to do.
+async fn rest(store: &mut Store, driver: &Driver, now: Now, events: &mut Vec<StoreEvent>) {
+    loop {
+        let mut ops = Vec::new();
+        store.next_ops(now, &mut ops);
+        if ops.is_empty() {
+            return;
+        }
+        for op in ops {
+            let done = driver.carry_out(op).await;
+            store.on_done(done, now, events).expect("the disk works");
+        }
+    }
+}
+
+async fn reopened(driver: &Driver, now: Now) -> (Store, crate::answers::Recovered) {
+    let mut opening = Store::open(StoreConfig::DEFAULT, JOURNAL, IDENTITY);
+    loop {
+        let mut ops = Vec::new();
+        opening.next_ops(now, &mut ops);
+        for op in ops {
+            opening.on_done(driver.carry_out(op).await, now).expect("it opens");
+        }
+        if let Some(opened) = opening.finish() {
+            return opened;
+        }
+    }
+}
+
+async fn live_on_files(driver: &Driver) {
+    let now = Now { monotonic: Monotonic(1), wall: Wall(1_000_000) };
+    let mut events = Vec::new();
+    let (mut store, _) = reopened(driver, now).await;
+    store.create(log(0), small_segments());
+    for n in 0..100 {
+        let end = store.end_offset(log(0)).expect("known");
+        let payload = batch_payload(end, n, 9_999);
+        store.append(log(0), Entry { index: LogIndex(n as u64 + 1), term: Term(1), payload });
+        if n % 30 == 29 || n == 99 {
+            let up_to = LogIndex(n as u64 + 1);
+            rest(&mut store, driver, now, &mut events).await;
+            assert!(store.begin_settle(log(0), up_to, (up_to, Bytes::from_static(b"s"))));
+            rest(&mut store, driver, now, &mut events).await;
+            (store, _) = reopened(driver, now).await;
+            store.configure(log(0), small_segments());
+        }
+    }
+    let (mut next, limit) = (Offset(0), Offset(500));
+    while next < limit {
+        let (max_bytes, at_least_one, token) = (100_000, true, 1);
+        let request = ReadRequest { from: next, limit, max_bytes, at_least_one, token };
+        events.clear();
+        let batches = match store.read(log(0), request) {
+            ReadAnswer::Ready(batches) => batches,
+            ReadAnswer::Failed(error) => panic!("{error}"),
+            ReadAnswer::Pending => {
+                rest(&mut store, driver, now, &mut events).await;
+                match events.pop() {
+                    Some(StoreEvent::Read { result: Ok(batches), .. }) => batches,
+                    other => panic!("{other:?}"),
+                }
+            }
+        };
+        assert!(!batches.is_empty());
+        next = next.after(5 * batches.len() as i64);
+    }
+    store.delete(log(0));
+    rest(&mut store, driver, now, &mut events).await;
+    assert!(events.contains(&StoreEvent::Deleted { log: log(0) }));
+    let (_, recovered) = reopened(driver, now).await;
+    assert_eq!(recovered.logs, []);
+}
+
+/// The same operations on the file system of the machine: the simulated disk must not be kinder.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the test owns its folder")]
+fn a_life_on_real_files() {
+    let root = std::env::temp_dir().join(format!("flumen-store-{}", std::process::id()));
+    drop(std::fs::remove_dir_all(&root));
+    prepare_root(&root, 1).expect("a folder");
+    let driver = Driver::new(root.clone(), CoreId(0));
+    glommio::LocalExecutor::default().run(async {
+        live_on_files(&driver).await;
+        driver.close().await;
+    });
+    assert_eq!(std::fs::read_dir(root.join("partitions")).expect("a folder").count(), 0);
+    std::fs::remove_dir_all(&root).expect("our own folder");
+}
