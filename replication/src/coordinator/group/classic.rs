@@ -1,0 +1,532 @@
+//! A group: its members, its state, and the arithmetic over both.
+//!
+//! Does: keep members, static instances, pending joins and protocol support consistent; choose
+//! leader and protocol; check who may do what in which state.
+//! Does not: answer, arm timers or write records; `rebalance` and the request rooms do.
+//! Invariants: `leader` is a member; `instances` names exactly the static members; `support` counts
+//! for each protocol the members that name it; `joining` counts the members that wait for a join;
+//! a state is entered only from one of its predecessors.
+//! Apart because this is the truth, and everything that acts on it comes and goes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use flumen_protocol::error_code::ErrorCode;
+use flumen_protocol::time::Wall;
+
+use super::member::{Joiner, Member, Protocol, Waiting};
+use super::subscription::subscribed_topics;
+
+/// The protocol type of consumers, whose metadata the coordinator looks into.
+const CONSUMER: &str = "consumer";
+
+/// A state without what belongs to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StateName {
+    /// No members; offsets at most.
+    Empty,
+    /// Waiting for members to join the next generation.
+    PreparingRebalance,
+    /// Waiting for the leader's assignment.
+    CompletingRebalance,
+    /// Every member can have its assignment.
+    Stable,
+}
+
+impl StateName {
+    /// Kafka's name for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Empty => "Empty",
+            Self::PreparingRebalance => "PreparingRebalance",
+            Self::CompletingRebalance => "CompletingRebalance",
+            Self::Stable => "Stable",
+        }
+    }
+}
+
+/// The first rebalance of an empty group, which waits for members nobody knows of yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct InitialDelay {
+    /// How long the present wait takes.
+    pub(super) delay_ms: i32,
+    /// How much longer it may be extended.
+    pub(super) remaining_ms: i32,
+    /// A member came during the present wait, which earns an extension.
+    pub(super) grew: bool,
+}
+
+/// Where a group stands in its life, with what belongs to it there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Empty,
+    Preparing {
+        /// Set when the group was empty before.
+        initial: Option<InitialDelay>,
+    },
+    Completing {
+        /// Members that have not asked for their assignment.
+        unsynced: BTreeSet<String>,
+    },
+    Stable {
+        /// As in `Completing`: followers may come late.
+        unsynced: BTreeSet<String>,
+    },
+}
+
+/// A group of the classic protocol.
+#[derive(Clone, Debug)]
+pub(super) struct Group {
+    pub(super) id: String,
+    state: State,
+    /// When the state was entered; unknown for groups of old records and for simple groups.
+    pub(super) since: Option<Wall>,
+    pub(super) generation: i32,
+    /// Stays when the group becomes empty; `None` for simple groups, which only hold offsets.
+    pub(super) protocol_type: Option<String>,
+    pub(super) protocol: Option<String>,
+    leader: Option<String>,
+    members: BTreeMap<String, Member>,
+    /// Instance id → member id.
+    instances: BTreeMap<String, String>,
+    /// Member ids that were given out and not used yet (KIP-394).
+    pending: BTreeSet<String>,
+    support: BTreeMap<String, usize>,
+    joining: usize,
+    next_order: u64,
+    /// Topics the members subscribed to, as of the last rebalance; `None`: not known.
+    topics: Option<BTreeSet<String>>,
+}
+
+/// Life and state.
+impl Group {
+    /// A group without members. `since` is `None` for a simple group.
+    pub(super) fn new(id: &str, since: Option<Wall>) -> Self {
+        Self {
+            id: id.to_owned(),
+            state: State::Empty,
+            since,
+            generation: 0,
+            protocol_type: None,
+            protocol: None,
+            leader: None,
+            members: BTreeMap::new(),
+            instances: BTreeMap::new(),
+            pending: BTreeSet::new(),
+            support: BTreeMap::new(),
+            joining: 0,
+            next_order: 0,
+            topics: None,
+        }
+    }
+
+    /// Takes in a member of a stored group: with members a stored group is stable.
+    pub(super) fn restore(&mut self, mut member: Member) {
+        member.order = self.next_order;
+        self.add(member);
+        self.state = State::Stable { unsynced: BTreeSet::new() };
+    }
+
+    /// Ends the restoring of a stored group.
+    pub(super) fn restored(&mut self, leader: Option<&str>) {
+        // A leader that is no member cannot be, but is not ours to judge: the eldest leads then.
+        if let Some(leader) = leader.filter(|leader| self.members.contains_key(*leader)) {
+            self.leader = Some(leader.to_owned());
+        }
+        self.topics = self.subscribed_topics();
+    }
+
+    pub(super) fn state(&self) -> &State {
+        &self.state
+    }
+
+    pub(super) fn state_name(&self) -> StateName {
+        match self.state {
+            State::Empty => StateName::Empty,
+            State::Preparing { .. } => StateName::PreparingRebalance,
+            State::Completing { .. } => StateName::CompletingRebalance,
+            State::Stable { .. } => StateName::Stable,
+        }
+    }
+
+    /// Enters a state.
+    ///
+    /// # Panics
+    /// When the present state is none of its predecessors.
+    pub(super) fn enter(&mut self, next: State, at: Wall) {
+        let allowed = match (&self.state, &next) {
+            (State::Preparing { .. }, State::Empty | State::Completing { .. })
+            | (State::Completing { .. }, State::Stable { .. })
+            | (
+                State::Empty | State::Completing { .. } | State::Stable { .. },
+                State::Preparing { .. },
+            ) => true,
+            (State::Empty, State::Empty | State::Completing { .. } | State::Stable { .. })
+            | (State::Preparing { .. }, State::Preparing { .. } | State::Stable { .. })
+            | (State::Completing { .. }, State::Empty | State::Completing { .. })
+            | (
+                State::Stable { .. },
+                State::Empty | State::Completing { .. } | State::Stable { .. },
+            ) => false,
+        };
+        assert!(allowed, "group went from {:?} to {next:?}", self.state);
+        self.state = next;
+        self.since = Some(at);
+    }
+
+    /// The present wait of a first rebalance, to be extended or ended.
+    pub(super) fn initial_delay(&mut self) -> Option<&mut InitialDelay> {
+        match &mut self.state {
+            State::Preparing { initial } => initial.as_mut(),
+            State::Empty | State::Completing { .. } | State::Stable { .. } => None,
+        }
+    }
+
+    /// Members that have not asked for their assignment in this generation.
+    pub(super) fn unsynced(&mut self) -> Option<&mut BTreeSet<String>> {
+        match &mut self.state {
+            State::Completing { unsynced } | State::Stable { unsynced } => Some(unsynced),
+            State::Empty | State::Preparing { .. } => None,
+        }
+    }
+
+    /// Begins the next generation: with members it waits for the leader's assignment, without it
+    /// is empty.
+    pub(super) fn next_generation(&mut self, at: Wall) {
+        // Kafka counts on from i32::MAX into negative numbers; zero is as good and stays positive.
+        self.generation = self.generation.checked_add(1).unwrap_or(0);
+        self.protocol = self.choose_protocol();
+        self.topics = self.subscribed_topics();
+        let next = if self.members.is_empty() {
+            State::Empty
+        } else {
+            State::Completing { unsynced: self.members.keys().cloned().collect() }
+        };
+        self.enter(next, at);
+    }
+}
+
+/// Members.
+impl Group {
+    pub(super) fn members(&self) -> &BTreeMap<String, Member> {
+        &self.members
+    }
+
+    /// The members in the order they joined: the same list for the same members every time, which
+    /// keeps assignments of the leader stable (G114).
+    pub(super) fn members_by_age(&self) -> Vec<&Member> {
+        let mut members: Vec<&Member> = self.members.values().collect();
+        members.sort_by_key(|member| member.order);
+        members
+    }
+
+    pub(super) fn member_ids(&self) -> Vec<String> {
+        self.members_by_age().iter().map(|member| member.id.clone()).collect()
+    }
+
+    pub(super) fn member(&self, id: &str) -> Option<&Member> {
+        self.members.get(id)
+    }
+
+    /// A joiner becomes a member.
+    ///
+    /// # Panics
+    /// When its instance is taken or it was not checked with [`Group::supports`].
+    pub(super) fn admit(&mut self, joiner: Joiner, id: String) {
+        assert!(self.supports(&joiner), "a member shares a protocol with all others");
+        if self.members.is_empty() {
+            self.protocol_type = Some(joiner.protocol_type.clone());
+        }
+        let order = self.next_order;
+        if let Some(initial) = self.initial_delay() {
+            initial.grew = true;
+        }
+        self.add(joiner.into_member(id, order));
+    }
+
+    fn add(&mut self, member: Member) {
+        assert!(!self.members.contains_key(&member.id), "a member joins once");
+        assert_eq!(member.order, self.next_order, "members are numbered as they come");
+        self.next_order += 1;
+        if let Some(instance) = &member.instance {
+            let before = self.instances.insert(instance.clone(), member.id.clone());
+            assert!(before.is_none(), "an instance has one member");
+        }
+        self.pending.remove(&member.id);
+        self.leader.get_or_insert_with(|| member.id.clone());
+        self.count(&member.protocols, true);
+        self.joining += usize::from(member.joining.is_some());
+        self.members.insert(member.id.clone(), member);
+    }
+
+    /// Takes out a member or a pending id. Whoever it waited for must be answered by the caller.
+    pub(super) fn remove(&mut self, id: &str) -> Option<Member> {
+        self.pending.remove(id);
+        if let Some(unsynced) = self.unsynced() {
+            unsynced.remove(id);
+        }
+        let member = self.members.remove(id)?;
+        self.count(&member.protocols, false);
+        self.joining -= usize::from(member.joining.is_some());
+        if let Some(instance) = &member.instance {
+            self.instances.remove(instance);
+        }
+        if self.leader.as_deref() == Some(id) {
+            self.leader = self.eldest(|_| true);
+        }
+        Some(member)
+    }
+
+    /// Gives a static member's place to a new process (KIP-345): same member, other id.
+    /// The old process's parked requests are handed back to be answered.
+    pub(super) fn replace(&mut self, old_id: &str, new_id: &str) -> Vec<ReplacedWait> {
+        let mut member = self.members.remove(old_id).expect("a static member exists");
+        let mut waits = Vec::new();
+        self.joining -= usize::from(member.joining.is_some());
+        waits.extend(member.joining.take().map(ReplacedWait::Join));
+        waits.extend(member.syncing.take().map(ReplacedWait::Sync));
+        if let Some(unsynced) = self.unsynced() {
+            // The new process has its assignment or asks for it; nobody waits for the old one.
+            unsynced.remove(old_id);
+        }
+        if self.leader.as_deref() == Some(old_id) {
+            self.leader = Some(new_id.to_owned());
+        }
+        let instance = member.instance.clone().expect("only static members are replaced");
+        self.instances.insert(instance, new_id.to_owned());
+        member.id = new_id.to_owned();
+        member.is_new = false;
+        self.members.insert(member.id.clone(), member);
+        waits
+    }
+
+    /// A member joins again: takes over what it says now and parks its request. The request it had
+    /// parked before, if any, is handed back to be answered.
+    pub(super) fn rejoin(&mut self, id: &str, joiner: &Joiner) -> Option<Waiting> {
+        let mut member = self.members.remove(id).expect("a known member joins again");
+        self.count(&member.protocols, false);
+        member.protocols.clone_from(&joiner.protocols);
+        self.count(&member.protocols, true);
+        member.rebalance_timeout_ms = joiner.rebalance_timeout_ms;
+        member.session_timeout_ms = joiner.session_timeout_ms;
+        let before = member.joining.replace(joiner.waiting);
+        self.joining += usize::from(before.is_none());
+        self.members.insert(member.id.clone(), member);
+        before
+    }
+
+    /// Takes a member's parked JoinGroup to answer it.
+    pub(super) fn take_join(&mut self, id: &str) -> Option<Waiting> {
+        let waiting = self.members.get_mut(id)?.joining.take()?;
+        self.joining -= 1;
+        Some(waiting)
+    }
+
+    /// The member has completed a join: from now on heartbeats are expected.
+    pub(super) fn completed_join(&mut self, id: &str) {
+        self.members.get_mut(id).expect("a member completes a join").is_new = false;
+    }
+
+    /// Parks a member's SyncGroup; the one it had parked before is handed back to be answered.
+    pub(super) fn park_sync(&mut self, id: &str, waiting: Waiting) -> Option<Waiting> {
+        self.members.get_mut(id)?.syncing.replace(waiting)
+    }
+
+    /// Takes a member's parked SyncGroup to answer it.
+    pub(super) fn take_sync(&mut self, id: &str) -> Option<Waiting> {
+        self.members.get_mut(id)?.syncing.take()
+    }
+
+    /// Sets every member's assignment; whom `assign` has nothing for gets an empty one.
+    pub(super) fn assign(&mut self, assign: impl Fn(&str) -> Bytes) {
+        self.members.values_mut().for_each(|member| member.assignment = assign(&member.id));
+    }
+
+    /// Gives out a member id to be used in a second JoinGroup.
+    pub(super) fn expect_joiner(&mut self, id: String) {
+        self.pending.insert(id);
+    }
+
+    pub(super) fn is_pending(&self, id: &str) -> bool {
+        self.pending.contains(id)
+    }
+
+    pub(super) fn pending(&self) -> &BTreeSet<String> {
+        &self.pending
+    }
+
+    pub(super) fn instance_member(&self, instance: &str) -> Option<&str> {
+        self.instances.get(instance).map(String::as_str)
+    }
+
+    pub(super) fn joining_count(&self) -> usize {
+        self.joining
+    }
+
+    /// Everybody known, given ids included, has a JoinGroup parked.
+    pub(super) fn all_joined(&self) -> bool {
+        self.joining == self.members.len() && self.pending.is_empty()
+    }
+
+    /// The group waits at most as long as its slowest member may take.
+    pub(super) fn rebalance_timeout_ms(&self) -> i32 {
+        self.members.values().map(|member| member.rebalance_timeout_ms).max().unwrap_or(0).max(0)
+    }
+}
+
+/// A request the former process of a static member had parked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ReplacedWait {
+    Join(Waiting),
+    Sync(Waiting),
+}
+
+/// Leader, protocol, subscription.
+impl Group {
+    pub(super) fn is_leader(&self, id: &str) -> bool {
+        self.leader.as_deref() == Some(id)
+    }
+
+    pub(super) fn leader(&self) -> Option<&str> {
+        self.leader.as_deref()
+    }
+
+    /// Keeps a leader that has joined, else lets the eldest member that has joined lead. Whether
+    /// there is such a member.
+    pub(super) fn elect_joined_leader(&mut self) -> bool {
+        let joined = |member: &Member| member.joining.is_some();
+        let keeps = self.leader.as_ref().and_then(|id| self.members.get(id)).is_some_and(joined);
+        if !keeps && let Some(eldest) = self.eldest(joined) {
+            self.leader = Some(eldest);
+            return true;
+        }
+        keeps
+    }
+
+    fn eldest(&self, wanted: impl Fn(&Member) -> bool) -> Option<String> {
+        let candidates = self.members.values().filter(|member| wanted(member));
+        candidates.min_by_key(|member| member.order).map(|member| member.id.clone())
+    }
+
+    /// Whether the joiner speaks a protocol that everybody in the group speaks.
+    pub(super) fn supports(&self, joiner: &Joiner) -> bool {
+        if self.state == State::Empty {
+            return !joiner.protocol_type.is_empty() && !joiner.protocols.is_empty();
+        }
+        self.protocol_type.as_ref() == Some(&joiner.protocol_type)
+            && joiner.protocols.iter().any(|protocol| self.is_candidate(&protocol.name))
+    }
+
+    /// The protocol with the most votes; among equals the one an elder member voted for.
+    pub(super) fn choose_protocol(&self) -> Option<String> {
+        let mut votes: Vec<(&str, usize)> = Vec::new();
+        for member in self.members_by_age() {
+            let vote = member.vote(|name| self.is_candidate(name)).expect("a shared protocol");
+            match votes.iter_mut().find(|(name, _)| *name == vote) {
+                Some((_, count)) => *count += 1,
+                None => votes.push((vote, 1)),
+            }
+        }
+        let most = votes.iter().map(|(_, count)| *count).max()?;
+        votes.iter().find(|(_, count)| *count == most).map(|(name, _)| (*name).to_owned())
+    }
+
+    fn is_candidate(&self, protocol: &str) -> bool {
+        self.support.get(protocol).copied().unwrap_or(0) == self.members.len()
+    }
+
+    fn count(&mut self, protocols: &[Protocol], more: bool) {
+        for Protocol { name, .. } in protocols {
+            let count = self.support.entry(name.clone()).or_insert(0);
+            *count = if more { *count + 1 } else { *count - 1 };
+            if *count == 0 {
+                self.support.remove(name);
+            }
+        }
+    }
+
+    pub(super) fn is_consumer(&self) -> bool {
+        self.protocol_type.as_deref() == Some(CONSUMER)
+    }
+
+    /// Whether the subscription of the group's consumers is known.
+    pub(super) fn knows_topics(&self) -> bool {
+        self.topics.is_some()
+    }
+
+    /// Whether the group consumes `topic`. Consumers whose subscription cannot be read are taken to
+    /// consume everything: their offsets must not be lost.
+    pub(super) fn subscribes_to(&self, topic: &str) -> bool {
+        self.topics.as_ref().map_or(self.is_consumer(), |topics| topics.contains(topic))
+    }
+
+    fn subscribed_topics(&self) -> Option<BTreeSet<String>> {
+        if !self.is_consumer() {
+            return None;
+        }
+        let mut topics = BTreeSet::new();
+        for member in self.members.values() {
+            let metadata = member.metadata(self.protocol.as_deref()?);
+            topics.extend(subscribed_topics(&metadata)?.iter().map(ToString::to_string));
+        }
+        Some(topics)
+    }
+}
+
+/// Who may do what.
+impl Group {
+    /// Whether the group has the member, and the static instance is that member.
+    ///
+    /// # Errors
+    /// UNKNOWN_MEMBER_ID, or FENCED_INSTANCE_ID for a process that was replaced.
+    pub(super) fn check_member(&self, id: &str, instance: Option<&str>) -> Result<(), ErrorCode> {
+        if let Some(instance) = instance {
+            let current = self.instance_member(instance).ok_or(ErrorCode::UnknownMemberId)?;
+            if current != id {
+                return Err(ErrorCode::FencedInstanceId);
+            }
+        }
+        if self.members.contains_key(id) { Ok(()) } else { Err(ErrorCode::UnknownMemberId) }
+    }
+
+    /// As [`Group::check_member`], and the member is of this generation.
+    ///
+    /// # Errors
+    /// The same, or ILLEGAL_GENERATION.
+    pub(super) fn check_generation(
+        &self,
+        id: &str,
+        instance: Option<&str>,
+        generation: i32,
+    ) -> Result<(), ErrorCode> {
+        self.check_member(id, instance)?;
+        if generation == self.generation { Ok(()) } else { Err(ErrorCode::IllegalGeneration) }
+    }
+
+    /// Whether offsets may be committed (G110).
+    ///
+    /// # Errors
+    /// As [`Group::check_generation`]; REBALANCE_IN_PROGRESS while the assignment is being made.
+    pub(super) fn check_commit(
+        &self,
+        id: &str,
+        instance: Option<&str>,
+        generation: i32,
+    ) -> Result<(), ErrorCode> {
+        let is_empty = self.state == State::Empty;
+        if generation < 0 && is_empty {
+            // An administrator, or a consumer that assigns partitions to itself.
+            return Ok(());
+        }
+        if generation >= 0 || !id.is_empty() || instance.is_some() {
+            self.check_generation(id, instance, generation)?;
+        } else if !is_empty {
+            return Err(ErrorCode::UnknownMemberId);
+        }
+        match self.state {
+            State::Completing { .. } => Err(ErrorCode::RebalanceInProgress),
+            State::Empty | State::Preparing { .. } | State::Stable { .. } => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Committing, fetching and deleting offsets (G110–G112, G127).
+//!
+//! Does: check, and turn what was asked into records and answers.
+//! Does not: change offsets; `dispatch` applies the records' meaning, as it does when loading.
+//! Invariants: every partition asked for is in the answer, in the order asked for.
+//! Apart because offsets follow other rules than membership.
+
+use flumen_protocol::error_code::ErrorCode;
+use flumen_protocol::ids::{LeaderEpoch, Offset};
+use flumen_protocol::messages::offset_commit_request::OffsetCommitRequestPartition;
+use flumen_protocol::messages::offset_commit_response::{
+    OffsetCommitResponsePartition, OffsetCommitResponseTopic,
+};
+use flumen_protocol::messages::offset_delete_response::{
+    OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
+};
+use flumen_protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
+use flumen_protocol::messages::offset_fetch_response::{
+    OffsetFetchResponseGroup, OffsetFetchResponsePartitions, OffsetFetchResponseTopics,
+};
+use flumen_protocol::messages::{
+    OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse, TopicName,
+};
+use flumen_protocol::time::Wall;
+
+use super::GroupConfig;
+use super::classic::{Group, StateName};
+use super::offsets::{Committed, OffsetTable, Place};
+use super::requests::text;
+use crate::limits::{GROUP_NAME_BYTES_MAX, GROUP_OFFSETS_MAX, OFFSET_METADATA_BYTES_MAX};
+
+/// The first version of OffsetCommit that is told GROUP_ID_NOT_FOUND.
+const GROUP_ID_NOT_FOUND_VERSION: i16 = 9;
+
+/// Whether this request may commit to this group; `None`: there is no such group.
+///
+/// # Errors
+/// What to answer for every partition.
+pub(super) fn check_commit(
+    group: Option<&Group>,
+    request: &OffsetCommitRequest,
+    version: i16,
+) -> Result<(), ErrorCode> {
+    let generation = request.generation_id_or_member_epoch;
+    match group {
+        Some(group) => {
+            let instance = request.group_instance_id.as_deref();
+            group.check_commit(&request.member_id, instance, generation)
+        }
+        None if request.group_id.len() > GROUP_NAME_BYTES_MAX => Err(ErrorCode::InvalidGroupId),
+        // Somebody who assigns partitions to itself: the group comes into being by this commit.
+        None if generation < 0 => Ok(()),
+        None if version >= GROUP_ID_NOT_FOUND_VERSION => Err(ErrorCode::GroupIdNotFound),
+        None => Err(ErrorCode::IllegalGeneration),
+    }
+}
+
+/// Whether a commit shows that its member is alive.
+pub(super) fn renews_session(group: &Group, member_id: &str) -> Option<i32> {
+    match group.state_name() {
+        StateName::Stable | StateName::PreparingRebalance => {
+            group.member(member_id).map(|member| member.session_timeout_ms)
+        }
+        StateName::Empty | StateName::CompletingRebalance => None,
+    }
+}
+
+/// What a commit comes to, partition by partition: what to store and what to answer.
+pub(super) fn commit(
+    offsets: &OffsetTable,
+    config: &GroupConfig,
+    request: &OffsetCommitRequest,
+    now: Wall,
+) -> (Vec<(Place, Committed)>, OffsetCommitResponse) {
+    let mut stored = Vec::new();
+    let mut topics = Vec::with_capacity(request.topics.len());
+    let retention_ms = Some(request.retention_time_ms).filter(|given| *given != -1);
+    let expires = retention_ms.map(|given| Wall(now.0.saturating_add(given)));
+    let mut room = GROUP_OFFSETS_MAX.saturating_sub(offsets.count(&request.group_id));
+    for topic in &request.topics {
+        let mut answers = Vec::with_capacity(topic.partitions.len());
+        for partition in &topic.partitions {
+            let index = partition.partition_index;
+            let is_known = offsets.get(&request.group_id, &topic.name, index).is_some();
+            let error = if topic.name.len() > GROUP_NAME_BYTES_MAX {
+                ErrorCode::InvalidTopicException
+            } else if !metadata_fits(partition, config) {
+                ErrorCode::OffsetMetadataTooLarge
+            } else if !is_known && room == 0 {
+                ErrorCode::InvalidCommitOffsetSize
+            } else {
+                room -= usize::from(!is_known);
+                let place = place(&request.group_id, &topic.name, index);
+                stored.push((place, committed(partition, now, expires)));
+                ErrorCode::None
+            };
+            answers.push(
+                OffsetCommitResponsePartition::default()
+                    .with_partition_index(index)
+                    .with_error_code(error.code()),
+            );
+        }
+        topics.push(
+            OffsetCommitResponseTopic::default()
+                .with_name(topic.name.clone())
+                .with_topic_id(topic.topic_id)
+                .with_partitions(answers),
+        );
+    }
+    (stored, OffsetCommitResponse::default().with_topics(topics))
+}
+
+/// Kafka counts UTF-16 units; the record counts bytes, in 16 bits.
+fn metadata_fits(partition: &OffsetCommitRequestPartition, config: &GroupConfig) -> bool {
+    let Some(metadata) = &partition.committed_metadata else { return true };
+    let max = config.offset_metadata_max_bytes;
+    metadata.len() <= OFFSET_METADATA_BYTES_MAX
+        && (metadata.len() <= max || metadata.encode_utf16().count() <= max)
+}
+
+fn committed(
+    partition: &OffsetCommitRequestPartition,
+    now: Wall,
+    expires: Option<Wall>,
+) -> Committed {
+    Committed {
+        offset: Offset(partition.committed_offset),
+        leader_epoch: LeaderEpoch(partition.committed_leader_epoch),
+        // Null becomes empty, as every version of the answer expects.
+        metadata: partition.committed_metadata.as_deref().unwrap_or_default().into(),
+        at: now,
+        expires,
+    }
+}
+
+/// The group's offsets: those asked for, or all of them if no topics are named.
+pub(super) fn fetch(
+    group: Option<&Group>,
+    offsets: &OffsetTable,
+    request: &OffsetFetchRequestGroup,
+) -> OffsetFetchResponseGroup {
+    let response = OffsetFetchResponseGroup::default().with_group_id(request.group_id.clone());
+    let Some(asked) = &request.topics else {
+        let topics = group.and_then(|group| offsets.topics(&group.id)).into_iter().flatten();
+        let topics = topics.map(|(topic, partitions)| {
+            let partitions = partitions.iter().map(|(index, one)| fetched(*index, Some(one)));
+            OffsetFetchResponseTopics::default()
+                .with_name(TopicName(text(topic)))
+                .with_partitions(partitions.collect())
+        });
+        return response.with_topics(topics.collect());
+    };
+    let topics = asked.iter().map(|topic| {
+        let partitions = topic.partition_indexes.iter().map(|index| {
+            let found = group.and_then(|group| offsets.get(&group.id, &topic.name, *index));
+            fetched(*index, found)
+        });
+        OffsetFetchResponseTopics::default()
+            .with_name(topic.name.clone())
+            .with_topic_id(topic.topic_id)
+            .with_partitions(partitions.collect())
+    });
+    response.with_topics(topics.collect())
+}
+
+/// What was committed for a partition; −1 and an empty note if nothing was (G111).
+fn fetched(index: i32, committed: Option<&Committed>) -> OffsetFetchResponsePartitions {
+    let nothing = OffsetFetchResponsePartitions::default()
+        .with_partition_index(index)
+        .with_committed_offset(Offset::UNKNOWN.0)
+        .with_committed_leader_epoch(LeaderEpoch::UNKNOWN.0)
+        .with_metadata(Some(text("")));
+    match committed {
+        None => nothing,
+        Some(committed) => nothing
+            .with_committed_offset(committed.offset.0)
+            .with_committed_leader_epoch(committed.leader_epoch.0)
+            .with_metadata(Some(text(&committed.metadata))),
+    }
+}
+
+/// Which offsets an OffsetDelete deletes, and its answer.
+pub(super) fn delete_offsets(
+    group: Option<&Group>,
+    offsets: &OffsetTable,
+    request: &OffsetDeleteRequest,
+) -> (Vec<Place>, OffsetDeleteResponse) {
+    let group = match check_delete_offsets(group, &request.group_id) {
+        Ok(group) => group,
+        Err(error) => {
+            let refusal = OffsetDeleteResponse::default().with_error_code(error.code());
+            return (Vec::new(), refusal);
+        }
+    };
+    let mut gone = Vec::new();
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for topic in &request.topics {
+        let is_subscribed = group.subscribes_to(&topic.name);
+        let error = if is_subscribed { ErrorCode::GroupSubscribedToTopic } else { ErrorCode::None };
+        let answers = topic.partitions.iter().map(|partition| {
+            OffsetDeleteResponsePartition::default()
+                .with_partition_index(partition.partition_index)
+                .with_error_code(error.code())
+        });
+        topics.push(
+            OffsetDeleteResponseTopic::default()
+                .with_name(topic.name.clone())
+                .with_partitions(answers.collect()),
+        );
+        let indexes = topic.partitions.iter().map(|partition| partition.partition_index);
+        let known = indexes.filter(|index| {
+            !is_subscribed && offsets.get(&group.id, &topic.name, *index).is_some()
+        });
+        gone.extend(known.map(|index| place(&group.id, &topic.name, index)));
+    }
+    (gone, OffsetDeleteResponse::default().with_topics(topics))
+}
+
+fn check_delete_offsets<'a>(
+    group: Option<&'a Group>,
+    group_id: &str,
+) -> Result<&'a Group, ErrorCode> {
+    if group_id.is_empty() {
+        return Err(ErrorCode::InvalidGroupId);
+    }
+    let group = group.ok_or(ErrorCode::GroupIdNotFound)?;
+    // Only what consumers subscribe to is known; what others use, nobody can say while they run.
+    if group.state_name() == StateName::Empty || group.is_consumer() {
+        Ok(group)
+    } else {
+        Err(ErrorCode::NonEmptyGroup)
+    }
+}
+
+fn place(group: &str, topic: &str, partition: i32) -> Place {
+    Place { group: group.to_owned(), topic: topic.to_owned(), partition }
+}

@@ -1,0 +1,167 @@
+//! One member of a group.
+//!
+//! Does: hold what it said when it joined, what it was assigned, and whether it waits for an answer.
+//! Does not: know the other members or the group's state.
+//! Invariants: it names at least one protocol and none twice; nothing in it borrows or pins a
+//! request's buffer.
+//! Apart because the group's arithmetic over members is easier to follow without their fields.
+
+use bytes::Bytes;
+use flumen_protocol::messages::JoinGroupRequest;
+use flumen_protocol::messages::describe_groups_response::DescribedGroupMember;
+use flumen_protocol::messages::join_group_request::JoinGroupRequestProtocol;
+use flumen_protocol::messages::join_group_response::JoinGroupResponseMember;
+
+use super::requests::text;
+use crate::coordinator::Ticket;
+
+/// A request that is parked until the group has moved on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Waiting {
+    /// Whom to answer.
+    pub(super) ticket: Ticket,
+    /// The request's version.
+    pub(super) version: i16,
+}
+
+/// A protocol a member can take part in, and what it says to the leader about it. Opaque.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Protocol {
+    pub(super) name: String,
+    pub(super) metadata: Bytes,
+}
+
+/// A JoinGroup request, checked and copied out of its buffer.
+#[derive(Clone, Debug)]
+pub(super) struct Joiner {
+    pub(super) waiting: Waiting,
+    /// Empty: not known to the group yet.
+    pub(super) member_id: String,
+    pub(super) instance: Option<String>,
+    pub(super) client_id: String,
+    pub(super) client_host: String,
+    pub(super) session_timeout_ms: i32,
+    pub(super) rebalance_timeout_ms: i32,
+    pub(super) protocol_type: String,
+    pub(super) protocols: Vec<Protocol>,
+}
+
+/// A member.
+#[derive(Clone, Debug)]
+pub(super) struct Member {
+    pub(super) id: String,
+    /// KIP-345: set for a static member, whose place outlives its process.
+    pub(super) instance: Option<String>,
+    pub(super) client_id: String,
+    pub(super) client_host: String,
+    pub(super) session_timeout_ms: i32,
+    pub(super) rebalance_timeout_ms: i32,
+    pub(super) protocols: Vec<Protocol>,
+    /// What the leader assigned to it; empty until the group is stable.
+    pub(super) assignment: Bytes,
+    /// The order of joining; the eldest leads when the leader is gone.
+    pub(super) order: u64,
+    /// It has not completed a join yet, so it cannot send heartbeats.
+    pub(super) is_new: bool,
+    /// Changed by the group only, which counts them.
+    pub(super) joining: Option<Waiting>,
+    pub(super) syncing: Option<Waiting>,
+}
+
+impl Joiner {
+    /// Copies `request` out of its buffer. Version 0 has no rebalance timeout: its session timeout
+    /// is used.
+    pub(super) fn new(
+        request: &JoinGroupRequest,
+        waiting: Waiting,
+        client_id: String,
+        client_host: String,
+    ) -> Self {
+        let rebalance_timeout_ms = match waiting.version {
+            ..=0 => request.session_timeout_ms,
+            1.. => request.rebalance_timeout_ms,
+        };
+        Self {
+            waiting,
+            member_id: request.member_id.to_string(),
+            instance: request.group_instance_id.as_ref().map(ToString::to_string),
+            client_id,
+            client_host,
+            session_timeout_ms: request.session_timeout_ms,
+            rebalance_timeout_ms,
+            protocol_type: request.protocol_type.to_string(),
+            protocols: copy_protocols(&request.protocols),
+        }
+    }
+
+    /// The member this joiner becomes under `id`, waiting for the join to complete.
+    pub(super) fn into_member(self, id: String, order: u64) -> Member {
+        Member {
+            id,
+            instance: self.instance,
+            client_id: self.client_id,
+            client_host: self.client_host,
+            session_timeout_ms: self.session_timeout_ms,
+            rebalance_timeout_ms: self.rebalance_timeout_ms,
+            protocols: self.protocols,
+            assignment: Bytes::new(),
+            order,
+            is_new: true,
+            joining: Some(self.waiting),
+            syncing: None,
+        }
+    }
+}
+
+impl Member {
+    /// What it says about `protocol`; nothing if it does not take part in it.
+    pub(super) fn metadata(&self, protocol: &str) -> Bytes {
+        let found = self.protocols.iter().find(|candidate| candidate.name == protocol);
+        found.map(|protocol| protocol.metadata.clone()).unwrap_or_default()
+    }
+
+    /// The protocol it likes best among those everybody can take part in.
+    pub(super) fn vote(&self, is_candidate: impl Fn(&str) -> bool) -> Option<&str> {
+        self.protocols.iter().map(|protocol| protocol.name.as_str()).find(|name| is_candidate(name))
+    }
+
+    /// Whether silence is no sign of death now: it waits for us, not we for it. A member that has
+    /// not joined once is no such case, since a lost client's requests would stay forever.
+    pub(super) fn may_be_silent(&self) -> bool {
+        !self.is_new && (self.joining.is_some() || self.syncing.is_some())
+    }
+
+    /// The member as the leader sees it.
+    pub(super) fn for_leader(&self, protocol: &str) -> JoinGroupResponseMember {
+        JoinGroupResponseMember::default()
+            .with_member_id(text(&self.id))
+            .with_group_instance_id(self.instance.as_deref().map(text))
+            .with_metadata(self.metadata(protocol))
+    }
+
+    /// The member as an administrator sees it; with its metadata if a protocol is chosen.
+    pub(super) fn described(&self, protocol: Option<&str>, version: i16) -> DescribedGroupMember {
+        let instance = self.instance.as_deref().filter(|_| version >= 4).map(text);
+        DescribedGroupMember::default()
+            .with_member_id(text(&self.id))
+            .with_group_instance_id(instance)
+            .with_client_id(text(&self.client_id))
+            .with_client_host(text(&self.client_host))
+            .with_member_metadata(protocol.map(|name| self.metadata(name)).unwrap_or_default())
+            .with_member_assignment(self.assignment.clone())
+    }
+}
+
+/// Copies protocols out of a request; of two with the same name the first counts.
+fn copy_protocols(asked: &[JoinGroupRequestProtocol]) -> Vec<Protocol> {
+    let mut protocols: Vec<Protocol> = Vec::with_capacity(asked.len());
+    for protocol in asked {
+        if protocols.iter().all(|known| known.name != *protocol.name) {
+            protocols.push(Protocol {
+                name: protocol.name.to_string(),
+                metadata: Bytes::copy_from_slice(&protocol.metadata),
+            });
+        }
+    }
+    protocols
+}

@@ -1,0 +1,195 @@
+//! The offsets groups have committed.
+//!
+//! Does: keep them by group, topic and partition; say which have expired.
+//! Does not: decide who may commit or what a missing offset means.
+//! Invariants: no empty group or topic is kept; `count` is the number of offsets of a group.
+//! Apart because offsets outlive the groups' members, and simple consumers have nothing else.
+
+use std::collections::BTreeMap;
+
+use flumen_protocol::ids::{LeaderEpoch, Offset};
+use flumen_protocol::time::Wall;
+
+use super::classic::{Group, StateName};
+
+/// Whose offset of which partition.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub(super) group: String,
+    pub(super) topic: String,
+    pub(super) partition: i32,
+}
+
+/// What was committed for a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Committed {
+    pub(super) offset: Offset,
+    pub(super) leader_epoch: LeaderEpoch,
+    /// The client's note, given back verbatim.
+    pub(super) metadata: Box<str>,
+    /// When it was committed.
+    pub(super) at: Wall,
+    /// When it expires whatever the group does; only clients of OffsetCommit 2–4 ask for it.
+    pub(super) expires: Option<Wall>,
+}
+
+/// Topic → partition → offset.
+pub(super) type Topics = BTreeMap<String, BTreeMap<i32, Committed>>;
+
+/// All offsets of one coordinator.
+#[derive(Clone, Debug, Default)]
+pub(super) struct OffsetTable {
+    groups: BTreeMap<String, GroupOffsets>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct GroupOffsets {
+    topics: Topics,
+    count: usize,
+}
+
+impl OffsetTable {
+    pub(super) fn put(&mut self, place: Place, committed: Committed) {
+        let group = self.groups.entry(place.group).or_default();
+        let topic = group.topics.entry(place.topic).or_default();
+        if topic.insert(place.partition, committed).is_none() {
+            group.count += 1;
+        }
+    }
+
+    pub(super) fn remove(&mut self, place: &Place) {
+        let Some(group) = self.groups.get_mut(&place.group) else { return };
+        let Some(topic) = group.topics.get_mut(&place.topic) else { return };
+        if topic.remove(&place.partition).is_some() {
+            group.count -= 1;
+        }
+        if topic.is_empty() {
+            group.topics.remove(&place.topic);
+        }
+        if group.topics.is_empty() {
+            assert_eq!(group.count, 0, "a group without topics has no offsets");
+            self.groups.remove(&place.group);
+        }
+    }
+
+    pub(super) fn get(&self, group: &str, topic: &str, partition: i32) -> Option<&Committed> {
+        self.groups.get(group)?.topics.get(topic)?.get(&partition)
+    }
+
+    /// How many offsets the group has.
+    pub(super) fn count(&self, group: &str) -> usize {
+        self.groups.get(group).map_or(0, |group| group.count)
+    }
+
+    /// The group's offsets by topic.
+    pub(super) fn topics(&self, group: &str) -> Option<&Topics> {
+        self.groups.get(group).map(|group| &group.topics)
+    }
+
+    /// Where the group has offsets that `wanted` wants.
+    pub(super) fn places(
+        &self,
+        group: &str,
+        wanted: impl Fn(&str, &Committed) -> bool,
+    ) -> Vec<Place> {
+        let topics = self.topics(group).into_iter().flatten();
+        let all = topics.flat_map(|(topic, partitions)| {
+            partitions.iter().map(move |(partition, committed)| (topic, *partition, committed))
+        });
+        all.filter(|(topic, _, committed)| wanted(topic, committed))
+            .map(|(topic, partition, _)| Place {
+                group: group.to_owned(),
+                topic: topic.clone(),
+                partition,
+            })
+            .collect()
+    }
+
+    /// The groups that have offsets.
+    pub(super) fn groups(&self) -> impl Iterator<Item = (&str, &Topics)> {
+        self.groups.iter().map(|(group, offsets)| (group.as_str(), &offsets.topics))
+    }
+
+    /// Which offsets of `group` are too old (G112).
+    ///
+    /// A group that is empty loses all of them together, counted from when it became empty. Of
+    /// running consumers only topics they no longer subscribe to expire; of everything else that
+    /// runs, nothing. What a simple consumer committed expires by its commit time.
+    pub(super) fn expired(&self, group: &Group, now: Wall, retention_ms: i64) -> Vec<Place> {
+        let is_simple = group.protocol_type.is_none();
+        let state = group.state_name();
+        let emptied = match state {
+            StateName::Empty if !is_simple => group.since,
+            StateName::Empty
+            | StateName::PreparingRebalance
+            | StateName::CompletingRebalance
+            | StateName::Stable => None,
+        };
+        let may_expire = is_simple
+            || state == StateName::Empty
+            || (state == StateName::Stable && group.is_consumer() && group.knows_topics());
+        self.places(&group.id, |topic, committed| {
+            may_expire
+                && !group.subscribes_to(topic)
+                && match committed.expires {
+                    Some(at) => now >= at,
+                    None => now.0.saturating_sub(emptied.unwrap_or(committed.at).0) >= retention_ms,
+                }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(topic: &str, partition: i32) -> Place {
+        Place { group: "g".to_owned(), topic: topic.to_owned(), partition }
+    }
+
+    fn committed(offset: i64) -> Committed {
+        Committed {
+            offset: Offset(offset),
+            leader_epoch: LeaderEpoch::UNKNOWN,
+            metadata: "".into(),
+            at: Wall(1_000),
+            expires: None,
+        }
+    }
+
+    #[test]
+    fn counting_survives_overwriting_and_removing() {
+        let mut table = OffsetTable::default();
+        table.put(place("a", 0), committed(1));
+        table.put(place("a", 0), committed(2));
+        table.put(place("b", 7), committed(3));
+        assert_eq!(table.count("g"), 2);
+        assert_eq!(table.get("g", "a", 0).map(|one| one.offset), Some(Offset(2)));
+        table.remove(&place("a", 0));
+        table.remove(&place("a", 0));
+        assert_eq!(table.count("g"), 1);
+        table.remove(&place("b", 7));
+        assert_eq!(table.groups().count(), 0);
+    }
+
+    #[test]
+    fn a_simple_group_expires_by_commit_time() {
+        let mut table = OffsetTable::default();
+        table.put(place("a", 0), committed(1));
+        table.put(place("a", 1), Committed { expires: Some(Wall(1_010)), ..committed(1) });
+        let group = Group::new("g", None);
+        assert_eq!(table.expired(&group, Wall(1_009), 100), []);
+        assert_eq!(table.expired(&group, Wall(1_010), 100), [place("a", 1)]);
+        assert_eq!(table.expired(&group, Wall(1_100), 100).len(), 2);
+    }
+
+    #[test]
+    fn an_empty_group_expires_by_the_time_it_became_empty() {
+        let mut table = OffsetTable::default();
+        table.put(place("a", 0), committed(1));
+        let mut group = Group::new("g", Some(Wall(5_000)));
+        group.protocol_type = Some("connect".to_owned());
+        assert_eq!(table.expired(&group, Wall(5_099), 100), []);
+        assert_eq!(table.expired(&group, Wall(5_100), 100), [place("a", 0)]);
+    }
+}

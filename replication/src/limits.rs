@@ -1,0 +1,133 @@
+//! Every limit of this crate, with its reason and what happens when it is reached.
+//!
+//! Does: name the numbers. Does not: enforce them; the file that owns the queue does.
+//! Invariants: numbers that depend on each other are related by the assertions below.
+//! Apart so that one page answers "how much can this hold?".
+
+use std::time::Duration;
+
+// --- Partitions and Raft ---
+
+/// Batches remembered per producer to recognise a repeated one. Kafka's number, and clients rely
+/// on it: they keep at most five requests in flight. Older batches are forgotten.
+pub const PRODUCER_BATCHES_MAX: usize = 5;
+
+/// Clients waiting for their append to become durable, per partition. Each costs about 64 bytes.
+/// Beyond it appends are refused as busy, which clients retry.
+pub const WAITING_MAX: usize = 16_384;
+
+/// Entries of one partition that were ordered but are not committed. Bounds what `acks=0`
+/// producers, who wait for nothing, can pile up before a stalled disk. Beyond it appends are
+/// refused as busy.
+pub const UNCOMMITTED_ENTRIES_MAX: usize = 16_384;
+
+/// Fetch requests parked on one partition. Each costs 32 bytes and a look per high watermark
+/// move. Beyond it a watch is refused and its fetch is answered when its own deadline comes.
+pub const WATCHERS_MAX: usize = 16_384;
+
+/// Leader epochs remembered per partition, 16 bytes each. An epoch per second would need 18 hours
+/// of elections with data in every one. The oldest are forgotten, and asked about, unknown.
+pub const EPOCHS_MAX: usize = 65_536;
+
+/// How often producers are looked at for expiry; Kafka's
+/// `producer.id.expiration.check.interval.ms`. An expired producer may live that much longer.
+pub const EXPIRY_SWEEP_INTERVAL: Duration = Duration::from_secs(600);
+
+/// The share of producers forgotten at once when their number reaches its setting. One by one
+/// would search all of them for every newcomer.
+pub const EVICTION_SHARE: usize = 8;
+
+/// What a partition's state may weigh as bytes. A million producers with five batches each weigh
+/// 176 MiB; anything larger is not a state but damage.
+pub const STATE_BYTES_MAX: usize = 256 << 20;
+
+/// Unanswered append messages per follower. Sixteen fill a 10 ms link at over a thousand round
+/// trips a second, and keep the window small in memory for thousands of idle groups.
+pub const RAFT_INFLIGHT_MAX: usize = 16;
+
+/// Ticks without a word from the leader before a follower may campaign; up to twice that, drawn.
+pub const ELECTION_TICKS: usize = 10;
+
+/// Ticks between two heartbeats of a leader.
+pub const HEARTBEAT_TICKS: usize = 2;
+
+/// Slots of the log view kept allocated while idle: a small burst needs no allocation.
+pub const VIEW_SLOTS_IDLE: usize = 32;
+
+const _: () = assert!(ELECTION_TICKS > 2 * HEARTBEAT_TICKS, "one lost heartbeat is no election");
+const _: () = assert!(WAITING_MAX >= UNCOMMITTED_ENTRIES_MAX, "every entry may have a waiter");
+
+// --- Metadata ---
+
+/// Partitions of one topic. One record holds the places of all of them, some 24 bytes each. Beyond
+/// it INVALID_PARTITIONS.
+pub const TOPIC_PARTITIONS_MAX: usize = 10_000;
+
+/// Partitions one request may make, over all its topics; Kafka's number. Each of them opens a log
+/// on some core, and nothing else happens to metadata meanwhile. Beyond it POLICY_VIOLATION for
+/// the rest of the request, which may be asked for again.
+pub const COMMAND_PARTITIONS_MAX: usize = 10_000;
+
+/// Partitions of the whole cluster, about 100 bytes each in the image. Beyond it
+/// POLICY_VIOLATION.
+pub const CLUSTER_PARTITIONS_MAX: usize = 1_000_000;
+
+/// Bytes of the records one command may lead to. They are appended as one batch, so that all or
+/// none of them happen; ten thousand ordinary topics fit. Beyond it POLICY_VIOLATION for the rest
+/// of the request.
+pub const COMMAND_BYTES_MAX: usize = 4 << 20;
+
+// --- Coordinators ---
+
+/// Bytes of one batch a coordinator appends: Kafka's default `max.message.bytes`, which every
+/// reader of the offsets topic is prepared for. A turn's records beyond it go into a further
+/// batch; one group whose record alone does not fit cannot become stable
+/// (UNKNOWN_SERVER_ERROR to its members, as in Kafka).
+pub const COORDINATOR_BATCH_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes of one record inside such a batch: what header, lengths and a key may take is left out.
+pub const COORDINATOR_RECORD_BYTES_MAX: usize = COORDINATOR_BATCH_BYTES_MAX - 34 * 1024;
+
+/// Batches of one coordinator that are appended and not committed. Beyond it requests are refused
+/// with COORDINATOR_NOT_AVAILABLE, which clients retry: the log does not keep up.
+pub const COORDINATOR_BATCHES_IN_FLIGHT_MAX: usize = 1024;
+
+/// Groups one coordinator holds, members or not; about 1 KiB each. Beyond it a new group is
+/// refused with COORDINATOR_NOT_AVAILABLE, since expiry may make room.
+pub const GROUPS_MAX: usize = 100_000;
+
+/// Members of one group, joined or pending, whatever `group.max.size` says: their metadata goes
+/// into one record, so some 200 bytes are left for each. Beyond it GROUP_MAX_SIZE_REACHED.
+pub const GROUP_MEMBERS_MAX: usize = 4096;
+
+/// Bytes of protocol names and metadata one member may bring, all protocols together. Beyond it
+/// INVALID_REQUEST: it could never be stored with more than a few like it.
+pub const GROUP_MEMBER_METADATA_BYTES_MAX: usize = 512 * 1024;
+
+/// Protocols one member may name (clients name one to four). Beyond it INVALID_REQUEST.
+pub const GROUP_MEMBER_PROTOCOLS_MAX: usize = 64;
+
+/// Bytes of a group id, client id, instance id, protocol or topic name. Kafka stores them with a
+/// length of 16 bits, and a member id is one of them and a UUID. Beyond it INVALID_GROUP_ID,
+/// INVALID_REQUEST or INVALID_TOPIC_EXCEPTION.
+pub const GROUP_NAME_BYTES_MAX: usize = i16::MAX as usize - 64;
+
+/// Offsets one group may hold, about 150 bytes each. Beyond it further partitions are refused
+/// with INVALID_COMMIT_OFFSET_SIZE.
+pub const GROUP_OFFSETS_MAX: usize = 200_000;
+
+/// Bytes of the metadata string beside an offset, whatever `offset.metadata.max.bytes` says,
+/// since its length is stored in 16 bits. Beyond it OFFSET_METADATA_TOO_LARGE.
+pub const OFFSET_METADATA_BYTES_MAX: usize = i16::MAX as usize;
+
+/// Groups looked at by one step of the expiry sweep; the next step follows in the next turn.
+pub const EXPIRY_GROUPS_PER_STEP: usize = 500;
+
+/// Alarms a coordinator acts on in one turn; the rest follows in the next, since it is due.
+pub const ALARMS_PER_TURN_MAX: usize = 1000;
+
+const _: () = assert!(GROUP_MEMBER_METADATA_BYTES_MAX < COORDINATOR_RECORD_BYTES_MAX);
+const _: () = assert!(3 * GROUP_NAME_BYTES_MAX + OFFSET_METADATA_BYTES_MAX < 1 << 18);
+const _: () = assert!(COORDINATOR_RECORD_BYTES_MAX < COORDINATOR_BATCH_BYTES_MAX);
+const _: () = assert!(TOPIC_PARTITIONS_MAX <= COMMAND_PARTITIONS_MAX, "every topic can be made");
+const _: () = assert!(TOPIC_PARTITIONS_MAX * 64 < COMMAND_BYTES_MAX, "in one record");

@@ -1,0 +1,138 @@
+//! What the controller may be asked, and what it answers: plain data.
+//!
+//! Does: name commands, outcomes and refusals.
+//! Does not: decide; [`super::controller`] does.
+//! Invariants: an outcome has one result per item of its command, in the same order.
+//! Apart because the API rooms speak these words and must not see the controller.
+
+use std::collections::BTreeMap;
+
+use flumen_protocol::ids::{NodeId, PartitionIndex, ProducerId, TopicId};
+
+use super::image::Broker;
+
+/// A change of the cluster's metadata.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Make topics. With `validate_only` everything is checked and nothing made.
+    CreateTopics {
+        /// Which, in the request's order.
+        topics: Vec<NewTopic>,
+        /// Only check.
+        validate_only: bool,
+    },
+    /// Remove topics and their records.
+    DeleteTopics(Vec<TopicId>),
+    /// Give topics more partitions. With `validate_only` nothing is made.
+    GrowTopics {
+        /// Which, in the request's order.
+        topics: Vec<Growth>,
+        /// Only check.
+        validate_only: bool,
+    },
+    /// Change the settings of topics.
+    ConfigureTopics(Vec<TopicConfigs>),
+    /// Set aside producer ids nobody else will get.
+    AllocateProducerIds {
+        /// How many.
+        count: u32,
+    },
+    /// Announce a node or its new addresses.
+    RegisterBroker(Broker),
+}
+
+/// A topic to be made. Names and settings were checked against Kafka's rules before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewTopic {
+    /// The identity it gets.
+    pub id: TopicId,
+    /// Its name.
+    pub name: String,
+    /// How many partitions; at least one. Ignored with an assignment.
+    pub partitions: i32,
+    /// How many replicas each; at least one. Ignored with an assignment.
+    pub replication_factor: i16,
+    /// Explicit replicas by partition, or empty: the controller places them.
+    pub assignment: Vec<(PartitionIndex, Vec<NodeId>)>,
+    /// Its own settings.
+    pub configs: BTreeMap<String, String>,
+}
+
+/// More partitions for a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Growth {
+    /// Which topic.
+    pub name: String,
+    /// How many partitions it shall have in all.
+    pub count: i32,
+    /// Explicit replicas of the new partitions, or `None`: the controller places them.
+    pub assignment: Option<Vec<Vec<NodeId>>>,
+}
+
+/// New settings for a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicConfigs {
+    /// Which topic.
+    pub name: String,
+    /// The complete own settings it shall have (checked before).
+    pub configs: BTreeMap<String, String>,
+    /// Only check that the topic exists.
+    pub validate_only: bool,
+}
+
+/// What became of a command, one result per item.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// To `CreateTopics`: what was made.
+    Created(Vec<Result<CreatedTopic, MetadataRefusal>>),
+    /// To `DeleteTopics`, `GrowTopics`, `ConfigureTopics`.
+    Changed(Vec<Result<(), MetadataRefusal>>),
+    /// To `AllocateProducerIds`: the first of them.
+    ProducerIds(ProducerId),
+    /// To `RegisterBroker`.
+    Registered,
+    /// The metadata log could not take the records; nothing or everything of it may have
+    /// happened, and asking again is right.
+    Unavailable,
+}
+
+/// A topic that was made (or would be).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreatedTopic {
+    /// Its identity.
+    pub id: TopicId,
+    /// How many partitions.
+    pub partitions: i32,
+    /// How many replicas each.
+    pub replication_factor: i16,
+}
+
+/// Why the controller refuses one item.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetadataRefusal {
+    /// Which rule.
+    pub kind: MetadataRule,
+    /// What happened, to what, and what to do, for the user.
+    pub message: String,
+}
+
+/// The rules a command can break; each is one Kafka error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetadataRule {
+    /// The topic exists, or is asked for twice: TOPIC_ALREADY_EXISTS.
+    TopicExists,
+    /// No such topic: UNKNOWN_TOPIC_OR_PARTITION.
+    UnknownTopic,
+    /// No topic with this identity: UNKNOWN_TOPIC_ID.
+    UnknownTopicId,
+    /// The name collides with another one in metrics (`.` and `_`): INVALID_TOPIC_EXCEPTION.
+    NameCollision,
+    /// Not a possible number of partitions: INVALID_PARTITIONS.
+    Partitions,
+    /// More replicas than nodes, or none: INVALID_REPLICATION_FACTOR.
+    ReplicationFactor,
+    /// The explicit replicas make no sense: INVALID_REPLICA_ASSIGNMENT.
+    Assignment,
+    /// More at once, or in all, than [`limits`](crate::limits) allow: POLICY_VIOLATION.
+    TooMuch,
+}

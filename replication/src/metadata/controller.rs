@@ -1,0 +1,223 @@
+//! Decides what happens to the cluster's metadata.
+//!
+//! ```text
+//! command ─ handle ─▶ records + outcome ─▶ log ─▶ committed ─ replay ─▶ image
+//!                                                     └───────────────▶ outcome goes out
+//! ```
+//!
+//! Does: turn commands into records by Kafka's rules (its `ReplicationControlManager`), and
+//! committed records into the image.
+//! Does not: append, wait or answer; the broker handles one command, has its records committed,
+//! replays them, answers, and only then handles the next.
+//! Invariants: only [`Controller::replay`] changes anything, so loading the log and living through
+//! it lead to the same image; a record that does not fit changes nothing.
+//! Apart because whoever leads the metadata partition runs it, and everyone else only replays.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use flumen_protocol::ids::{ProducerId, TopicId};
+
+use super::command::{
+    Command, CreatedTopic, Growth, MetadataRefusal, MetadataRule, NewTopic, Outcome, TopicConfigs,
+};
+use super::creation::{Creation, Growing, MetricNames, metric_name, unknown};
+use super::draft::Draft;
+use super::image::{Broker, Image, Placement, Topic};
+use super::record::{MetadataRecord, RecordError};
+
+/// The metadata as it stands at some point of its log, and the rules for its next change.
+#[derive(Debug, Default)]
+pub struct Controller {
+    image: Arc<Image>,
+    /// Invariant: exactly the topics of `image` whose names have one for metrics.
+    metric_names: MetricNames,
+    /// Invariant: the number of partitions of all topics of `image`.
+    partition_count: usize,
+}
+
+/// What a command comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// To be appended in this order as one batch, so that all or none of them happen.
+    pub records: Vec<MetadataRecord>,
+    /// Valid once the records are committed; at once if there are none.
+    pub outcome: Outcome,
+}
+
+impl Controller {
+    /// Of a cluster that has no log yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What was replayed so far, for everyone to keep. Costs a reference; the next change then
+    /// copies the lists of the image, but no topic.
+    #[must_use]
+    pub fn image(&self) -> Arc<Image> {
+        Arc::clone(&self.image)
+    }
+
+    /// Decides on a command against what was replayed so far. Changes nothing.
+    #[must_use]
+    pub fn handle(&self, command: &Command) -> Decision {
+        match command {
+            Command::CreateTopics { topics, validate_only } => self.create(topics, *validate_only),
+            Command::DeleteTopics(topics) => self.delete(topics),
+            Command::GrowTopics { topics, validate_only } => self.grow(topics, *validate_only),
+            Command::ConfigureTopics(topics) => self.configure(topics),
+            Command::AllocateProducerIds { count } => self.allocate_producer_ids(*count),
+            Command::RegisterBroker(broker) => self.register(broker),
+        }
+    }
+
+    /// Takes the next committed record: the only way anything changes.
+    ///
+    /// # Errors
+    /// The record does not fit what came before it, see [`RecordError`]; nothing has changed.
+    pub fn replay(&mut self, record: &MetadataRecord) -> Result<(), RecordError> {
+        match record {
+            MetadataRecord::Topic { id, name, partitions, configs } => {
+                let (name, partitions) = (name.clone(), partitions.clone());
+                self.add_topic(Topic { id: *id, name, partitions, configs: configs.clone() })?;
+            }
+            MetadataRecord::TopicDeleted { id } => self.remove_topic(*id)?,
+            MetadataRecord::Partitions { id, partitions } => {
+                self.replace_partitions(*id, partitions)?;
+            }
+            MetadataRecord::TopicConfigs { id, configs } => self.replace_configs(*id, configs)?,
+            MetadataRecord::ProducerIds { next } => self.take_producer_ids(*next)?,
+            MetadataRecord::Broker(broker) => {
+                Arc::make_mut(&mut self.image).brokers.insert(broker.id, broker.clone());
+            }
+        }
+        Arc::make_mut(&mut self.image).version += 1;
+        Ok(())
+    }
+
+    fn create(&self, topics: &[NewTopic], validate_only: bool) -> Decision {
+        let mut draft = Draft::new(self.partition_count, validate_only);
+        let mut creation = Creation::new(&self.image, &self.metric_names);
+        let created: Vec<Result<CreatedTopic, MetadataRefusal>> =
+            topics.iter().map(|topic| creation.create(topic, &mut draft)).collect();
+        Decision { records: draft.into_records(), outcome: Outcome::Created(created) }
+    }
+
+    fn grow(&self, topics: &[Growth], validate_only: bool) -> Decision {
+        let mut draft = Draft::new(self.partition_count, validate_only);
+        let mut growing = Growing::new(&self.image);
+        let grown = topics.iter().map(|growth| growing.grow(growth, &mut draft)).collect();
+        Decision { records: draft.into_records(), outcome: Outcome::Changed(grown) }
+    }
+
+    fn delete(&self, topics: &[TopicId]) -> Decision {
+        let mut draft = Draft::new(self.partition_count, false);
+        let mut gone = BTreeSet::new();
+        let mut delete_one = |id: TopicId| {
+            if self.image.topic(id).is_none() || gone.contains(&id) {
+                let message = format!("There is no topic with the id {id}.");
+                return Err(MetadataRefusal { kind: MetadataRule::UnknownTopicId, message });
+            }
+            draft.admit(MetadataRecord::TopicDeleted { id })?;
+            gone.insert(id);
+            Ok(())
+        };
+        let deleted = topics.iter().map(|id| delete_one(*id)).collect();
+        Decision { records: draft.into_records(), outcome: Outcome::Changed(deleted) }
+    }
+
+    fn configure(&self, topics: &[TopicConfigs]) -> Decision {
+        let mut draft = Draft::new(self.partition_count, false);
+        let mut configure_one = |TopicConfigs { name, configs, validate_only }: &TopicConfigs| {
+            let topic = self.image.topic_named(name).ok_or_else(|| unknown(name))?;
+            if *validate_only {
+                return Ok(());
+            }
+            draft.admit(MetadataRecord::TopicConfigs { id: topic.id, configs: configs.clone() })
+        };
+        let configured = topics.iter().map(&mut configure_one).collect();
+        Decision { records: draft.into_records(), outcome: Outcome::Changed(configured) }
+    }
+
+    fn allocate_producer_ids(&self, count: u32) -> Decision {
+        let first = self.image.next_producer_id;
+        let next = first.checked_add(count.into()).expect("2^63 producer ids cannot be used up");
+        let records =
+            if count == 0 { Vec::new() } else { vec![MetadataRecord::ProducerIds { next }] };
+        Decision { records, outcome: Outcome::ProducerIds(ProducerId(first)) }
+    }
+
+    fn register(&self, broker: &Broker) -> Decision {
+        assert!(broker.id.0 >= 0, "a node has a number");
+        let known = self.image.brokers.get(&broker.id) == Some(broker);
+        let records = if known { Vec::new() } else { vec![MetadataRecord::Broker(broker.clone())] };
+        Decision { records, outcome: Outcome::Registered }
+    }
+
+    fn add_topic(&mut self, topic: Topic) -> Result<(), RecordError> {
+        let id = topic.id;
+        if self.image.topic(id).is_some() || self.image.topic_named(&topic.name).is_some() {
+            return Err(RecordError::TopicTaken { id });
+        }
+        assert!(!topic.partitions.is_empty(), "a topic has partitions");
+        self.partition_count += topic.partitions.len();
+        if let Some(metric_name) = metric_name(&topic.name) {
+            self.metric_names.insert((metric_name, topic.name.clone()));
+        }
+        let image = Arc::make_mut(&mut self.image);
+        image.names.insert(topic.name.as_str().into(), id);
+        image.topics.insert(id, Arc::new(topic));
+        assert_eq!(image.names.len(), image.topics.len(), "every topic has a name of its own");
+        Ok(())
+    }
+
+    fn remove_topic(&mut self, id: TopicId) -> Result<(), RecordError> {
+        let image = Arc::make_mut(&mut self.image);
+        let topic = image.topics.remove(&id).ok_or(RecordError::TopicMissing { id })?;
+        let named = image.names.remove(topic.name.as_str());
+        assert_eq!(named, Some(id), "a topic is known by its name");
+        if let Some(metric_name) = metric_name(&topic.name) {
+            let known = self.metric_names.remove(&(metric_name, topic.name.clone()));
+            assert!(known, "a topic is known by its name in metrics");
+        }
+        self.partition_count -= topic.partitions.len();
+        Ok(())
+    }
+
+    fn replace_partitions(
+        &mut self,
+        id: TopicId,
+        partitions: &[Placement],
+    ) -> Result<(), RecordError> {
+        let standing = self.image.topic(id).ok_or(RecordError::TopicMissing { id })?;
+        let added = partitions.len().checked_sub(standing.partitions.len());
+        self.partition_count += added.ok_or(RecordError::PartitionsLost { id })?;
+        self.topic_mut(id)?.partitions = partitions.to_vec();
+        Ok(())
+    }
+
+    fn replace_configs(
+        &mut self,
+        id: TopicId,
+        configs: &BTreeMap<String, String>,
+    ) -> Result<(), RecordError> {
+        self.topic_mut(id)?.configs.clone_from(configs);
+        Ok(())
+    }
+
+    fn take_producer_ids(&mut self, next: i64) -> Result<(), RecordError> {
+        let known = self.image.next_producer_id;
+        if next <= known {
+            return Err(RecordError::ProducerIdsReturn { next, known });
+        }
+        Arc::make_mut(&mut self.image).next_producer_id = next;
+        Ok(())
+    }
+
+    /// The topic to be changed: its own copy, if an image given out holds it.
+    fn topic_mut(&mut self, id: TopicId) -> Result<&mut Topic, RecordError> {
+        let image = Arc::make_mut(&mut self.image);
+        image.topics.get_mut(&id).map(Arc::make_mut).ok_or(RecordError::TopicMissing { id })
+    }
+}

@@ -1,0 +1,420 @@
+//! One partition: its role, its group, its offsets, its producers and who waits.
+//!
+//! ```text
+//!   open ──► following ◄──────► leading ──► readable to the latest offset
+//!                │                 │        (its own first entry is committed)
+//!                └────► stopped ◄──┘        (disk failed, or the partition is gone)
+//!
+//!   append / delete_records ─► propose ─┐
+//!   persisted ──────────────────────────┼─► settle: collect ─► role ─► apply ─► release, push
+//!   tick ───────────────────────────────┘
+//! ```
+//!
+//! Does: take every input of a partition, and is the only one to change its state.
+//! Does not: know files, sockets or other partitions.
+//! Invariants: the high watermark is the end of the last applied batch; producers and epochs
+//! follow from the entries alone; after every call everybody whose wait is over has been told.
+//! Apart because this is the door: whoever wants to know what a partition does reads this file.
+
+use flumen_protocol::batch::header::BatchHeader;
+use flumen_protocol::entry::{Entry, Payload};
+use flumen_protocol::ids::{LeaderEpoch, LogId, LogIndex, Offset};
+use flumen_protocol::time::{Monotonic, Now, Wall};
+
+use super::append::append_time_of;
+use super::epochs::Epochs;
+use super::offsets::Offsets;
+use super::open::PartitionSettings;
+use super::producers::{ProducerBatch, ProducerKey, Producers};
+use super::read::Isolation;
+use super::snapshot::{self, Control, StateSnapshot};
+use super::waiting::{Level, Reached, Waiter, Waiting, Watched};
+use crate::error::Refusal;
+use crate::limits::EXPIRY_SWEEP_INTERVAL;
+use crate::outbox::{Effect, Outbox, Ticket};
+use crate::raft::group::{Group, Role};
+
+/// A wish to delete records (DeleteRecords, KIP-107).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deletion {
+    /// Everything below goes; [`Offset::UNKNOWN`] stands for the high watermark.
+    pub before: Offset,
+    /// Who waits.
+    pub ticket: Ticket,
+    /// How long.
+    pub deadline: Monotonic,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    Open,
+    /// For good: every request is refused with this.
+    Stopped(Refusal),
+}
+
+/// One partition as this node sees it.
+pub struct Partition {
+    pub(super) group: Group,
+    pub(super) offsets: Offsets,
+    pub(super) epochs: Epochs,
+    pub(super) producers: Producers,
+    pub(super) waiting: Waiting,
+    pub(super) settings: PartitionSettings,
+    pub(super) standing: Standing,
+    /// Batches below are accounted for in producers and epochs. Invariant: what a replayed entry
+    /// brings below it is ignored.
+    pub(super) covered: Offset,
+    /// The start that storage was told before the restart. Until the high watermark is known again
+    /// the start may have to lie lower, but storage never hears a lower one.
+    pub(super) start_told: Offset,
+    /// This leader's first entry: once committed, everything its predecessors committed is known.
+    pub(super) first_own: LogIndex,
+    pub(super) next_sweep: Monotonic,
+}
+
+impl Partition {
+    /// Everything up to `up_to` is durable on this node: the answer to [`Effect::Persist`].
+    /// Unknown to a stopped partition: late answers are ignored.
+    pub fn persisted(&mut self, now: Now, up_to: LogIndex, out: &mut Outbox) {
+        if self.standing == Standing::Open {
+            self.group.persisted(up_to);
+            self.settle(now, out);
+        }
+    }
+
+    /// Lets one tick of Raft's clock pass. Needless while [`Partition::needs_ticks`] says no.
+    pub fn tick(&mut self, now: Now, out: &mut Outbox) {
+        if self.standing == Standing::Open {
+            self.group.tick();
+            self.settle(now, out);
+        }
+    }
+
+    /// Deletes records from the front by agreement of all replicas: the answer comes as
+    /// [`Effect::Release`], whose start offset is the low watermark reached.
+    ///
+    /// # Errors
+    /// The refusal, also released: not leader, too much waiting, or an offset above the high
+    /// watermark. One below the start is no error and changes nothing.
+    pub fn delete_records(
+        &mut self,
+        now: Now,
+        deletion: Deletion,
+        out: &mut Outbox,
+    ) -> Result<(), Refusal> {
+        let accepted = self.order_deletion(now, deletion, out);
+        if let Err(why) = accepted {
+            out.push(Effect::Release { ticket: deletion.ticket, outcome: Err(why) });
+        }
+        accepted
+    }
+
+    /// Storage has decided, by retention, that records below `offset` go.
+    pub fn advance_start(&mut self, offset: Offset, out: &mut Outbox) {
+        if !self.offsets.advance_start(offset.max(self.start_told)) {
+            return;
+        }
+        let start = self.offsets.start();
+        self.epochs.truncate_prefix(start);
+        if start > self.start_told {
+            self.start_told = start;
+            out.push(Effect::StartOffset { log: self.log(), offset: start });
+        }
+        assert!(self.start_told >= start, "storage knows the start");
+    }
+
+    /// Arms a watcher: one [`Effect::Push`] comes when there is something to read at `from`, or
+    /// when reading would answer differently for another reason. It must be armed again then.
+    pub fn watch(&mut self, ticket: Ticket, from: Offset) -> Watched {
+        let limit = self.read_limit(Isolation::ReadCommitted);
+        if from < limit || !self.is_leader() {
+            return Watched::Ready { limit };
+        }
+        self.waiting.watch(ticket, from)
+    }
+
+    /// Disarms whatever this ticket watches.
+    pub fn unwatch(&mut self, ticket: Ticket) {
+        self.waiting.unwatch(ticket);
+    }
+
+    /// Time has passed: tells those who waited too long, forgets silent producers. What timed out
+    /// stays appended.
+    pub fn on_time(&mut self, now: Now, out: &mut Outbox) {
+        self.waiting.expire(now.monotonic, out);
+        if now.monotonic >= self.next_sweep {
+            self.producers.expire(now.wall, self.settings.producer_expiry);
+            self.next_sweep = now.monotonic.after(EXPIRY_SWEEP_INTERVAL);
+        }
+        assert!(self.next_deadline().is_none_or(|next| next > now.monotonic), "time is used up");
+    }
+
+    /// When [`Partition::on_time`] wants to be called; may come early, never late. None while
+    /// there is nothing to wait for.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Monotonic> {
+        let sweep = (!self.producers.is_empty()).then_some(self.next_sweep);
+        match (self.waiting.next_deadline(), sweep) {
+            (Some(waiter), Some(sweep)) => Some(waiter.min(sweep)),
+            (waiter, sweep) => waiter.or(sweep),
+        }
+    }
+
+    /// Replaces the configuration, from the next call on.
+    pub fn configure(&mut self, settings: PartitionSettings) {
+        assert!(settings.max_producer_ids > 0, "configuration is checked by the broker");
+        assert_eq!(self.settings.replay, settings.replay, "a log does not change its nature");
+        self.settings = settings;
+    }
+
+    /// Stops for good: the disk failed ([`Refusal::Storage`]) or the partition was deleted
+    /// ([`Refusal::Gone`]). Everybody waiting is told, every later request is refused the same.
+    pub fn stop(&mut self, why: Refusal, out: &mut Outbox) {
+        self.standing = Standing::Stopped(why);
+        self.producers.drop_speculation();
+        self.waiting.fail_all(why, out);
+        self.waiting.push_all(self.log(), self.offsets.high_watermark(), out);
+        assert_eq!((self.waiting.len(), self.waiting.watcher_count()), (0, 0), "nobody is left");
+    }
+
+    /// The committed state as bytes, and the entry it is complete up to.
+    #[must_use]
+    pub fn snapshot(&self) -> StateSnapshot {
+        let (index, term) = self.group.applied();
+        let end = self.offsets.high_watermark().max(self.covered);
+        StateSnapshot { index, term, bytes: snapshot::write(end, &self.epochs, &self.producers) }
+    }
+}
+
+/// What can be asked at any time.
+impl Partition {
+    /// Which partition this is.
+    #[must_use]
+    pub fn log(&self) -> LogId {
+        self.group.log()
+    }
+
+    /// Whether this node leads and serves.
+    #[must_use]
+    pub fn is_leader(&self) -> bool {
+        self.standing == Standing::Open && self.group.role() == Role::Leader
+    }
+
+    /// The current leader epoch, whoever leads.
+    #[must_use]
+    pub fn leader_epoch(&self) -> LeaderEpoch {
+        self.group.term().epoch()
+    }
+
+    /// Whether [`Partition::tick`] must be called: not for a partition that is alone.
+    #[must_use]
+    pub fn needs_ticks(&self) -> bool {
+        !self.group.is_alone()
+    }
+
+    /// Start, stable, high watermark and end.
+    #[must_use]
+    pub fn offsets(&self) -> &Offsets {
+        &self.offsets
+    }
+
+    /// The epochs of the log's records.
+    #[must_use]
+    pub fn epochs(&self) -> &Epochs {
+        &self.epochs
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub fn settings(&self) -> &PartitionSettings {
+        &self.settings
+    }
+
+    /// The last entry that is committed and applied: what storage may settle up to.
+    #[must_use]
+    pub fn applied_index(&self) -> LogIndex {
+        self.group.applied().0
+    }
+
+    /// The last entry there is.
+    #[must_use]
+    pub fn last_index(&self) -> LogIndex {
+        self.group.last_index()
+    }
+
+    /// Records that are ordered and not committed, for metrics.
+    #[must_use]
+    pub fn lag(&self) -> i64 {
+        self.offsets.end().0 - self.offsets.high_watermark().0
+    }
+
+    /// Producers remembered, for metrics.
+    #[must_use]
+    pub fn producer_count(&self) -> usize {
+        self.producers.count()
+    }
+
+    /// Clients waiting for an append or a deletion, for metrics.
+    #[must_use]
+    pub fn waiter_count(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Fetch requests parked here, for metrics.
+    #[must_use]
+    pub fn watcher_count(&self) -> usize {
+        self.waiting.watcher_count()
+    }
+
+    /// Whether everything that earlier leaders committed is known to be committed.
+    pub(super) fn knows_high_watermark(&self) -> bool {
+        self.applied_index() >= self.first_own
+    }
+
+    /// Whether a client that believes in `epoch` may be served here.
+    pub(super) fn fence(&self, epoch: LeaderEpoch) -> Result<(), Refusal> {
+        if let Standing::Stopped(why) = self.standing {
+            return Err(why);
+        }
+        if let Role::Follower { leader } = self.group.role() {
+            return Err(Refusal::NotLeader { leader });
+        }
+        let ours = self.leader_epoch();
+        match epoch {
+            LeaderEpoch::UNKNOWN => Ok(()),
+            older if older < ours => Err(Refusal::FencedLeaderEpoch),
+            newer if newer > ours => Err(Refusal::UnknownLeaderEpoch),
+            _same => Ok(()),
+        }
+    }
+}
+
+/// How the state moves.
+impl Partition {
+    /// Draws every consequence of what the group was just told.
+    pub(super) fn settle(&mut self, now: Now, out: &mut Outbox) {
+        let role = self.group.role();
+        self.group.collect(out);
+        if self.group.role() != role {
+            self.change_role(now, out);
+        }
+        let high_watermark = self.offsets.high_watermark();
+        while let Some(entry) = self.group.pop_committed() {
+            self.apply(entry, now, out);
+        }
+        self.release(out);
+        if self.offsets.high_watermark() > high_watermark {
+            let limit = self.read_limit(Isolation::ReadCommitted);
+            self.waiting.push_data(self.log(), limit, out);
+        }
+    }
+
+    /// Releases everybody whose entry has got as far as they wait for.
+    pub(super) fn release(&mut self, out: &mut Outbox) {
+        let reached = Reached { durable: self.group.durable(), committed: self.applied_index() };
+        self.waiting.release(reached, self.offsets.start(), out);
+    }
+
+    fn change_role(&mut self, now: Now, out: &mut Outbox) {
+        self.producers.drop_speculation();
+        match self.group.role() {
+            Role::Leader => {
+                self.first_own = self.group.last_index();
+                self.speculate_on_open_end(now.wall);
+            }
+            Role::Follower { leader } => {
+                self.waiting.fail_all(Refusal::NotLeader { leader }, out);
+                self.waiting.push_all(self.log(), self.offsets.high_watermark(), out);
+            }
+        }
+    }
+
+    /// A new leader counts what its predecessors left uncommitted: it may still commit (G85).
+    fn speculate_on_open_end(&mut self, now: Wall) {
+        for (_, _, payload) in self.group.unapplied() {
+            let Payload::Records(records) = payload else { continue };
+            if records.base_offset < self.covered {
+                continue;
+            }
+            if let Some((producer, batch)) = producer_batch(&header_of(&records.bytes)) {
+                self.producers.speculate(producer, batch, now);
+            }
+        }
+    }
+
+    fn apply(&mut self, entry: Entry, now: Now, out: &mut Outbox) {
+        match &entry.payload {
+            Payload::Empty => {}
+            Payload::Records(records) => {
+                assert!(records.base_offset >= self.offsets.high_watermark(), "applied in order");
+                if records.base_offset >= self.covered {
+                    self.commit_producer(&header_of(&records.bytes), now.wall);
+                }
+                self.offsets.commit(records.last_offset.after(1));
+                if self.offsets.start() < self.start_told {
+                    self.advance_start(self.start_told, out);
+                }
+            }
+            Payload::Control(bytes) => {
+                let command = Control::read(bytes).expect("checked when it was opened or written");
+                let Control::DeleteRecords { before } = command;
+                self.advance_start(before, out);
+            }
+        }
+        if self.settings.replay {
+            out.push(Effect::Committed { log: self.log(), entry });
+        }
+    }
+
+    pub(super) fn commit_producer(&mut self, header: &BatchHeader, now: Wall) {
+        if let Some((producer, batch)) = producer_batch(header) {
+            self.producers.commit(producer, batch, now, self.settings.max_producer_ids);
+        }
+    }
+
+    fn order_deletion(
+        &mut self,
+        now: Now,
+        deletion: Deletion,
+        out: &mut Outbox,
+    ) -> Result<(), Refusal> {
+        self.fence(LeaderEpoch::UNKNOWN)?;
+        if self.waiting.is_full() {
+            return Err(Refusal::Busy);
+        }
+        let (start, end) = (self.offsets.start(), self.offsets.high_watermark());
+        let before = if deletion.before == Offset::UNKNOWN { end } else { deletion.before };
+        if before < Offset::ZERO || before > end {
+            return Err(Refusal::OffsetOutOfRange { start, end });
+        }
+        let control = Payload::Control(Control::DeleteRecords { before }.write());
+        let index = match before > start {
+            true => self.group.propose(control).ok_or(Refusal::NotLeader { leader: None })?,
+            false => LogIndex::ZERO,
+        };
+        let Deletion { ticket, deadline, before: _ } = deletion;
+        let (base_offset, append_time) = (Offset::UNKNOWN, None);
+        let waiter = Waiter { ticket, index, deadline, base_offset, append_time };
+        self.waiting.add(Level::Committed, waiter);
+        self.settle_order(now, index, out);
+        Ok(())
+    }
+}
+
+fn header_of(batch: &[u8]) -> BatchHeader {
+    BatchHeader::parse(batch).expect("checked when it was opened or appended")
+}
+
+/// Whose batch it is and what to remember of it; `None` without idempotence.
+fn producer_batch(header: &BatchHeader) -> Option<(ProducerKey, ProducerBatch)> {
+    let sound = header.base_sequence.0 >= 0 && header.last_offset_delta >= 0;
+    (header.has_producer() && sound).then(|| {
+        let batch = ProducerBatch {
+            base_sequence: header.base_sequence,
+            last_offset_delta: header.last_offset_delta,
+            last_offset: header.last_offset(),
+            append_time: append_time_of(header),
+        };
+        ((header.producer_id, header.producer_epoch), batch)
+    })
+}

@@ -1,0 +1,226 @@
+//! What happens where a group, a batch or a log ends.
+
+use bytes::{Bytes, BytesMut};
+use flumen_protocol::batch::header::BatchHeader;
+use flumen_protocol::error_code::ErrorCode;
+use flumen_protocol::ids::CoreId;
+use flumen_protocol::time::{Monotonic, Now, Wall};
+use flumen_replication::coordinator::Ticket;
+use flumen_replication::coordinator::group::{
+    GroupConfig, GroupRequest, GroupResponse, ReplayError,
+};
+use flumen_replication::coordinator::runtime::{Coordinator, CoordinatorEffect, Phase};
+use flumen_replication::dice::Dice;
+use flumen_replication::limits::{
+    COORDINATOR_BATCH_BYTES_MAX, GROUP_MEMBER_METADATA_BYTES_MAX, GROUP_NAME_BYTES_MAX,
+    GROUP_OFFSETS_MAX,
+};
+
+use crate::asks::{Known, ask};
+
+const NOW: Now = Now { monotonic: Monotonic(0), wall: Wall(1_000_000) };
+
+/// Answers, by the number of their ticket.
+type Answers = Vec<(u64, GroupResponse)>;
+
+/// A coordinator that serves, and what it wanted done.
+struct Bench {
+    coordinator: Coordinator,
+    out: Vec<CoordinatorEffect>,
+    asked: u64,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let config = GroupConfig { initial_rebalance_delay_ms: 0, ..GroupConfig::default() };
+        let mut coordinator = Coordinator::new(config);
+        coordinator.begin_load();
+        coordinator.finish_load(NOW);
+        Self { coordinator, out: Vec::new(), asked: 0 }
+    }
+
+    /// Asks without ending the turn; hands the ticket's number out.
+    fn ask(&mut self, request: GroupRequest) -> u64 {
+        let ticket = Ticket { core: CoreId(0), request: self.asked, part: 0 };
+        self.asked += 1;
+        self.coordinator.handle(NOW, &mut Dice::new(self.asked), ticket, request, &mut self.out);
+        ticket.request
+    }
+
+    /// Ends the turn: the batches it gave, and the answers that did not wait.
+    fn settle(&mut self) -> (Vec<(u64, BytesMut)>, Answers) {
+        self.coordinator.on_time(NOW, &mut self.out);
+        self.coordinator.settle(NOW, &mut self.out);
+        let (mut batches, mut answers) = (Vec::new(), Vec::new());
+        for effect in self.out.drain(..) {
+            match effect {
+                CoordinatorEffect::Append { batch, id } => batches.push((id, batch)),
+                CoordinatorEffect::Reply { ticket, response } => {
+                    answers.push((ticket.request, response));
+                }
+            }
+        }
+        (batches, answers)
+    }
+
+    fn commit(&mut self, id: u64) -> Answers {
+        self.coordinator.appended(id, Ok(()), &mut self.out);
+        self.settle().1
+    }
+}
+
+fn request(command: &str) -> GroupRequest {
+    let words: Vec<&str> = command.split_whitespace().collect();
+    ask(&words, &Default::default()).1
+}
+
+/// Commits `count` offsets of a simple group in one request, from partition `first` on.
+fn commit_many(first: usize, count: usize) -> GroupRequest {
+    let mut request = request("commit - g t/0@1");
+    if let GroupRequest::CommitOffsets { request, .. } = &mut request {
+        let partition = request.topics[0].partitions[0].clone();
+        request.topics[0].partitions = (first..first + count)
+            .map(|index| partition.clone().with_partition_index(index as i32))
+            .collect();
+    }
+    request
+}
+
+fn commit_codes(response: &GroupResponse) -> Vec<i16> {
+    let GroupResponse::CommitOffsets(response) = response else { panic!("{response:?}") };
+    response.topics.iter().flat_map(|t| &t.partitions).map(|p| p.error_code).collect()
+}
+
+#[test]
+fn requests_of_one_turn_share_one_batch_and_are_answered_in_order() {
+    let mut bench = Bench::new();
+    for partition in 0..5 {
+        bench.ask(request(&format!("commit - g t/{partition}@1")));
+        bench.ask(request("fetch g t/0"));
+    }
+    let (batches, answers) = bench.settle();
+    assert_eq!(batches.len(), 1);
+    assert!(answers.is_empty(), "nothing is said before it is committed");
+    assert_eq!(BatchHeader::parse(&batches[0].1).map(|header| header.record_count), Some(5));
+    let answers = bench.commit(batches[0].0);
+    let tickets: Vec<u64> = answers.iter().map(|(ticket, _)| *ticket).collect();
+    assert_eq!(tickets, (0..10).collect::<Vec<u64>>());
+}
+
+#[test]
+fn a_request_too_large_for_one_batch_is_answered_with_the_last() {
+    let mut bench = Bench::new();
+    bench.ask(commit_many(0, 30_000));
+    let (batches, answers) = bench.settle();
+    assert!(batches.len() > 1 && answers.is_empty());
+    assert!(batches.iter().all(|(_, batch)| batch.len() <= COORDINATOR_BATCH_BYTES_MAX));
+    let (last, before) = batches.split_last().unwrap();
+    for (id, _) in before {
+        assert!(bench.commit(*id).is_empty());
+    }
+    assert_eq!(bench.commit(last.0).len(), 1);
+}
+
+#[test]
+fn offsets_beyond_the_limit_are_refused_partition_by_partition() {
+    let mut bench = Bench::new();
+    bench.ask(commit_many(0, GROUP_OFFSETS_MAX - 1));
+    let (batches, _) = bench.settle();
+    bench.commit(batches.last().unwrap().0);
+    // One known partition, the last free place, one too many.
+    bench.ask(commit_many(GROUP_OFFSETS_MAX - 2, 3));
+    let (batches, _) = bench.settle();
+    let answers = bench.commit(batches.last().unwrap().0);
+    let too_many = ErrorCode::InvalidCommitOffsetSize.code();
+    assert_eq!(commit_codes(&answers[0].1), [0, 0, too_many]);
+}
+
+#[test]
+fn an_assignment_that_cannot_be_stored_is_given_to_nobody() {
+    let mut bench = Bench::new();
+    bench.ask(request("join a g v=3"));
+    let (_, answers) = bench.settle();
+    let GroupResponse::Join(joined) = &answers[0].1 else { panic!("{answers:?}") };
+    let me = Known { member_id: joined.member_id.to_string(), generation: 1 };
+    let known = [("a".to_owned(), me)].into();
+    let (_, mut sync) = ask(&["sync", "a", "g", "assign=a:x"], &known);
+    if let GroupRequest::Sync { request } = &mut sync {
+        request.assignments[0].assignment = Bytes::from(vec![0; COORDINATOR_BATCH_BYTES_MAX]);
+    }
+    bench.ask(sync);
+    let (batches, answers) = bench.settle();
+    assert!(batches.is_empty());
+    let GroupResponse::Sync(synced) = &answers[0].1 else { panic!("{answers:?}") };
+    assert_eq!(synced.error_code, ErrorCode::UnknownServerError.code());
+    // The member is asked to join again.
+    let (_, beat) = ask(&["beat", "a", "g"], &known);
+    bench.ask(beat);
+    let (_, answers) = bench.settle();
+    let GroupResponse::Heartbeat(beat) = &answers[0].1 else { panic!("{answers:?}") };
+    assert_eq!(beat.error_code, ErrorCode::RebalanceInProgress.code());
+}
+
+#[test]
+fn a_joiner_that_is_too_large_is_refused() {
+    let large = "x".repeat(GROUP_MEMBER_METADATA_BYTES_MAX);
+    let name = "n".repeat(GROUP_NAME_BYTES_MAX + 1);
+    let cases = [
+        (format!("join a g protocols=p:raw:{large}"), ErrorCode::InvalidRequest),
+        (format!("join a g instance={name}"), ErrorCode::InvalidRequest),
+        (format!("join {name} g"), ErrorCode::InvalidRequest),
+        (format!("join a {name}"), ErrorCode::InvalidGroupId),
+    ];
+    for (command, error) in cases {
+        let mut bench = Bench::new();
+        bench.ask(request(&command));
+        let (_, answers) = bench.settle();
+        let GroupResponse::Join(joined) = &answers[0].1 else { panic!("{answers:?}") };
+        assert_eq!(joined.error_code, error.code());
+        assert_eq!(bench.coordinator.groups().count(), 0);
+    }
+}
+
+#[test]
+fn a_damaged_log_is_not_loaded() {
+    let mut bench = Bench::new();
+    bench.ask(request("commit - g t/0@1"));
+    let (batches, _) = bench.settle();
+    let mut log = batches[0].1.to_vec();
+    let mut coordinator = Coordinator::new(GroupConfig::default());
+    coordinator.begin_load();
+    assert_eq!(coordinator.replay_batch(&log), Ok(()));
+    assert_eq!(coordinator.groups().count(), 0, "nothing is shown while loading");
+    *log.last_mut().unwrap() ^= 1;
+    assert!(matches!(coordinator.replay_batch(&log), Err(ReplayError::Batch { .. })));
+    assert_eq!(coordinator.phase(), Phase::Idle);
+}
+
+#[test]
+fn every_request_has_a_refusal_the_codec_takes() {
+    let commands = [
+        "join a g v=0",
+        "join a g v=5",
+        "join a g v=9",
+        "sync a g",
+        "beat a g",
+        "leave a g v=0",
+        "leave a g v=5",
+        "commit a g t/0@1 v=2",
+        "commit a g t/0@1 v=9",
+        "fetch g t/0",
+        "forget g t/0",
+        "topics_deleted t",
+        "describe g v=0",
+        "describe g v=6",
+        "list",
+        "delete g",
+    ];
+    for command in commands {
+        let request = request(command);
+        let refusal = request.refused(ErrorCode::NotCoordinator);
+        crate::answers::check_encodable(&request, &refusal);
+        let again = refusal.clone().refused(ErrorCode::CoordinatorNotAvailable);
+        crate::answers::check_encodable(&request, &again);
+        assert_ne!(refusal, again, "{command}");
+    }
+}

@@ -1,0 +1,5 @@
+//! What becomes of the cluster's metadata, told as stories.
+
+mod chance;
+mod cluster;
+mod stories;

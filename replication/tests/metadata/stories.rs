@@ -1,0 +1,371 @@
+//! One story per rule.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use flumen_protocol::ids::{PartitionIndex, ProducerId};
+use flumen_replication::limits::{
+    CLUSTER_PARTITIONS_MAX, COMMAND_BYTES_MAX, COMMAND_PARTITIONS_MAX, TOPIC_PARTITIONS_MAX,
+};
+use flumen_replication::metadata::command::{Command, Growth, MetadataRule, NewTopic, Outcome};
+use flumen_replication::metadata::controller::Controller;
+use flumen_replication::metadata::image::Placement;
+use flumen_replication::metadata::record::{MetadataRecord, RecordError};
+
+use crate::cluster::{
+    Cluster, assert_refused, assigned, broker, changed, configure, create, created, grow, nodes,
+    topic, topic_id,
+};
+
+#[test]
+fn a_topic_is_made_and_found_by_name_and_id() {
+    let mut cluster = Cluster::of(3);
+    let configs = BTreeMap::from([("retention.ms".to_owned(), "1000".to_owned())]);
+    let wanted = NewTopic { replication_factor: 2, configs, ..topic(9, "orders", 3) };
+    let made = created(cluster.ask(create(vec![wanted.clone()])));
+    assert_eq!(made, [Ok((topic_id(9), 3, 2))]);
+
+    let image = cluster.image();
+    let topic = image.topic_named("orders").expect("made");
+    assert_eq!(image.topic(topic_id(9)), Some(topic));
+    assert_eq!((topic.partitions.len(), &topic.configs), (3, &wanted.configs));
+    assert_eq!(image.logs().count(), 3);
+    assert!(topic.log(PartitionIndex(2)).is_some() && topic.log(PartitionIndex(3)).is_none());
+    for replicas in cluster.replicas("orders") {
+        assert_eq!(replicas.len(), 2);
+        assert_ne!(replicas[0], replicas[1]);
+    }
+    assert_eq!(image.version, 4);
+}
+
+#[test]
+fn a_name_is_given_once_even_within_one_request() {
+    let mut cluster = Cluster::of(1);
+    cluster.make(1, "orders", 1);
+    let twice = vec![topic(2, "orders", 1), topic(3, "bills", 1), topic(4, "bills", 1)];
+    let made = created(cluster.ask(create(twice)));
+    assert_refused(&made[0], MetadataRule::TopicExists, &["Topic 'orders' already exists."]);
+    assert_eq!(made[1], Ok((topic_id(3), 1, 1)));
+    assert_refused(&made[2], MetadataRule::TopicExists, &["Topic 'bills' already exists."]);
+    assert_eq!(cluster.image().topic_count(), 2);
+}
+
+#[test]
+fn names_that_metrics_cannot_tell_apart_collide() {
+    let mut cluster = Cluster::of(1);
+    cluster.make(1, "a.b_c", 1);
+    let names = ["a_b.c", "a_b", "a.b", "ab", "a_b_c_d", "a-b-c"];
+    let wanted = (2..).zip(names).map(|(id, name)| topic(id, name, 1)).collect();
+    let made = created(cluster.ask(create(wanted)));
+    assert_refused(&made[0], MetadataRule::NameCollision, &["'a_b.c'", "'a.b_c'"]);
+    assert!(made[1].is_ok());
+    assert_refused(&made[2], MetadataRule::NameCollision, &["'a.b'", "'a_b'"]);
+    assert!(made[3..].iter().all(Result::is_ok), "{made:?}");
+
+    // With the topic gone its name in metrics is free again, also after a restart.
+    cluster.ask(Command::DeleteTopics(vec![topic_id(1)]));
+    cluster.controller = cluster.restarted();
+    cluster.make(20, "a_b.c", 1);
+}
+
+#[test]
+fn an_id_that_is_in_use_is_not_given_again() {
+    let mut cluster = Cluster::of(1);
+    cluster.make(1, "orders", 1);
+    let wanted = vec![topic(1, "a", 1), topic(2, "b", 1), topic(2, "c", 1)];
+    let made = created(cluster.ask(create(wanted)));
+    assert_refused(&made[0], MetadataRule::TopicExists, &["ask again"]);
+    assert!(made[1].is_ok());
+    assert_refused(&made[2], MetadataRule::TopicExists, &["ask again"]);
+}
+
+#[test]
+fn impossible_counts_are_refused() {
+    let mut cluster = Cluster::of(2);
+    let too_many = i32::try_from(TOPIC_PARTITIONS_MAX).expect("fits") + 1;
+    for partitions in [0, -1, i32::MIN, too_many, i32::MAX] {
+        let made = created(cluster.ask(create(vec![topic(1, "t", partitions)])));
+        assert_refused(&made[0], MetadataRule::Partitions, &[&partitions.to_string()]);
+    }
+    for replication_factor in [0, -1, 3, i16::MAX] {
+        let wanted = NewTopic { replication_factor, ..topic(1, "t", 1) };
+        let made = created(cluster.ask(create(vec![wanted])));
+        assert_refused(&made[0], MetadataRule::ReplicationFactor, &["2 broker(s)"]);
+    }
+    assert_eq!(cluster.image().topic_count(), 0);
+    cluster.make(1, "t", too_many - 1);
+}
+
+#[test]
+fn without_a_registered_node_nothing_can_be_made() {
+    let made = created(Cluster::default().ask(create(vec![topic(1, "t", 1)])));
+    assert_refused(&made[0], MetadataRule::ReplicationFactor, &["0 broker(s)"]);
+}
+
+#[test]
+fn a_client_may_choose_the_replicas_in_any_order_of_partitions() {
+    let mut cluster = Cluster::of(3);
+    let wanted = assigned(1, "t", &[(1, &[3, 2]), (0, &[1, 3]), (2, &[2, 1])]);
+    let made = created(cluster.ask(create(vec![wanted])));
+    assert_eq!(made, [Ok((topic_id(1), 3, 2))]);
+    assert_eq!(cluster.replicas("t"), [[1, 3], [3, 2], [2, 1]]);
+}
+
+#[test]
+fn replicas_that_make_no_sense_are_refused() {
+    type Story<'a> = (&'a [(i32, &'a [i32])], &'a str);
+    let stories: [Story<'_>; 8] = [
+        (&[(0, &[1]), (2, &[1])], "lacks partition 1"),
+        (&[(1, &[1])], "lacks partition 0"),
+        (&[(-1, &[1]), (0, &[1])], "lacks partition 0"),
+        (&[(0, &[1]), (0, &[2])], "partition 0 more than once"),
+        (&[(0, &[1, 2, 1])], "broker 1 twice"),
+        (&[(0, &[1]), (1, &[4])], "broker 4, which is not registered"),
+        (&[(0, &[1, 2]), (1, &[1])], "1 replica(s) and another 2"),
+        (&[(0, &[])], "without replicas"),
+    ];
+    let mut cluster = Cluster::of(3);
+    for (assignment, words) in stories {
+        let made = created(cluster.ask(create(vec![assigned(1, "t", assignment)])));
+        assert_refused(&made[0], MetadataRule::Assignment, &[words]);
+    }
+    assert_eq!(cluster.image().topic_count(), 0);
+}
+
+#[test]
+fn validating_says_the_same_and_leaves_nothing() {
+    let mut cluster = Cluster::of(1);
+    cluster.make(1, "orders", 2);
+    let before = cluster.image();
+    let topics = vec![topic(2, "a", 3), topic(3, "a", 3), topic(4, "orders", 3)];
+    let check = Command::CreateTopics { topics: topics.clone(), validate_only: true };
+    let growth = |count| Growth { name: "orders".to_owned(), count, assignment: None };
+    let growths = vec![growth(5), growth(4)];
+    let check_growth = Command::GrowTopics { topics: growths.clone(), validate_only: true };
+    let (checked, checked_growth) = (cluster.ask(check), cluster.ask(check_growth));
+    let mut settings = configure("orders", &[("a", "b")]);
+    settings.validate_only = true;
+    assert_eq!(changed(cluster.ask(Command::ConfigureTopics(vec![settings]))), [Ok(())]);
+    assert_eq!(cluster.image(), before);
+
+    assert_eq!(cluster.ask(create(topics)), checked);
+    let really = Command::GrowTopics { topics: growths, validate_only: false };
+    assert_eq!(cluster.ask(really), checked_growth);
+    assert_eq!(cluster.replicas("orders").len(), 5);
+}
+
+#[test]
+fn a_request_for_too_many_partitions_gets_what_fits() {
+    let mut cluster = Cluster::of(1);
+    let half = i32::try_from(COMMAND_PARTITIONS_MAX / 2).expect("fits");
+    let wanted = vec![topic(1, "a", half), topic(2, "b", half + 1), topic(3, "c", half)];
+    let made = created(cluster.ask(create(wanted)));
+    assert!(made[0].is_ok() && made[2].is_ok());
+    assert_refused(&made[1], MetadataRule::TooMuch, &["several requests"]);
+
+    // Its successor gets the rest.
+    let made = created(cluster.ask(create(vec![topic(2, "b", half + 1)])));
+    assert!(made[0].is_ok());
+}
+
+#[test]
+fn a_full_cluster_takes_no_partition_until_others_are_deleted() {
+    let mut cluster = Cluster::of(1);
+    let most = i32::try_from(TOPIC_PARTITIONS_MAX).expect("fits");
+    let topics = u8::try_from(CLUSTER_PARTITIONS_MAX / TOPIC_PARTITIONS_MAX).expect("fits") + 1;
+    // The first two have half of it each; the second gets its other half by growing.
+    for id in 1..=topics {
+        let partitions = if id <= 2 { most / 2 } else { most };
+        cluster.make(id, &format!("t{id}"), partitions);
+    }
+    let refused = created(cluster.ask(create(vec![topic(200, "one", 1)])));
+    assert_refused(&refused[0], MetadataRule::TooMuch, &["1000000 partitions"]);
+    cluster.ask(Command::DeleteTopics(vec![topic_id(1)]));
+    assert_eq!(changed(cluster.ask(grow("t2", most, None))), [Ok(())]);
+    let refused = created(cluster.ask(create(vec![topic(200, "one", 1)])));
+    assert_refused(&refused[0], MetadataRule::TooMuch, &["1000000 partitions"]);
+    cluster.ask(Command::DeleteTopics(vec![topic_id(2)]));
+    cluster.make(200, "one", most);
+}
+
+#[test]
+fn settings_too_large_for_one_batch_are_refused() {
+    let mut cluster = Cluster::of(1);
+    cluster.make(1, "a", 1);
+    let large = "x".repeat(COMMAND_BYTES_MAX / 2);
+    let wanted = vec![
+        configure("a", &[("small", "1")]),
+        configure("a", &[("large", &large)]),
+        configure("a", &[("large", &large), ("more", "2")]),
+        configure("a", &[("small", "3")]),
+    ];
+    let done = changed(cluster.ask(Command::ConfigureTopics(wanted)));
+    assert!(done[0].is_ok() && done[1].is_ok());
+    assert_refused(&done[2], MetadataRule::TooMuch, &["several requests"]);
+    assert_refused(&done[3], MetadataRule::TooMuch, &["several requests"]);
+    assert!(cluster.log.iter().map(|bytes| bytes.len()).sum::<usize>() < COMMAND_BYTES_MAX + 1000);
+    cluster.restarted();
+}
+
+#[test]
+fn a_topic_grows_and_keeps_what_it_has() {
+    let mut cluster = Cluster::of(3);
+    let wanted = NewTopic { replication_factor: 2, ..topic(1, "t", 2) };
+    created(cluster.ask(create(vec![wanted])));
+    let before = cluster.replicas("t");
+    assert_eq!(changed(cluster.ask(grow("t", 4, None))), [Ok(())]);
+    assert_eq!(changed(cluster.ask(grow("t", 5, Some(&[&[3, 1]])))), [Ok(())]);
+    let after = cluster.replicas("t");
+    assert_eq!((after.len(), &after[..2]), (5, &before[..]));
+    assert!(after.iter().all(|replicas| replicas.len() == 2));
+    assert_eq!(after[4], [3, 1]);
+}
+
+#[test]
+fn growth_that_is_none_or_makes_no_sense_is_refused() {
+    let mut cluster = Cluster::of(2);
+    cluster.make(1, "t", 3);
+    for count in [3, 2, 0, -1] {
+        let refused = changed(cluster.ask(grow("t", count, None)));
+        assert_refused(&refused[0], MetadataRule::Partitions, &["3 part", &format!("{count} in")]);
+    }
+    let refused = changed(cluster.ask(grow("t", i32::MAX, None)));
+    assert_refused(&refused[0], MetadataRule::Partitions, &["2147483647"]);
+    let refused = changed(cluster.ask(grow("nope", 4, None)));
+    assert_refused(&refused[0], MetadataRule::UnknownTopic, &["'nope'"]);
+    let stories: [(&[&[i32]], &str); 5] = [
+        (&[&[1]], "2 new partition(s)"),
+        (&[&[1], &[1], &[1]], "assigned to 3"),
+        (&[&[1], &[9]], "broker 9"),
+        (&[&[1], &[]], "without replicas"),
+        (&[&[1, 2], &[2, 1]], "2 replica(s) and another 1"),
+    ];
+    for (assignment, words) in stories {
+        let refused = changed(cluster.ask(grow("t", 5, Some(assignment))));
+        assert_refused(&refused[0], MetadataRule::Assignment, &[words]);
+    }
+    assert_eq!(cluster.replicas("t").len(), 3);
+}
+
+#[test]
+fn a_topic_named_twice_in_one_request_grows_twice() {
+    let mut cluster = Cluster::of(1);
+    cluster.make(1, "t", 1);
+    let growth = |count| Growth { name: "t".to_owned(), count, assignment: None };
+    let topics = vec![growth(3), growth(2), growth(4)];
+    let grown = changed(cluster.ask(Command::GrowTopics { topics, validate_only: false }));
+    assert!(grown[0].is_ok() && grown[2].is_ok());
+    assert_refused(&grown[1], MetadataRule::Partitions, &["3 partition(s)", "2 in all"]);
+    assert_eq!(cluster.replicas("t").len(), 4);
+}
+
+#[test]
+fn a_deleted_topic_is_gone_and_its_name_free() {
+    let mut cluster = Cluster::of(1);
+    cluster.make(1, "t", 3);
+    let old = cluster.image();
+    let ids = vec![topic_id(2), topic_id(1), topic_id(1)];
+    let deleted = changed(cluster.ask(Command::DeleteTopics(ids)));
+    assert_refused(&deleted[0], MetadataRule::UnknownTopicId, &[&topic_id(2).to_string()]);
+    assert_eq!(deleted[1], Ok(()));
+    assert_refused(&deleted[2], MetadataRule::UnknownTopicId, &[]);
+    assert_eq!((cluster.image().topic_count(), cluster.image().logs().count()), (0, 0));
+    assert!(old.topic_named("t").is_some(), "an image never changes");
+
+    cluster.make(3, "t", 1);
+    assert_eq!(cluster.image().topic_named("t").expect("made").id, topic_id(3));
+}
+
+#[test]
+fn settings_are_replaced_as_a_whole() {
+    let mut cluster = Cluster::of(1);
+    cluster.make(1, "t", 1);
+    cluster.make(2, "other", 1);
+    let other = Arc::clone(cluster.image().topic_named("other").expect("made"));
+    let wanted = vec![configure("t", &[("a", "1"), ("b", "2")]), configure("nope", &[("a", "1")])];
+    let done = changed(cluster.ask(Command::ConfigureTopics(wanted)));
+    assert_eq!(done[0], Ok(()));
+    assert_refused(&done[1], MetadataRule::UnknownTopic, &["'nope'"]);
+    let rest = Command::ConfigureTopics(vec![configure("t", &[("b", "3")])]);
+    assert_eq!(changed(cluster.ask(rest)), [Ok(())]);
+    let image = cluster.image();
+    let configs = &image.topic_named("t").expect("made").configs;
+    assert_eq!(configs, &BTreeMap::from([("b".to_owned(), "3".to_owned())]));
+    assert!(
+        Arc::ptr_eq(&other, image.topic_named("other").expect("made")),
+        "topics that did not change are shared"
+    );
+}
+
+#[test]
+fn producer_ids_are_never_given_twice_not_even_after_a_restart() {
+    let mut cluster = Cluster::of(1);
+    let take = |count| Command::AllocateProducerIds { count };
+    assert_eq!(cluster.ask(take(1000)), Outcome::ProducerIds(ProducerId(0)));
+    assert_eq!(cluster.ask(take(1)), Outcome::ProducerIds(ProducerId(1000)));
+    cluster.controller = cluster.restarted();
+    assert_eq!(cluster.ask(take(0)), Outcome::ProducerIds(ProducerId(1001)));
+    assert_eq!(cluster.ask(take(u32::MAX)), Outcome::ProducerIds(ProducerId(1001)));
+    assert_eq!(cluster.image().next_producer_id, 1001 + i64::from(u32::MAX));
+}
+
+#[test]
+fn a_node_that_says_the_same_again_leaves_no_record() {
+    let mut cluster = Cluster::of(1);
+    let decision = cluster.controller.handle(&Command::RegisterBroker(broker(1, 9092)));
+    assert_eq!((decision.records, decision.outcome), (Vec::new(), Outcome::Registered));
+    cluster.ask(Command::RegisterBroker(broker(1, 9093)));
+    let image = cluster.image();
+    assert_eq!(image.brokers.values().collect::<Vec<_>>(), [&broker(1, 9093)]);
+}
+
+#[test]
+fn an_image_costs_nothing_while_nothing_changes() {
+    let mut cluster = Cluster::of(1);
+    cluster.make(1, "t", 1);
+    let image = cluster.image();
+    assert!(Arc::ptr_eq(&image, &cluster.image()));
+    cluster.ask(create(vec![topic(2, "t", 1)]));
+    assert!(Arc::ptr_eq(&image, &cluster.image()), "a refusal changes nothing");
+    cluster.make(2, "u", 1);
+    assert_eq!((image.topic_count(), cluster.image().topic_count()), (1, 2));
+}
+
+#[test]
+fn records_that_do_not_fit_are_refused_and_change_nothing() {
+    let mut cluster = Cluster::of(1);
+    cluster.make(1, "t", 2);
+    cluster.ask(Command::AllocateProducerIds { count: 10 });
+    let before = cluster.image();
+    let partitions = vec![Placement { replicas: nodes(&[1]) }];
+    let configs = BTreeMap::new();
+    let made = |id: u8, name: &str| MetadataRecord::Topic {
+        id: topic_id(id),
+        name: name.to_owned(),
+        partitions: partitions.clone(),
+        configs: configs.clone(),
+    };
+    let (known, missing) = (topic_id(1), topic_id(5));
+    let shrunk = MetadataRecord::Partitions { id: known, partitions: partitions.clone() };
+    let astray = MetadataRecord::Partitions { id: missing, partitions: partitions.clone() };
+    let stories = [
+        (made(1, "new"), RecordError::TopicTaken { id: known }),
+        (made(5, "t"), RecordError::TopicTaken { id: missing }),
+        (MetadataRecord::TopicDeleted { id: missing }, RecordError::TopicMissing { id: missing }),
+        (shrunk, RecordError::PartitionsLost { id: known }),
+        (astray, RecordError::TopicMissing { id: missing }),
+        (
+            MetadataRecord::TopicConfigs { id: missing, configs: configs.clone() },
+            RecordError::TopicMissing { id: missing },
+        ),
+        (
+            MetadataRecord::ProducerIds { next: 10 },
+            RecordError::ProducerIdsReturn { next: 10, known: 10 },
+        ),
+    ];
+    for (record, error) in stories {
+        assert_eq!(cluster.controller.replay(&record), Err(error), "{record:?}");
+        assert_eq!(cluster.image(), before);
+    }
+    assert_eq!(Controller::new().image().version, 0);
+}

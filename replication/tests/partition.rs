@@ -1,0 +1,8 @@
+//! A partition from outside: by scripts that can be read, and by random histories with restarts.
+
+#[path = "partition/restart.rs"]
+mod restart;
+#[path = "partition/transcripts.rs"]
+mod transcripts;
+#[path = "partition/world.rs"]
+mod world;
