@@ -1,0 +1,576 @@
+//! The one declaration of every option Flumen honours.
+//!
+//! Does: one row per option with name, allowed values, default, meaning and the field it sets.
+//! Does not: read files, nor combine options (`resolve` does).
+//! Invariants: names are unique; each default passes the check of its own row (tests).
+//! Apart because an operator's page, the loader, DescribeConfigs and the struct must not disagree.
+
+use super::kind::{Kind, parse_boolean};
+use super::options::Options;
+
+/// One honoured option.
+pub struct Declaration {
+    /// Kafka's name where Kafka has the setting, otherwise one that starts with `flumen.`.
+    pub name: &'static str,
+    /// Allowed values.
+    pub kind: Kind,
+    /// Value where none is given; `None` means unset.
+    pub default: Option<&'static str>,
+    /// What it does here, in one or two sentences.
+    pub meaning: &'static str,
+    /// Where the value goes.
+    pub(super) field: Field,
+}
+
+/// The field one option sets on its own.
+#[derive(Clone, Copy)]
+pub(super) enum Field {
+    Bool(fn(&mut Options) -> &mut bool),
+    I16(fn(&mut Options) -> &mut i16),
+    I32(fn(&mut Options) -> &mut i32),
+    I64(fn(&mut Options) -> &mut i64),
+    OptionalI64(fn(&mut Options) -> &mut Option<i64>),
+    OptionalText(fn(&mut Options) -> &mut Option<String>),
+    /// Read together with others in `resolve`.
+    Combined,
+}
+
+impl Declaration {
+    /// The unit the number counts, taken from how the name ends; empty where it counts things.
+    pub fn unit(&self) -> &'static str {
+        const UNITS: [(&str, &str); 5] = [
+            (".ms", "milliseconds"),
+            (".minutes", "minutes"),
+            (".hours", "hours"),
+            (".bytes", "bytes"),
+            (".percent", "percent"),
+        ];
+        UNITS.iter().find(|(end, _)| self.name.ends_with(end)).map_or("", |(_, unit)| unit)
+    }
+
+    /// Whether a change takes effect only at the next start. Every option does today: Flumen changes
+    /// topic configs while running, broker options never.
+    pub fn restart_needed(&self) -> bool {
+        true
+    }
+
+    /// Puts a checked text into its field; an empty optional text counts as unset.
+    ///
+    /// # Errors
+    /// The sentence of `Kind::check`.
+    pub(super) fn set(&self, options: &mut Options, value: &str) -> Result<(), String> {
+        self.kind.check(self.name, value)?;
+        let number = value.parse::<i64>().unwrap_or_default();
+        match self.field {
+            Field::Bool(field) => *field(options) = parse_boolean(value).unwrap_or_default(),
+            Field::I16(field) => *field(options) = i16::try_from(number).unwrap_or_default(),
+            Field::I32(field) => *field(options) = i32::try_from(number).unwrap_or_default(),
+            Field::I64(field) => *field(options) = number,
+            Field::OptionalI64(field) => *field(options) = Some(number),
+            Field::OptionalText(field) => {
+                *field(options) = Some(value.to_owned()).filter(|v| !v.is_empty())
+            }
+            Field::Combined => {}
+        }
+        Ok(())
+    }
+}
+
+/// The row of one name.
+pub fn find(name: &str) -> Option<&'static Declaration> {
+    DECLARATIONS.iter().find(|declaration| declaration.name == name)
+}
+
+const fn row(
+    name: &'static str,
+    kind: Kind,
+    default: &'static str,
+    meaning: &'static str,
+    field: Field,
+) -> Declaration {
+    Declaration { name, kind, default: Some(default), meaning, field }
+}
+
+const fn unset(name: &'static str, kind: Kind, meaning: &'static str, field: Field) -> Declaration {
+    Declaration { name, kind, default: None, meaning, field }
+}
+
+/// Every option Flumen honours, in the order of `CONFIG.md`.
+pub const DECLARATIONS: &[Declaration] = &[
+    // Who and where.
+    row(
+        "node.id",
+        Kind::int_from(0),
+        "1",
+        "Number of this broker; clients see it in Metadata.",
+        Field::Combined,
+    ),
+    unset(
+        "broker.id",
+        Kind::int_from(-1),
+        "Older name of node.id; must agree with it if both are given.",
+        Field::Combined,
+    ),
+    row(
+        "process.roles",
+        Kind::List(&["broker", "controller"]),
+        "broker,controller",
+        "Must contain broker. A Flumen node is always both.",
+        Field::Combined,
+    ),
+    unset(
+        "broker.rack",
+        Kind::Text,
+        "Rack or zone of this broker, told to clients in Metadata.",
+        Field::OptionalText(|o| &mut o.rack),
+    ),
+    unset(
+        "flumen.cluster.id",
+        Kind::Text,
+        "Cluster id to write when the data folder is first used; drawn at random if unset. Has to agree with the folder afterwards.",
+        Field::OptionalText(|o| &mut o.cluster_id),
+    ),
+    // Listeners.
+    row(
+        "listeners",
+        Kind::Text,
+        "PLAINTEXT://127.0.0.1:9092,PLAINTEXT://[::1]:9092",
+        "Addresses to listen on, as NAME://host:port. An empty host listens on every address. The default is loopback only, because there is no authentication. One name may be used for several addresses.",
+        Field::Combined,
+    ),
+    unset(
+        "advertised.listeners",
+        Kind::Text,
+        "Addresses told to clients, by listener name. Unset: the listener's own host, or the machine's name for a listener on every address. A wildcard address is refused.",
+        Field::Combined,
+    ),
+    row(
+        "listener.security.protocol.map",
+        Kind::Text,
+        "SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT",
+        "Security protocol of each listener name. A listener that asks for anything but PLAINTEXT is refused.",
+        Field::Combined,
+    ),
+    row(
+        "controller.listener.names",
+        Kind::Text,
+        "",
+        "Listener names of Kafka's controller quorum; they are not opened.",
+        Field::Combined,
+    ),
+    row(
+        "max.connections",
+        Kind::int_from(0),
+        "2147483647",
+        "Most client connections of the broker at one time; more are closed at once.",
+        Field::I32(|o| &mut o.max_connections),
+    ),
+    row(
+        "max.connections.per.ip",
+        Kind::int_from(0),
+        "2147483647",
+        "Most client connections from one address at one time.",
+        Field::I32(|o| &mut o.max_connections_per_ip),
+    ),
+    row(
+        "connections.max.idle.ms",
+        Kind::long_from(-1),
+        "600000",
+        "A connection without traffic for this long is closed; -1 never.",
+        Field::I64(|o| &mut o.connections_max_idle_ms),
+    ),
+    row(
+        "socket.listen.backlog.size",
+        Kind::int_from(1),
+        "50",
+        "Connections the system may hold before they are accepted.",
+        Field::I32(|o| &mut o.socket_listen_backlog_size),
+    ),
+    row(
+        "socket.send.buffer.bytes",
+        Kind::int_from(-1),
+        "102400",
+        "Send buffer of a client socket; -1 leaves it to the system.",
+        Field::I32(|o| &mut o.socket_send_buffer_bytes),
+    ),
+    row(
+        "socket.receive.buffer.bytes",
+        Kind::int_from(-1),
+        "102400",
+        "Receive buffer of a client socket; -1 leaves it to the system.",
+        Field::I32(|o| &mut o.socket_receive_buffer_bytes),
+    ),
+    row(
+        "socket.request.max.bytes",
+        Kind::int_from(1),
+        "104857600",
+        "Largest request; a longer one closes the connection.",
+        Field::I32(|o| &mut o.socket_request_max_bytes),
+    ),
+    row(
+        "queued.max.requests",
+        Kind::int_from(1),
+        "500",
+        "Most requests waiting for an answer; beyond it sockets are not read until some are answered.",
+        Field::I32(|o| &mut o.queued_max_requests),
+    ),
+    row(
+        "request.timeout.ms",
+        Kind::int_from(1),
+        "30000",
+        "Longest wait of a request that names no time of its own.",
+        Field::I32(|o| &mut o.request_timeout_ms),
+    ),
+    row(
+        "fetch.max.bytes",
+        Kind::int_from(1024),
+        "57671680",
+        "Most bytes of one Fetch answer, whatever the client asks for.",
+        Field::I32(|o| &mut o.fetch_max_bytes),
+    ),
+    row(
+        "max.incremental.fetch.session.cache.slots",
+        Kind::int_from(0),
+        "1000",
+        "Most incremental fetch sessions kept (KIP-227).",
+        Field::I32(|o| &mut o.fetch_session_slots_max),
+    ),
+    row(
+        "max.request.partition.size.limit",
+        Kind::int_from(1),
+        "2000",
+        "Most partitions in one DescribeTopicPartitions answer.",
+        Field::I32(|o| &mut o.max_request_partition_size_limit),
+    ),
+    // Topics.
+    row(
+        "num.partitions",
+        Kind::int_from(1),
+        "1",
+        "Partitions of a topic created without a count.",
+        Field::I32(|o| &mut o.num_partitions),
+    ),
+    row(
+        "default.replication.factor",
+        Kind::Short { min: 1, max: i16::MAX as i64 },
+        "1",
+        "Replicas of a topic created without a count. A topic asking for more replicas than there are brokers is not created.",
+        Field::I16(|o| &mut o.default_replication_factor),
+    ),
+    row(
+        "min.insync.replicas",
+        Kind::int_from(1),
+        "1",
+        "Replicas that must have a record before acks=all is answered; inherited by topics.",
+        Field::I32(|o| &mut o.min_insync_replicas),
+    ),
+    row(
+        "auto.create.topics.enable",
+        Kind::Boolean,
+        "true",
+        "Create a topic when a client asks for the metadata of a missing one and allows it.",
+        Field::Bool(|o| &mut o.auto_create_topics_enable),
+    ),
+    row(
+        "delete.topic.enable",
+        Kind::Boolean,
+        "true",
+        "Allow DeleteTopics.",
+        Field::Bool(|o| &mut o.delete_topic_enable),
+    ),
+    row(
+        "message.max.bytes",
+        Kind::int_from(0),
+        "1048588",
+        "Largest record batch accepted, as compressed; inherited by topics.",
+        Field::I32(|o| &mut o.message_max_bytes),
+    ),
+    row(
+        "compression.type",
+        Kind::Choice(&["producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"]),
+        "producer",
+        "Only producer (batches stay as the producer compressed them) is accepted: the broker does not recompress yet.",
+        Field::Combined,
+    ),
+    // The log.
+    unset(
+        "log.dirs",
+        Kind::Text,
+        "Data folder. One folder only: several are refused. Overrides log.dir.",
+        Field::Combined,
+    ),
+    row(
+        "log.dir",
+        Kind::Text,
+        "./flumen-data",
+        "Data folder where log.dirs is not given.",
+        Field::Combined,
+    ),
+    row(
+        "log.cleanup.policy",
+        Kind::List(&["compact", "delete"]),
+        "delete",
+        "Only delete is accepted for the whole broker: cleaning of compacted topics is not there yet.",
+        Field::Combined,
+    ),
+    unset(
+        "log.retention.ms",
+        Kind::long_from(-1),
+        "Records older than this may be deleted; -1 keeps them. Goes before log.retention.minutes.",
+        Field::Combined,
+    ),
+    unset(
+        "log.retention.minutes",
+        Kind::int_from(-1),
+        "As log.retention.ms, in minutes. Goes before log.retention.hours.",
+        Field::Combined,
+    ),
+    row(
+        "log.retention.hours",
+        Kind::int_from(-1),
+        "168",
+        "As log.retention.ms, in hours.",
+        Field::Combined,
+    ),
+    row(
+        "log.retention.bytes",
+        Kind::long_from(-1),
+        "-1",
+        "A partition larger than this loses its oldest segments; -1 means no bound.",
+        Field::I64(|o| &mut o.log_retention_bytes),
+    ),
+    row(
+        "log.retention.check.interval.ms",
+        Kind::long_from(1),
+        "300000",
+        "Time between two looks for segments that may be deleted.",
+        Field::I64(|o| &mut o.log_retention_check_interval_ms),
+    ),
+    row(
+        "log.segment.bytes",
+        Kind::int_from(1_048_576),
+        "1073741824",
+        "A segment is closed at this size; deletion takes whole segments.",
+        Field::I32(|o| &mut o.log_segment_bytes),
+    ),
+    unset(
+        "log.roll.ms",
+        Kind::long_from(1),
+        "A segment is closed at this age. Goes before log.roll.hours.",
+        Field::Combined,
+    ),
+    row("log.roll.hours", Kind::int_from(1), "168", "As log.roll.ms, in hours.", Field::Combined),
+    row(
+        "log.flush.interval.messages",
+        Kind::long_from(1),
+        "9223372036854775807",
+        "Kafka: records between two flushes. Flumen writes durably before it acknowledges, which satisfies every value.",
+        Field::I64(|o| &mut o.log_flush_interval_messages),
+    ),
+    unset(
+        "log.flush.interval.ms",
+        Kind::long_from(0),
+        "Kafka: time between two flushes. Flumen writes durably before it acknowledges, which satisfies every value.",
+        Field::Combined,
+    ),
+    row(
+        "log.message.timestamp.type",
+        Kind::Choice(&["CreateTime", "LogAppendTime"]),
+        "CreateTime",
+        "Whose clock stamps records: the producer's or the broker's.",
+        Field::Combined,
+    ),
+    row(
+        "log.message.timestamp.before.max.ms",
+        Kind::long_from(0),
+        "9223372036854775807",
+        "A record stamped further than this in the past is refused (CreateTime only).",
+        Field::I64(|o| &mut o.log_message_timestamp_before_max_ms),
+    ),
+    row(
+        "log.message.timestamp.after.max.ms",
+        Kind::long_from(0),
+        "3600000",
+        "A record stamped further than this in the future is refused (CreateTime only).",
+        Field::I64(|o| &mut o.log_message_timestamp_after_max_ms),
+    ),
+    row(
+        "producer.id.expiration.ms",
+        Kind::int_from(1),
+        "86400000",
+        "An idempotent producer silent for this long is forgotten.",
+        Field::I32(|o| &mut o.producer_id_expiration_ms),
+    ),
+    // Groups.
+    row(
+        "group.initial.rebalance.delay.ms",
+        Kind::int_from(0),
+        "3000",
+        "Wait for more members before the first rebalance of an empty group.",
+        Field::I32(|o| &mut o.group_initial_rebalance_delay_ms),
+    ),
+    row(
+        "group.min.session.timeout.ms",
+        Kind::int_from(0),
+        "6000",
+        "Shortest session timeout a member may ask for.",
+        Field::I32(|o| &mut o.group_min_session_timeout_ms),
+    ),
+    row(
+        "group.max.session.timeout.ms",
+        Kind::int_from(0),
+        "1800000",
+        "Longest session timeout a member may ask for.",
+        Field::I32(|o| &mut o.group_max_session_timeout_ms),
+    ),
+    row(
+        "group.max.size",
+        Kind::int_from(1),
+        "2147483647",
+        "Most members of one group.",
+        Field::I32(|o| &mut o.group_max_size),
+    ),
+    row(
+        "offset.metadata.max.bytes",
+        Kind::int_from(0),
+        "4096",
+        "Longest text a client may store with a committed offset.",
+        Field::I32(|o| &mut o.offset_metadata_max_bytes),
+    ),
+    row(
+        "offsets.commit.timeout.ms",
+        Kind::int_from(1),
+        "5000",
+        "Longest wait for a commit to be durable.",
+        Field::I32(|o| &mut o.offsets_commit_timeout_ms),
+    ),
+    row(
+        "offsets.retention.minutes",
+        Kind::int_from(1),
+        "10080",
+        "Offsets of a group without members are kept this long.",
+        Field::I32(|o| &mut o.offsets_retention_minutes),
+    ),
+    row(
+        "offsets.retention.check.interval.ms",
+        Kind::long_from(1),
+        "600000",
+        "Time between two looks for expired offsets.",
+        Field::I64(|o| &mut o.offsets_retention_check_interval_ms),
+    ),
+    row(
+        "offsets.topic.num.partitions",
+        Kind::int_from(1),
+        "50",
+        "Partitions of the topic that holds committed offsets; fixed once it exists.",
+        Field::I32(|o| &mut o.offsets_topic_num_partitions),
+    ),
+    row(
+        "offsets.topic.replication.factor",
+        Kind::Short { min: 1, max: i16::MAX as i64 },
+        "1",
+        "Replicas of that topic. Kafka's default is 3; a single node can only have 1.",
+        Field::I16(|o| &mut o.offsets_topic_replication_factor),
+    ),
+    row(
+        "offsets.topic.segment.bytes",
+        Kind::int_from(1),
+        "104857600",
+        "Segment size of that topic.",
+        Field::I32(|o| &mut o.offsets_topic_segment_bytes),
+    ),
+    // Flumen's own.
+    row(
+        "flumen.cores",
+        Kind::Int { min: 0, max: 1024 },
+        "0",
+        "Cores to run on, one thread each; 0 takes all the process may use.",
+        Field::I32(|o| &mut o.cores),
+    ),
+    row(
+        "flumen.memory.bytes",
+        Kind::long_from(0),
+        "0",
+        "Memory for requests, caches and buffers of all cores together; 0 takes a quarter of what the machine or its cgroup allows, between 64 MiB and 4 GiB.",
+        Field::I64(|o| &mut o.memory_bytes),
+    ),
+    row(
+        "flumen.admin.listener",
+        Kind::Text,
+        "127.0.0.1:9644",
+        "host:port of the HTTP port with /metrics and /health; empty opens none. It has no authentication, so keep it on a private address.",
+        Field::Combined,
+    ),
+    row(
+        "flumen.disk.reserve.bytes",
+        Kind::long_from(0),
+        "1073741824",
+        "Produce is refused when less than this is free in the data folder; reading goes on.",
+        Field::I64(|o| &mut o.disk_reserve_bytes),
+    ),
+    row(
+        "flumen.disk.reserve.percent",
+        Kind::Int { min: 0, max: 90 },
+        "5",
+        "As flumen.disk.reserve.bytes, as a share of the file system; the larger of both counts.",
+        Field::I32(|o| &mut o.disk_reserve_percent),
+    ),
+    row(
+        "flumen.journal.file.bytes",
+        Kind::Long { min: 1 << 20, max: 1 << 34 },
+        "16777216",
+        "Size of one journal file of a core; a multiple of 4096.",
+        Field::I64(|o| &mut o.journal_file_bytes),
+    ),
+    row(
+        "flumen.journal.window.bytes",
+        Kind::Long { min: 1 << 21, max: 1 << 38 },
+        "268435456",
+        "Journal a core may have waiting to be moved into segments; bounds the time a restart needs. Between 3 and 4096 journal files.",
+        Field::I64(|o| &mut o.journal_window_bytes),
+    ),
+    unset(
+        "flumen.seed",
+        Kind::long_from(0),
+        "Seed of every random choice, to repeat a run; drawn at start if unset.",
+        Field::OptionalI64(|o| &mut o.seed),
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_default_passes_its_own_check() {
+        for declaration in DECLARATIONS {
+            if let Some(default) = declaration.default {
+                declaration.kind.check(declaration.name, default).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn every_name_is_declared_once() {
+        let names: BTreeSet<_> = DECLARATIONS.iter().map(|d| d.name).collect();
+        assert_eq!(names.len(), DECLARATIONS.len());
+    }
+
+    #[test]
+    fn every_meaning_is_a_sentence() {
+        for declaration in DECLARATIONS {
+            assert!(declaration.meaning.ends_with('.'), "{}", declaration.name);
+        }
+    }
+
+    #[test]
+    fn a_field_takes_what_its_kind_accepts() {
+        let mut options = Options::default();
+        find("num.partitions").unwrap().set(&mut options, "12").unwrap();
+        assert_eq!(options.num_partitions, 12);
+        assert!(find("num.partitions").unwrap().set(&mut options, "0").is_err());
+        assert_eq!(options.num_partitions, 12);
+    }
+}

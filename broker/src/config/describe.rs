@@ -1,0 +1,237 @@
+//! Settings as DescribeConfigs shows them.
+//!
+//! Does: for a topic and for the broker, every known name with value, origin, type, synonyms and
+//! meaning (KIP-133, KIP-226, KIP-569). Does not: encode responses.
+//! Invariants: sorted by name; a secret has no value; the first synonym is the value that holds.
+//! Apart because the loader does not need it and the API does.
+
+use super::declaration::{self, DECLARATIONS};
+use super::kafka_names::{self, ACCEPTED};
+use super::kind::ValueType;
+use super::options::Options;
+use super::topic::{Overrides, effective};
+use super::topic_names::{TOPIC_CONFIGS, TopicConfig};
+
+/// Where a value comes from; the discriminant is the wire code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i8)]
+pub enum ConfigSource {
+    /// Set on the topic.
+    DynamicTopic = 1,
+    /// Given in the file or an override.
+    StaticBroker = 4,
+    /// Nobody set it.
+    Default = 5,
+}
+
+impl ConfigSource {
+    /// The number that goes on the wire.
+    pub fn code(self) -> i8 {
+        self as i8
+    }
+}
+
+/// One line of a description.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Described {
+    /// Kafka's name.
+    pub name: &'static str,
+    /// The value that holds; `None` if unset or secret.
+    pub value: Option<String>,
+    /// Where it comes from.
+    pub source: ConfigSource,
+    /// Whether it cannot be changed while running: true for every broker option today.
+    pub is_read_only: bool,
+    /// Whether it is a secret.
+    pub is_sensitive: bool,
+    /// Its type.
+    pub value_type: ValueType,
+    /// Every place that sets it, the strongest first.
+    pub synonyms: Vec<Synonym>,
+    /// What it does here.
+    pub documentation: &'static str,
+}
+
+/// One place that sets a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Synonym {
+    /// Name under which it is set there.
+    pub name: &'static str,
+    /// Value there, in the unit of that name; `None` if secret.
+    pub value: Option<String>,
+    /// What kind of place it is.
+    pub source: ConfigSource,
+}
+
+/// Every topic config for a topic with these values of its own.
+pub fn describe_topic(options: &Options, overrides: &Overrides) -> Vec<Described> {
+    TOPIC_CONFIGS.iter().map(|config| topic_line(options, overrides, config)).collect()
+}
+
+/// Every broker setting: what Flumen honours and what Kafka has besides.
+pub fn describe_broker(options: &Options) -> Vec<Described> {
+    let honoured = DECLARATIONS.iter().map(|row| (row.name, row.kind.value_type(), row.meaning));
+    let accepted = ACCEPTED.iter().map(|row| (row.name, row.value_type, WITHOUT_EFFECT));
+    let mut lines: Vec<_> = honoured
+        .chain(accepted)
+        .map(|(name, value_type, documentation)| {
+            broker_line(options, name, value_type, documentation)
+        })
+        .collect();
+    lines.sort_by_key(|line| line.name);
+    lines
+}
+
+const WITHOUT_EFFECT: &str = "A Kafka setting that is accepted and has no effect in Flumen.";
+
+/// Broker names that mean the same thing in different units, the strongest first.
+const FAMILIES: &[&[&str]] = &[
+    &["log.retention.ms", "log.retention.minutes", "log.retention.hours"],
+    &["log.roll.ms", "log.roll.hours"],
+    &["log.roll.jitter.ms", "log.roll.jitter.hours"],
+    &["log.flush.interval.ms", "log.flush.scheduler.interval.ms"],
+    &["log.dirs", "log.dir"],
+];
+
+fn topic_line(options: &Options, overrides: &Overrides, config: &TopicConfig) -> Described {
+    let own = overrides.get(config.name).map(|value| Synonym {
+        name: config.name,
+        value: Some(value.clone()),
+        source: ConfigSource::DynamicTopic,
+    });
+    let inherited =
+        config.inherits.iter().flat_map(|inherited| settings_of(options, inherited.name));
+    let synonyms: Vec<Synonym> = own.into_iter().chain(by_strength(inherited)).collect();
+    Described {
+        name: config.name,
+        value: Some(effective(options, overrides, config)),
+        source: synonyms.first().map_or(ConfigSource::Default, |first| first.source),
+        is_read_only: false,
+        is_sensitive: false,
+        value_type: config.kind.value_type(),
+        synonyms,
+        documentation: config.meaning,
+    }
+}
+
+fn broker_line(
+    options: &Options,
+    name: &'static str,
+    value_type: ValueType,
+    documentation: &'static str,
+) -> Described {
+    let alone = [name];
+    let family = FAMILIES.iter().find(|family| family.contains(&name)).copied().unwrap_or(&alone);
+    let synonyms = by_strength(family.iter().flat_map(|member| settings_of(options, member)));
+    let is_sensitive = value_type == ValueType::Password;
+    let own = options.given(name).or_else(|| default_of(name)).map(str::to_owned);
+    Described {
+        name,
+        value: own.filter(|_| !is_sensitive),
+        source: if options.given(name).is_some() {
+            ConfigSource::StaticBroker
+        } else {
+            ConfigSource::Default
+        },
+        is_read_only: true,
+        is_sensitive,
+        value_type,
+        synonyms,
+        documentation,
+    }
+}
+
+/// What one broker name is given, and its default.
+fn settings_of(options: &Options, name: &'static str) -> Vec<Synonym> {
+    let is_secret =
+        kafka_names::find(name).is_some_and(|row| row.value_type == ValueType::Password);
+    let synonym = |value: &str, source| Synonym {
+        name,
+        value: Some(value.to_owned()).filter(|_| !is_secret),
+        source,
+    };
+    let given = options.given(name).map(|value| synonym(value, ConfigSource::StaticBroker));
+    let default = default_of(name).map(|value| synonym(value, ConfigSource::Default));
+    given.into_iter().chain(default).collect()
+}
+
+/// Anything given goes before any default, whatever the order of the names.
+fn by_strength(synonyms: impl Iterator<Item = Synonym>) -> Vec<Synonym> {
+    let mut synonyms: Vec<Synonym> = synonyms.collect();
+    synonyms.sort_by_key(|synonym| synonym.source.code());
+    synonyms
+}
+
+fn default_of(name: &str) -> Option<&'static str> {
+    match declaration::find(name) {
+        Some(row) => row.default,
+        None => kafka_names::find(name)?.default,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::load::load_text;
+    use super::*;
+
+    fn options(text: &str) -> Options {
+        load_text(text.as_bytes(), &[], "box").unwrap().options
+    }
+
+    fn topic_line_of(options: &Options, overrides: &Overrides, name: &str) -> Described {
+        describe_topic(options, overrides).into_iter().find(|line| line.name == name).unwrap()
+    }
+
+    fn broker_line_of(options: &Options, name: &str) -> Described {
+        describe_broker(options).into_iter().find(|line| line.name == name).unwrap()
+    }
+
+    #[test]
+    fn a_default_shows_where_it_would_be_set() {
+        let line = topic_line_of(&Options::default(), &Overrides::new(), "retention.ms");
+        assert_eq!(line.value.as_deref(), Some("604800000"));
+        assert_eq!(line.source, ConfigSource::Default);
+        assert_eq!(line.synonyms.len(), 1);
+        assert_eq!(line.synonyms[0].name, "log.retention.hours");
+        assert_eq!(line.value_type.code(), 5);
+    }
+
+    #[test]
+    fn the_strongest_setting_comes_first() {
+        let options = options("log.retention.hours=1");
+        let own = Overrides::from([("retention.ms".to_owned(), "5".to_owned())]);
+        let line = topic_line_of(&options, &own, "retention.ms");
+        let sources: Vec<_> = line.synonyms.iter().map(|s| s.source.code()).collect();
+        assert_eq!(sources, [1, 4, 5]);
+        assert_eq!(line.value.as_deref(), Some("5"));
+        let line = topic_line_of(&options, &Overrides::new(), "retention.ms");
+        assert_eq!(line.source, ConfigSource::StaticBroker);
+        assert_eq!(line.value.as_deref(), Some("3600000"));
+    }
+
+    #[test]
+    fn a_topic_has_all_configs_of_kafka_and_a_broker_too() {
+        assert_eq!(describe_topic(&Options::default(), &Overrides::new()).len(), 33);
+        let lines = describe_broker(&Options::default());
+        assert_eq!(lines.len(), DECLARATIONS.len() + ACCEPTED.len());
+        assert!(lines.is_sorted_by(|a, b| a.name < b.name));
+    }
+
+    #[test]
+    fn a_secret_is_never_shown() {
+        let options = options("ssl.keystore.password=hunter2");
+        let line = broker_line_of(&options, "ssl.keystore.password");
+        assert!(line.is_sensitive && line.value.is_none());
+        let shown = format!("{:?}", describe_broker(&options));
+        assert!(!shown.contains("hunter2"));
+    }
+
+    #[test]
+    fn broker_lines_are_read_only_and_say_their_origin() {
+        let options = options("num.partitions=4\nnum.io.threads=2");
+        assert_eq!(broker_line_of(&options, "num.partitions").source, ConfigSource::StaticBroker);
+        assert_eq!(broker_line_of(&options, "num.io.threads").value.as_deref(), Some("2"));
+        assert_eq!(broker_line_of(&options, "node.id").source, ConfigSource::Default);
+        assert!(describe_broker(&options).iter().all(|line| line.is_read_only));
+    }
+}

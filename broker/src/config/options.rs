@@ -1,0 +1,218 @@
+//! The settings of a running broker, as plain typed fields.
+//!
+//! Does: holds what `load` decided. Does not: parse, change, or look anything up by name for the
+//! rooms that use it.
+//! Invariants: read-only after loading; every value lies in the range of its declaration; fields that
+//! several Kafka names decide together (retention, folder, listeners) hold the outcome.
+//! Apart because every room of the broker takes this struct and none should see the loader.
+//!
+//! Number widths are those of Kafka's wire and files, so nothing is converted on the way to a reply.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::listener::Listener;
+
+/// Whose clock stamps a record (KIP-32).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimestampType {
+    /// The producer's.
+    CreateTime,
+    /// The broker's, when it appends.
+    LogAppendTime,
+}
+
+/// Every honoured setting. One row per field in `declaration::DECLARATIONS` says its Kafka name, unit,
+/// range and default; `CONFIG.md` is written from the same rows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    /// `node.id`, or `broker.id` where only that is given.
+    pub node_id: i32,
+    /// `flumen.cluster.id`; `None` lets the first start draw one.
+    pub cluster_id: Option<String>,
+    /// `broker.rack`.
+    pub rack: Option<String>,
+    /// `listeners` with what each advertises; at least one.
+    pub listeners: Vec<Listener>,
+    /// The one folder of `log.dirs` or `log.dir`.
+    pub log_dir: PathBuf,
+    /// `num.partitions`.
+    pub num_partitions: i32,
+    /// `default.replication.factor`.
+    pub default_replication_factor: i16,
+    /// `auto.create.topics.enable`.
+    pub auto_create_topics_enable: bool,
+    /// `delete.topic.enable`.
+    pub delete_topic_enable: bool,
+    /// `message.max.bytes`: largest batch as it travels.
+    pub message_max_bytes: i32,
+    /// `log.retention.ms`, `.minutes` or `.hours`, the finest that is given; -1 keeps for ever.
+    pub log_retention_ms: i64,
+    /// `log.retention.bytes` per partition; -1 means no bound.
+    pub log_retention_bytes: i64,
+    /// `log.retention.check.interval.ms`.
+    pub log_retention_check_interval_ms: i64,
+    /// `log.segment.bytes`.
+    pub log_segment_bytes: i32,
+    /// `log.roll.ms` or `log.roll.hours`.
+    pub log_roll_ms: i64,
+    /// `log.flush.interval.messages`.
+    pub log_flush_interval_messages: i64,
+    /// `log.flush.interval.ms`; `i64::MAX` where it is not given.
+    pub log_flush_interval_ms: i64,
+    /// `log.message.timestamp.type`.
+    pub log_message_timestamp_type: TimestampType,
+    /// `log.message.timestamp.before.max.ms`.
+    pub log_message_timestamp_before_max_ms: i64,
+    /// `log.message.timestamp.after.max.ms`.
+    pub log_message_timestamp_after_max_ms: i64,
+    /// `min.insync.replicas`.
+    pub min_insync_replicas: i32,
+    /// `offsets.topic.num.partitions`.
+    pub offsets_topic_num_partitions: i32,
+    /// `offsets.topic.replication.factor`.
+    pub offsets_topic_replication_factor: i16,
+    /// `offsets.topic.segment.bytes`.
+    pub offsets_topic_segment_bytes: i32,
+    /// `offsets.retention.minutes`.
+    pub offsets_retention_minutes: i32,
+    /// `offsets.retention.check.interval.ms`.
+    pub offsets_retention_check_interval_ms: i64,
+    /// `offsets.commit.timeout.ms`.
+    pub offsets_commit_timeout_ms: i32,
+    /// `offset.metadata.max.bytes`.
+    pub offset_metadata_max_bytes: i32,
+    /// `group.initial.rebalance.delay.ms`.
+    pub group_initial_rebalance_delay_ms: i32,
+    /// `group.min.session.timeout.ms`.
+    pub group_min_session_timeout_ms: i32,
+    /// `group.max.session.timeout.ms`.
+    pub group_max_session_timeout_ms: i32,
+    /// `group.max.size`.
+    pub group_max_size: i32,
+    /// `connections.max.idle.ms`.
+    pub connections_max_idle_ms: i64,
+    /// `max.connections` of the whole broker.
+    pub max_connections: i32,
+    /// `max.connections.per.ip`.
+    pub max_connections_per_ip: i32,
+    /// `socket.request.max.bytes`.
+    pub socket_request_max_bytes: i32,
+    /// `socket.listen.backlog.size`.
+    pub socket_listen_backlog_size: i32,
+    /// `socket.send.buffer.bytes`; -1 leaves it to the system.
+    pub socket_send_buffer_bytes: i32,
+    /// `socket.receive.buffer.bytes`; -1 leaves it to the system.
+    pub socket_receive_buffer_bytes: i32,
+    /// `queued.max.requests`.
+    pub queued_max_requests: i32,
+    /// `fetch.max.bytes`: most bytes of one Fetch answer.
+    pub fetch_max_bytes: i32,
+    /// `max.incremental.fetch.session.cache.slots`.
+    pub fetch_session_slots_max: i32,
+    /// `max.request.partition.size.limit`.
+    pub max_request_partition_size_limit: i32,
+    /// `producer.id.expiration.ms`.
+    pub producer_id_expiration_ms: i32,
+    /// `request.timeout.ms`.
+    pub request_timeout_ms: i32,
+    /// `flumen.cores`; 0 takes every core the process may use.
+    pub cores: i32,
+    /// `flumen.memory.bytes`; 0 decides by `memory_budget_bytes`.
+    pub memory_bytes: i64,
+    /// `flumen.admin.listener` as `host:port`; `None` opens no admin port.
+    pub admin_listener: Option<String>,
+    /// `flumen.disk.reserve.bytes`.
+    pub disk_reserve_bytes: i64,
+    /// `flumen.disk.reserve.percent`.
+    pub disk_reserve_percent: i32,
+    /// `flumen.journal.file.bytes`.
+    pub journal_file_bytes: i64,
+    /// `flumen.journal.window.bytes`.
+    pub journal_window_bytes: i64,
+    /// `flumen.seed`; `None` draws one at start.
+    pub seed: Option<i64>,
+    /// What the operator wrote, by name. Invariant: only names `declaration` or `kafka_names` know.
+    pub(super) given: Given,
+}
+
+/// Settings as written. Its own type because some are secrets that must not reach a log through
+/// `Debug`.
+#[derive(Clone, Default, PartialEq)]
+pub(super) struct Given(pub(super) BTreeMap<String, String>);
+
+impl fmt::Debug for Given {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+impl Options {
+    /// What the operator wrote for `name`, whether honoured or merely accepted.
+    pub fn given(&self, name: &str) -> Option<&str> {
+        self.given.0.get(name).map(String::as_str)
+    }
+
+    /// How long an answer waits for other rooms of the broker where the request itself does not
+    /// say: `request.timeout.ms`.
+    pub fn request_patience(&self) -> Duration {
+        Duration::from_millis(u64::try_from(self.request_timeout_ms).unwrap_or(0))
+    }
+
+    /// Bytes the whole broker may hold, given what the machine or its cgroup allows. Unless
+    /// `flumen.memory.bytes` is set: a quarter of that, within 64 MiB and 4 GiB.
+    pub fn memory_budget_bytes(&self, available_bytes: u64) -> u64 {
+        const LOWEST: u64 = 64 << 20;
+        const HIGHEST: u64 = 4 << 30;
+        match u64::try_from(self.memory_bytes) {
+            Ok(bytes) if bytes > 0 => bytes,
+            Ok(_) | Err(_) => (available_bytes / 4).clamp(LOWEST, HIGHEST),
+        }
+    }
+
+    /// Bytes of the data folder's file system to keep free: the larger of both reserves.
+    pub fn disk_reserve_of(&self, file_system_bytes: u64) -> u64 {
+        let percent = u64::try_from(self.disk_reserve_percent).unwrap_or(0);
+        let bytes = u64::try_from(self.disk_reserve_bytes).unwrap_or(0);
+        bytes.max(file_system_bytes / 100 * percent)
+    }
+}
+
+impl Default for Options {
+    /// What an empty file on a machine called `localhost` gives.
+    fn default() -> Self {
+        super::resolve::defaults()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_memory_budget_is_a_quarter_within_bounds() {
+        let mut options = Options::default();
+        assert_eq!(options.memory_budget_bytes(8 << 30), 2 << 30);
+        assert_eq!(options.memory_budget_bytes(100 << 20), 64 << 20);
+        assert_eq!(options.memory_budget_bytes(1 << 40), 4 << 30);
+        options.memory_bytes = 7 << 20;
+        assert_eq!(options.memory_budget_bytes(8 << 30), 7 << 20);
+    }
+
+    #[test]
+    fn secrets_do_not_reach_a_log() {
+        let mut options = Options::default();
+        options.given.0.insert("ssl.key.password".to_owned(), "hunter2".to_owned());
+        let shown = format!("{options:?}");
+        assert!(shown.contains("ssl.key.password") && !shown.contains("hunter2"));
+    }
+
+    #[test]
+    fn the_larger_disk_reserve_wins() {
+        let options = Options::default();
+        assert_eq!(options.disk_reserve_of(2 << 30), 1 << 30);
+        assert_eq!(options.disk_reserve_of(100 << 30), (100_u64 << 30) / 100 * 5);
+    }
+}

@@ -1,0 +1,314 @@
+//! Configs of one topic: what may be set, and what holds.
+//!
+//! Does: validates names and values for CreateTopics and AlterConfigs, computes the typed settings of a
+//! topic from broker options and the topic's own values. Does not: store anything.
+//! Invariants: pure; a value that `validate` lets pass can be computed into `TopicSettings`.
+//! Apart because the broker's API files and the shard both need it, and neither should parse texts.
+
+use std::collections::BTreeMap;
+
+use flumen_protocol::time::Wall;
+
+use super::kind::{parse_boolean, words};
+use super::options::{Options, TimestampType};
+use super::refused::RECOMPRESSION;
+use super::topic_names::{TOPIC_CONFIGS, TopicConfig, find};
+
+/// A topic's own values by name; what is not in it is inherited.
+pub type Overrides = BTreeMap<String, String>;
+
+/// What happens to old records of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CleanupPolicy {
+    /// Old segments may go by time and size. False for a topic that is only compacted: it keeps all.
+    pub delete: bool,
+    /// The topic asks for cleaning by key, which is not there yet.
+    pub compact: bool,
+}
+
+/// Which compression stored batches have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CompressionType {
+    /// As the producer sent them; the only one offered.
+    Producer,
+}
+
+/// The settings that hold for one topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicSettings {
+    /// `retention.ms`; -1 keeps for ever.
+    pub retention_ms: i64,
+    /// `retention.bytes` per partition; negative means no bound.
+    pub retention_bytes: i64,
+    /// `segment.bytes`.
+    pub segment_bytes: i32,
+    /// `segment.ms`.
+    pub segment_ms: i64,
+    /// `max.message.bytes`: largest batch.
+    pub max_message_bytes: i32,
+    /// `flush.messages`; `i64::MAX` where nobody sets it.
+    pub flush_messages: i64,
+    /// `flush.ms`; `i64::MAX` where nobody sets it.
+    pub flush_ms: i64,
+    /// `message.timestamp.type`.
+    pub timestamp_type: TimestampType,
+    /// `message.timestamp.before.max.ms`.
+    pub timestamp_before_max_ms: i64,
+    /// `message.timestamp.after.max.ms`.
+    pub timestamp_after_max_ms: i64,
+    /// `min.insync.replicas`.
+    pub min_insync_replicas: i32,
+    /// `cleanup.policy`.
+    pub cleanup_policy: CleanupPolicy,
+    /// `compression.type`.
+    pub compression_type: CompressionType,
+}
+
+impl TopicSettings {
+    /// The settings of a topic with these values of its own. A value that `validate` would refuse
+    /// counts as not set; it cannot have got in through the API.
+    pub fn compute(options: &Options, overrides: &Overrides) -> Self {
+        let source = Source { options, overrides };
+        Self {
+            retention_ms: source.number("retention.ms"),
+            retention_bytes: source.number("retention.bytes"),
+            segment_bytes: source.number_i32("segment.bytes"),
+            segment_ms: source.number("segment.ms"),
+            max_message_bytes: source.number_i32("max.message.bytes"),
+            flush_messages: source.number("flush.messages"),
+            flush_ms: source.number("flush.ms"),
+            timestamp_type: timestamp_type(&source.text("message.timestamp.type")),
+            timestamp_before_max_ms: source.number("message.timestamp.before.max.ms"),
+            timestamp_after_max_ms: source.number("message.timestamp.after.max.ms"),
+            min_insync_replicas: source.number_i32("min.insync.replicas"),
+            cleanup_policy: cleanup_policy(&source.text("cleanup.policy")),
+            compression_type: CompressionType::Producer,
+        }
+    }
+
+    /// Whether the operator asked, in Kafka's words, for acknowledgements that do not wait for the
+    /// disk: `flush.messages` above one, or `flush.ms`. One message per flush is what always
+    /// holds otherwise (architecture D6).
+    pub fn is_relaxed(&self) -> bool {
+        let by_count = self.flush_messages != i64::MAX;
+        let by_time = self.flush_ms != i64::MAX && self.flush_ms > 0;
+        self.flush_messages != 1 && (by_count || by_time)
+    }
+
+    /// Whether records without a key have no place in the topic.
+    pub fn is_compacted(&self) -> bool {
+        self.cleanup_policy.compact
+    }
+
+    /// Whether a batch with these first and largest timestamps (milliseconds; -1: none) may be
+    /// appended now. The broker's own stamp is always right.
+    pub fn timestamps_allowed(&self, now: Wall, first: i64, largest: i64) -> bool {
+        if self.timestamp_type == TimestampType::LogAppendTime {
+            return true;
+        }
+        let oldest = now.0.saturating_sub(self.timestamp_before_max_ms);
+        let newest = now.0.saturating_add(self.timestamp_after_max_ms);
+        let in_bounds = |timestamp: i64| timestamp == -1 || (oldest..=newest).contains(&timestamp);
+        in_bounds(first) && in_bounds(largest)
+    }
+}
+
+/// Whether a topic may have this value.
+///
+/// # Errors
+/// The sentence for INVALID_CONFIG: unknown name, value out of range, or a feature that is not there.
+pub fn validate(name: &str, value: &str) -> Result<(), String> {
+    let Some(config) = find(name) else {
+        return Err(format!("Unknown topic config name: {name}"));
+    };
+    config.kind.check(name, value)?;
+    match unsupported(name, value) {
+        Some(reason) => Err(format!("Invalid value {value} for configuration {name}: {reason}")),
+        None => Ok(()),
+    }
+}
+
+/// Whether a topic may have these values together.
+///
+/// # Errors
+/// The first sentence of `validate`, or of a contradiction between two values.
+pub fn validate_all(options: &Options, overrides: &Overrides) -> Result<(), String> {
+    for (name, value) in overrides {
+        validate(name, value)?;
+    }
+    let source = Source { options, overrides };
+    at_most(&source, "min.compaction.lag.ms", "max.compaction.lag.ms")?;
+    for (local, whole) in
+        [("local.retention.ms", "retention.ms"), ("local.retention.bytes", "retention.bytes")]
+    {
+        // Negative means "no bound" for the whole and "as the whole" for the local part.
+        if source.number(whole) >= 0 {
+            at_most(&source, local, whole)?;
+        }
+    }
+    Ok(())
+}
+
+/// The value that holds for one config, in the config's own unit.
+pub fn effective(options: &Options, overrides: &Overrides, config: &TopicConfig) -> String {
+    overrides
+        .get(config.name)
+        .cloned()
+        .or_else(|| inherited(options, config))
+        .unwrap_or_else(|| config.default.to_owned())
+}
+
+/// The strongest broker setting that the operator gave, converted to the topic's unit.
+pub fn inherited(options: &Options, config: &TopicConfig) -> Option<String> {
+    config.inherits.iter().find_map(|inherited| {
+        let given = options.given(inherited.name)?;
+        if inherited.factor == 1 {
+            return Some(given.to_owned());
+        }
+        let number: i64 = given.parse().ok()?;
+        let converted = if number < 0 { -1 } else { number.saturating_mul(inherited.factor) };
+        Some(converted.to_string())
+    })
+}
+
+/// The names a topic may set, for tools that list them.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    TOPIC_CONFIGS.iter().map(|config| config.name)
+}
+
+struct Source<'a> {
+    options: &'a Options,
+    overrides: &'a Overrides,
+}
+
+impl Source<'_> {
+    fn text(&self, name: &str) -> String {
+        let Some(config) = find(name) else { return String::new() };
+        let text = effective(self.options, self.overrides, config);
+        if config.kind.check(name, &text).is_ok() { text } else { config.default.to_owned() }
+    }
+
+    fn number(&self, name: &str) -> i64 {
+        self.text(name).trim().parse().unwrap_or_default()
+    }
+
+    fn number_i32(&self, name: &str) -> i32 {
+        i32::try_from(self.number(name)).unwrap_or(i32::MAX)
+    }
+}
+
+fn unsupported(name: &str, value: &str) -> Option<&'static str> {
+    match name {
+        "compression.type" if value.trim() != "producer" => Some(RECOMPRESSION),
+        "remote.storage.enable" if parse_boolean(value.trim()) == Some(true) => {
+            Some("tiered storage is not there yet")
+        }
+        // The one hole in a range that Kafka has: -1 is gzip's own default, 0 would be no compression.
+        "compression.gzip.level" if value.trim().parse() == Ok(0) => Some("must be -1 or 1 to 9"),
+        _ => None,
+    }
+}
+
+fn at_most(source: &Source<'_>, lower: &str, upper: &str) -> Result<(), String> {
+    let (low, high) = (source.number(lower), source.number(upper));
+    if low > high {
+        return Err(format!(
+            "Invalid value {low} for configuration {lower}: must not exceed {upper} ({high})"
+        ));
+    }
+    Ok(())
+}
+
+fn timestamp_type(text: &str) -> TimestampType {
+    if text.trim() == "LogAppendTime" {
+        TimestampType::LogAppendTime
+    } else {
+        TimestampType::CreateTime
+    }
+}
+
+fn cleanup_policy(text: &str) -> CleanupPolicy {
+    let has = |policy: &str| words(text).any(|word| word == policy);
+    CleanupPolicy { delete: has("delete"), compact: has("compact") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::load::load_text;
+    use super::*;
+
+    fn options(text: &str) -> Options {
+        load_text(text.as_bytes(), &[], "box").unwrap().options
+    }
+
+    fn overrides(pairs: &[(&str, &str)]) -> Overrides {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn nothing_set_means_kafkas_defaults() {
+        let settings = TopicSettings::compute(&Options::default(), &Overrides::new());
+        assert_eq!(settings.retention_ms, 604_800_000);
+        assert_eq!(settings.segment_bytes, 1 << 30);
+        assert_eq!(settings.max_message_bytes, 1_048_588);
+        assert_eq!(settings.flush_ms, i64::MAX);
+        assert_eq!(settings.cleanup_policy, CleanupPolicy { delete: true, compact: false });
+        assert_eq!(settings.timestamp_type, TimestampType::CreateTime);
+    }
+
+    #[test]
+    fn a_topic_inherits_in_its_own_unit_and_overrides() {
+        let options = options("log.retention.hours=2\nlog.roll.hours=1\nmessage.max.bytes=2000");
+        let settings = TopicSettings::compute(&options, &overrides(&[("segment.ms", "77")]));
+        assert_eq!(settings.retention_ms, 7_200_000);
+        assert_eq!(settings.segment_ms, 77);
+        assert_eq!(settings.max_message_bytes, 2000);
+    }
+
+    #[test]
+    fn for_ever_in_hours_is_for_ever_in_milliseconds() {
+        let options = options("log.retention.hours=-1");
+        assert_eq!(TopicSettings::compute(&options, &Overrides::new()).retention_ms, -1);
+    }
+
+    #[test]
+    fn topics_agree_with_the_broker_options() {
+        let options = options("log.retention.minutes=3\nlog.retention.hours=2\nlog.roll.ms=9");
+        let settings = TopicSettings::compute(&options, &Overrides::new());
+        assert_eq!(settings.retention_ms, options.log_retention_ms);
+        assert_eq!(settings.segment_ms, options.log_roll_ms);
+    }
+
+    #[test]
+    fn a_compacted_topic_keeps_everything() {
+        let settings = TopicSettings::compute(
+            &Options::default(),
+            &overrides(&[("cleanup.policy", "compact")]),
+        );
+        assert_eq!(settings.cleanup_policy, CleanupPolicy { delete: false, compact: true });
+        assert!(validate("cleanup.policy", "compact,delete").is_ok());
+    }
+
+    #[test]
+    fn what_cannot_be_honoured_is_refused_with_a_reason() {
+        assert!(validate("compression.type", "zstd").unwrap_err().contains("recompress"));
+        assert!(validate("compression.type", "producer").is_ok());
+        assert!(validate("remote.storage.enable", "true").unwrap_err().contains("tiered"));
+        assert!(validate("remote.storage.enable", "false").is_ok());
+        assert!(validate("compression.gzip.level", "0").is_err());
+        assert!(validate("compression.gzip.level", "-1").is_ok());
+        assert_eq!(
+            validate("retension.ms", "1").unwrap_err(),
+            "Unknown topic config name: retension.ms"
+        );
+        assert!(validate("retention.ms", "-2").is_err());
+    }
+
+    #[test]
+    fn values_that_contradict_each_other_are_refused() {
+        let all = |pairs| validate_all(&Options::default(), &overrides(pairs));
+        assert!(all(&[("min.compaction.lag.ms", "9"), ("max.compaction.lag.ms", "8")]).is_err());
+        assert!(all(&[("local.retention.ms", "9"), ("retention.ms", "8")]).is_err());
+        assert!(all(&[("local.retention.ms", "9"), ("retention.ms", "-1")]).is_ok());
+    }
+}

@@ -1,0 +1,129 @@
+//! Changes to the configs of a topic, as AlterConfigs and IncrementalAlterConfigs ask for them.
+//!
+//! Does: turns a topic's own values and one change into its new values, checked (KIP-339).
+//! Does not: store them or map errors to codes.
+//! Invariants: pure; what comes out passes `topic::validate_all`.
+//! Apart because creating and reading topics does not need it.
+
+use super::kind::{ValueType, words};
+use super::options::Options;
+use super::topic::{Overrides, effective, validate, validate_all};
+use super::topic_names::{TopicConfig, find};
+
+/// What is done to one config.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TopicChange<'a> {
+    /// Gives the topic this value of its own.
+    Set(&'a str),
+    /// Takes the topic's own value away, so that the broker's holds again.
+    Delete,
+    /// Adds words to a list, those it has already left out.
+    Append(&'a str),
+    /// Takes words out of a list.
+    Subtract(&'a str),
+}
+
+/// The topic's own values after one change.
+///
+/// # Errors
+/// The sentence for INVALID_CONFIG: that of `topic::validate`, or a list operation on something that
+/// is no list.
+pub fn apply(
+    options: &Options,
+    overrides: &Overrides,
+    name: &str,
+    change: TopicChange<'_>,
+) -> Result<Overrides, String> {
+    let config = find(name).ok_or_else(|| format!("Unknown topic config name: {name}"))?;
+    let mut changed = overrides.clone();
+    let value = match change {
+        TopicChange::Delete => {
+            changed.remove(name);
+            return validate_all(options, &changed).map(|()| changed);
+        }
+        TopicChange::Set(value) => value.to_owned(),
+        TopicChange::Append(more) => appended(&listed(options, overrides, config)?, more),
+        TopicChange::Subtract(less) => subtracted(&listed(options, overrides, config)?, less),
+    };
+    validate(name, &value)?;
+    changed.insert(name.to_owned(), value);
+    validate_all(options, &changed).map(|()| changed)
+}
+
+/// The list that holds now, whether the topic's own or inherited.
+fn listed(
+    options: &Options,
+    overrides: &Overrides,
+    config: &TopicConfig,
+) -> Result<String, String> {
+    if config.kind.value_type() != ValueType::List {
+        return Err(format!(
+            "Config {} is no list: words cannot be appended or subtracted",
+            config.name
+        ));
+    }
+    Ok(effective(options, overrides, config))
+}
+
+fn appended(list: &str, more: &str) -> String {
+    let mut all: Vec<&str> = words(list).collect();
+    for word in words(more) {
+        if !all.contains(&word) {
+            all.push(word);
+        }
+    }
+    all.join(",")
+}
+
+fn subtracted(list: &str, less: &str) -> String {
+    let kept: Vec<&str> =
+        words(list).filter(|word| !words(less).any(|gone| gone == *word)).collect();
+    kept.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn changed(
+        start: &[(&str, &str)],
+        name: &str,
+        change: TopicChange<'_>,
+    ) -> Result<Overrides, String> {
+        let start = start.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        apply(&Options::default(), &start, name, change)
+    }
+
+    #[test]
+    fn set_then_delete_brings_the_brokers_value_back() {
+        let set = changed(&[], "retention.ms", TopicChange::Set("5")).unwrap();
+        assert_eq!(set["retention.ms"], "5");
+        assert!(
+            changed(&[("retention.ms", "5")], "retention.ms", TopicChange::Delete)
+                .unwrap()
+                .is_empty()
+        );
+        assert!(changed(&[], "retention.ms", TopicChange::Delete).unwrap().is_empty());
+    }
+
+    #[test]
+    fn lists_grow_and_shrink_from_what_holds() {
+        let grown = changed(&[], "cleanup.policy", TopicChange::Append("compact,delete")).unwrap();
+        assert_eq!(grown["cleanup.policy"], "delete,compact");
+        let start = [("cleanup.policy", "delete,compact")];
+        let shrunk = changed(&start, "cleanup.policy", TopicChange::Subtract("delete")).unwrap();
+        assert_eq!(shrunk["cleanup.policy"], "compact");
+        assert!(
+            changed(&[], "retention.ms", TopicChange::Append("5")).unwrap_err().contains("no list")
+        );
+    }
+
+    #[test]
+    fn a_change_that_contradicts_what_is_there_is_refused() {
+        let start = [("local.retention.ms", "9")];
+        assert!(changed(&start, "retention.ms", TopicChange::Set("8")).is_err());
+        assert!(changed(&[], "retention.ms", TopicChange::Set("x")).is_err());
+        assert!(changed(&[], "compression.type", TopicChange::Set("zstd")).is_err());
+        assert!(changed(&[], "no.such", TopicChange::Delete).is_err());
+    }
+}

@@ -1,0 +1,292 @@
+//! Snapshots as the text a Prometheus server reads (OpenMetrics 1.0).
+//!
+//! Does: adds the cores up, keeps per-core figures where only they make sense, writes text.
+//! Does not: count anything.
+//! Invariants: pure; the same snapshots give the same text; label values are escaped (the crate
+//! does, since 0.25.2; a test holds it to that), because group names are whatever a client chose.
+//! Apart because it is the only file that names the prometheus-client crate.
+
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::latency::Latency;
+use super::metrics::{LagRow, Metrics, RefusedReason, Snapshot, TopicTraffic};
+
+/// What `encode` writes, for the Content-Type header.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The name of an API key, if it has one; others are shown as their number.
+pub type ApiName = fn(i16) -> Option<&'static str>;
+
+/// The text of a scrape over all cores.
+pub fn encode(snapshots: &[Snapshot], api_name: ApiName) -> String {
+    let mut total = Metrics::new();
+    snapshots.iter().for_each(|snapshot| total.merge(&snapshot.metrics));
+    let page = Page { total, snapshots: snapshots.to_vec(), api_name };
+    let mut registry = Registry::with_prefix("flumen");
+    registry.register_collector(Box::new(page));
+    let mut written = String::new();
+    match text::encode(&mut written, &registry) {
+        Ok(()) => written,
+        // Writing into a String cannot fail; an unfinished page would be refused by the reader anyway.
+        Err(fmt::Error) => String::new(),
+    }
+}
+
+#[derive(Debug)]
+struct Page {
+    total: Metrics,
+    snapshots: Vec<Snapshot>,
+    api_name: ApiName,
+}
+
+impl Collector for Page {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut writer = Writer { encoder };
+        writer
+            .family("build", "The version that runs.", None, MetricType::Info)?
+            .encode_info(&labels([("version", env!("CARGO_PKG_VERSION"))]))?;
+        self.connections(&mut writer)?;
+        self.apis(&mut writer)?;
+        self.topics(&mut writer)?;
+        self.disk(&mut writer)?;
+        self.cores(&mut writer)?;
+        self.lags(&mut writer)
+    }
+}
+
+impl Page {
+    fn connections(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let total = &self.total;
+        writer.gauge("connections", "Client connections open now.", None, total.connections)?;
+        let help = "Client connections accepted.";
+        writer.counter("connections_accepted", help, None, total.connections_accepted_total)?;
+        let help = "Requests read and not yet answered.";
+        writer.gauge("requests_pending", help, None, total.requests_pending)?;
+        let bytes = Some(Unit::Bytes);
+        let help = "Bytes read from client sockets.";
+        writer.counter("network_received", help, bytes.as_ref(), total.received_bytes_total)?;
+        let help = "Bytes written to client sockets.";
+        writer.counter("network_sent", help, bytes.as_ref(), total.sent_bytes_total)?;
+        let help = "What clients wanted and did not get, by reason.";
+        let mut family = writer.family("refused", help, None, MetricType::Counter)?;
+        for reason in RefusedReason::ALL {
+            counter(
+                &mut family,
+                &labels([("reason", reason.label())]),
+                total.refused_total(reason),
+            )?;
+        }
+        Ok(())
+    }
+
+    fn apis(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let named = |key: i16| (self.api_name)(key).map_or_else(|| key.to_string(), str::to_owned);
+        let help = "Requests answered with an error, by API.";
+        let mut family = writer.family("request_errors", help, None, MetricType::Counter)?;
+        for (key, api) in self.total.apis() {
+            counter(&mut family, &labels([("api", &named(key))]), api.errors)?;
+        }
+        let help = "From the last byte of a request to its answer, by API.";
+        let seconds = Some(Unit::Seconds);
+        let mut family =
+            writer.family("request_duration", help, seconds.as_ref(), MetricType::Histogram)?;
+        for (key, api) in self.total.apis() {
+            let labels = labels([("api", &named(key))]);
+            histogram(&mut family.encode_family(&labels)?, &api.latency)?;
+        }
+        Ok(())
+    }
+
+    fn topics(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        type Read = fn(&TopicTraffic) -> u64;
+        let bytes = Some(Unit::Bytes);
+        let families: [(&str, &str, Option<&Unit>, Read); 4] = [
+            ("topic_in", "Bytes of batches appended.", bytes.as_ref(), |t| t.in_bytes),
+            ("topic_out", "Bytes of batches sent to consumers.", bytes.as_ref(), |t| t.out_bytes),
+            ("topic_in_records", "Records appended.", None, |t| t.in_records),
+            ("topic_in_batches", "Batches appended.", None, |t| t.in_batches),
+        ];
+        // Brackets cannot occur in a topic name, so the sum of the rest has a name of its own.
+        let rest = [("(other)", self.total.other_topics())];
+        let rest = rest.into_iter().filter(|(_, traffic)| **traffic != TopicTraffic::default());
+        let rows: Vec<_> = self.total.topics().chain(rest).collect();
+        for (name, help, unit, read) in families {
+            let mut family = writer.family(name, help, unit, MetricType::Counter)?;
+            for (topic, traffic) in &rows {
+                counter(&mut family, &labels([("topic", topic)]), read(traffic))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn disk(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let (total, bytes, seconds) = (&self.total, Some(Unit::Bytes), Some(Unit::Seconds));
+        let help = "A durable journal write, from the order to its completion.";
+        let mut family = writer.family(
+            "journal_write_duration",
+            help,
+            seconds.as_ref(),
+            MetricType::Histogram,
+        )?;
+        histogram(&mut family, &total.journal_write)?;
+        let help = "Bytes written to the journal, with padding.";
+        writer.counter("journal_written", help, bytes.as_ref(), total.journal_bytes_total)?;
+        let help = "Journal bytes not yet moved into segments.";
+        writer.gauge("journal_window", help, bytes.as_ref(), total.journal_window_bytes)?;
+        writer.counter(
+            "disk_errors",
+            "Disk operations that failed.",
+            None,
+            total.disk_errors_total,
+        )?;
+        writer.gauge("partitions", "Partitions on this broker.", None, total.partitions)
+    }
+
+    /// What makes sense only per core: a sum would hide the one that is full or stuck.
+    fn cores(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        type Read = fn(&Metrics) -> u64;
+        let (bytes, gauge, count) = (Some(Unit::Bytes), MetricType::Gauge, MetricType::Counter);
+        let families: [(&str, &str, Option<&Unit>, MetricType, Read); 5] = [
+            ("memory_used", "Memory budget in use.", bytes.as_ref(), gauge, |m| {
+                m.memory_used_bytes
+            }),
+            ("memory_budget", "Memory budget.", bytes.as_ref(), gauge, |m| m.memory_budget_bytes),
+            ("turns", "Turns of the loop.", None, count, |m| m.turns_total),
+            ("guard_wakes", "Work found that nothing woke the core for.", None, count, |m| {
+                m.guard_wakes_total
+            }),
+            ("core_messages", "Messages to other cores.", None, count, |m| m.core_messages_total),
+        ];
+        for (name, help, unit, kind, read) in families {
+            let mut family = writer.family(name, help, unit, kind)?;
+            for snapshot in &self.snapshots {
+                let labels = labels([("core", &snapshot.core.to_string())]);
+                match kind {
+                    MetricType::Gauge => family
+                        .encode_family(&labels)?
+                        .encode_gauge(&as_gauge(read(&snapshot.metrics)))?,
+                    _ => counter(&mut family, &labels, read(&snapshot.metrics))?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn lags(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let help = "Records between a group's committed offset and the end of the partition.";
+        let mut family = writer.family("group_lag_records", help, None, MetricType::Gauge)?;
+        for row in self.snapshots.iter().flat_map(|snapshot| &snapshot.lags) {
+            let LagRow { group, topic, partition, records } = row;
+            let labels =
+                labels([("group", group), ("topic", topic), ("partition", &partition.to_string())]);
+            family.encode_family(&labels)?.encode_gauge(&as_gauge(*records))?;
+        }
+        Ok(())
+    }
+}
+
+struct Writer<'a> {
+    encoder: DescriptorEncoder<'a>,
+}
+
+impl Writer<'_> {
+    fn family<'s>(
+        &'s mut self,
+        name: &'s str,
+        help: &str,
+        unit: Option<&'s Unit>,
+        kind: MetricType,
+    ) -> Result<MetricEncoder<'s>, fmt::Error> {
+        self.encoder.encode_descriptor(name, help, unit, kind)
+    }
+
+    fn counter(&mut self, name: &str, help: &str, unit: Option<&Unit>, value: u64) -> fmt::Result {
+        self.family(name, help, unit, MetricType::Counter)?
+            .encode_counter::<NoLabelSet, _, u64>(&value, None)
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, unit: Option<&Unit>, value: u64) -> fmt::Result {
+        self.family(name, help, unit, MetricType::Gauge)?.encode_gauge(&as_gauge(value))
+    }
+}
+
+type Labels = Vec<(&'static str, String)>;
+
+fn labels<const N: usize>(pairs: [(&'static str, &str); N]) -> Labels {
+    pairs.into_iter().map(|(name, value)| (name, value.to_owned())).collect()
+}
+
+fn counter(family: &mut MetricEncoder<'_>, labels: &Labels, value: u64) -> fmt::Result {
+    family.encode_family(labels)?.encode_counter::<NoLabelSet, _, u64>(&value, None)
+}
+
+fn histogram(encoder: &mut MetricEncoder<'_>, latency: &Latency) -> fmt::Result {
+    let sum_seconds = latency.sum_us() as f64 / 1e6;
+    let buckets = latency.buckets_in_seconds();
+    encoder.encode_histogram::<NoLabelSet>(sum_seconds, latency.count(), &buckets, None)
+}
+
+fn as_gauge(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(key: i16) -> Option<&'static str> {
+        (key == 0).then_some("Produce")
+    }
+
+    fn snapshot(core: usize) -> Snapshot {
+        let mut metrics = Metrics::new();
+        metrics.connections = 2;
+        metrics.memory_used_bytes = 100;
+        metrics.answered(0, 20, false);
+        metrics.answered(90, 20, true);
+        metrics.topic("orders").in_bytes = 7;
+        metrics.refused(RefusedReason::NotKafka);
+        let lag =
+            LagRow { group: "a\"b\nc".into(), topic: "orders".into(), partition: 3, records: 9 };
+        Snapshot { core, metrics, lags: vec![lag] }
+    }
+
+    #[test]
+    fn cores_are_added_up_or_told_apart() {
+        let page = encode(&[snapshot(0), snapshot(1)], name);
+        for line in [
+            "flumen_connections 4",
+            concat!("flumen_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
+            "flumen_memory_used_bytes{core=\"1\"} 100",
+            "flumen_topic_in_bytes_total{topic=\"orders\"} 14",
+            "flumen_refused_total{reason=\"not_kafka\"} 2",
+            "flumen_request_errors_total{api=\"90\"} 2",
+            "flumen_request_duration_seconds_count{api=\"Produce\"} 2",
+            "flumen_request_duration_seconds_bucket{le=\"0.000032\",api=\"Produce\"} 2",
+            "flumen_request_duration_seconds_bucket{le=\"+Inf\",api=\"Produce\"} 2",
+            "# UNIT flumen_journal_written_bytes bytes",
+        ] {
+            assert!(page.lines().any(|l| l == line), "{line} is missing in\n{page}");
+        }
+        assert!(page.ends_with("# EOF\n"));
+        assert!(!page.contains("(other)"));
+    }
+
+    #[test]
+    fn a_group_name_cannot_write_lines_of_its_own() {
+        let page = encode(&[snapshot(0)], name);
+        let expected =
+            r#"flumen_group_lag_records{group="a\"b\nc",topic="orders",partition="3"} 9"#;
+        assert!(page.lines().any(|line| line == expected), "{page}");
+    }
+
+    #[test]
+    fn no_cores_is_a_page_too() {
+        assert!(encode(&[], name).contains("flumen_connections 0"));
+    }
+}
