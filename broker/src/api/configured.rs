@@ -1,0 +1,240 @@
+//! Changing settings: what AlterConfigs and IncrementalAlterConfigs share.
+//!
+//! Does: check resources, ask the controller for the topics among them, keep one result each.
+//! Does not: know how a request says what a topic's settings shall be; the two rooms do.
+//! Invariants: one result per resource of the request, in its order.
+//! Apart because the two APIs differ only in how they say the new settings.
+//!
+//! The controller is given a topic's complete new settings, made from the image of this moment:
+//! of two changes of one topic at the same time the later one wins as a whole.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use flumen_protocol::error_code::ErrorCode;
+use flumen_protocol::messages::StrBytes;
+use flumen_replication::metadata::command::{Command, Outcome, TopicConfigs};
+use flumen_replication::metadata::image::Topic;
+
+use super::refusals::{self, Refused};
+use super::step::{Addressee, Context, Part, Progress, Step, Wait};
+use super::table::Waiting as AnyWaiting;
+use super::topics;
+use crate::config::topic::Overrides;
+use crate::shard::mailbox::{Answer, Question};
+
+/// What settings can belong to, with Kafka's numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResourceType {
+    /// 2.
+    Topic,
+    /// 4.
+    Broker,
+    /// 8.
+    BrokerLogger,
+    /// 16.
+    ClientMetrics,
+    /// 32.
+    Group,
+}
+
+impl ResourceType {
+    /// The type of a number, if it has one.
+    pub fn of(number: i8) -> Option<Self> {
+        match number {
+            2 => Some(Self::Topic),
+            4 => Some(Self::Broker),
+            8 => Some(Self::BrokerLogger),
+            16 => Some(Self::ClientMetrics),
+            32 => Some(Self::Group),
+            _ => None,
+        }
+    }
+}
+
+/// Checks that a resource name means this broker.
+///
+/// # Errors
+/// INVALID_REQUEST: no number, or another broker's.
+pub fn check_broker_name(context: &Context<'_>, name: &str) -> Result<(), Refused> {
+    let invalid = |why| Err(Refused::with(ErrorCode::InvalidRequest, why));
+    match name.parse::<i32>() {
+        Err(_) => invalid(format!("Broker id must be an integer, but it is: {name}")),
+        Ok(id) if id != context.me.0 => invalid(format!(
+            "Unexpected broker id, expected {} or empty string, but received {name}",
+            context.me.0
+        )),
+        Ok(_) => Ok(()),
+    }
+}
+
+/// One resource of a request and what became of it.
+#[derive(Debug)]
+pub struct Resource {
+    /// Its type, as the request has it.
+    pub kind: i8,
+    /// Its name.
+    pub name: StrBytes,
+    /// Until the controller has answered, a time-out.
+    pub result: Result<(), Refused>,
+}
+
+/// Changes on their way to the controller.
+#[derive(Debug, Default)]
+pub struct Changes {
+    resources: Vec<Resource>,
+    /// Which resources the controller was asked for, in its order.
+    places: Vec<usize>,
+}
+
+/// The changes of a request while it is being checked.
+pub struct Plan {
+    changes: Changes,
+    topics: Vec<TopicConfigs>,
+    counts: BTreeMap<(i8, StrBytes), usize>,
+    validate_only: bool,
+}
+
+impl Plan {
+    /// Begins a plan for these resources, of which each may appear once.
+    pub fn new(resources: impl Iterator<Item = (i8, StrBytes)>, validate_only: bool) -> Self {
+        let mut counts = BTreeMap::new();
+        resources.for_each(|resource| *counts.entry(resource).or_insert(0) += 1);
+        Self { changes: Changes::default(), topics: Vec::new(), counts, validate_only }
+    }
+
+    /// Adds one resource. `names` are the settings it changes, each with whether it lacks a value
+    /// it needs; `change` makes a topic's new settings.
+    pub fn add<'n>(
+        &mut self,
+        context: &Context<'_>,
+        kind: i8,
+        name: StrBytes,
+        names: impl Iterator<Item = (&'n str, bool)>,
+        change: impl FnOnce(&Topic) -> Result<Overrides, Refused>,
+    ) {
+        let planned = self
+            .check(context, kind, &name, names)
+            .and_then(|topic| Ok((topic.name.clone(), change(topic)?)));
+        let result = match planned {
+            Ok((name, configs)) => {
+                self.changes.places.push(self.changes.resources.len());
+                let validate_only = self.validate_only;
+                self.topics.push(TopicConfigs { name, configs, validate_only });
+                Err(ErrorCode::RequestTimedOut.into())
+            }
+            Err(refused) => Err(refused),
+        };
+        self.changes.resources.push(Resource { kind, name, result });
+    }
+
+    fn check<'c, 'n>(
+        &self,
+        context: &'c Context<'_>,
+        kind: i8,
+        name: &StrBytes,
+        names: impl Iterator<Item = (&'n str, bool)>,
+    ) -> Result<&'c Topic, Refused> {
+        let invalid = |why: String| Refused::with(ErrorCode::InvalidRequest, why);
+        if self.counts.get(&(kind, name.clone())).is_some_and(|count| *count > 1) {
+            return Err(invalid("Each resource must appear at most once.".to_owned()));
+        }
+        let mut seen = BTreeSet::new();
+        let mut nulls = Vec::new();
+        for (setting, lacks_value) in names {
+            if !seen.insert(setting) {
+                return Err(invalid(format!("the setting {setting} is changed more than once")));
+            }
+            nulls.extend(lacks_value.then_some(setting));
+        }
+        if !nulls.is_empty() {
+            return Err(invalid(format!("Null value not supported for : {}", nulls.join(", "))));
+        }
+        match ResourceType::of(kind) {
+            Some(ResourceType::Topic) => find_topic(context, name),
+            Some(ResourceType::Broker) => {
+                if !name.is_empty() {
+                    check_broker_name(context, name)?;
+                }
+                Err(invalid(
+                    "settings of a broker cannot be changed while it runs; change them in its \
+                     configuration and start it again"
+                        .to_owned(),
+                ))
+            }
+            Some(
+                ResourceType::BrokerLogger | ResourceType::ClientMetrics | ResourceType::Group,
+            ) => Err(invalid("this broker has only settings of topics to change".to_owned())),
+            None => Err(invalid(format!("Unknown resource type {kind}"))),
+        }
+    }
+
+    /// Asks the controller, if there is anything left to ask.
+    ///
+    /// # Errors
+    /// The results, if nothing is left.
+    pub fn finish(
+        self,
+        patience: Duration,
+        waiting: impl FnOnce(Changes) -> AnyWaiting,
+    ) -> Result<Step, Vec<Resource>> {
+        if self.topics.is_empty() {
+            return Err(self.changes.resources);
+        }
+        let question = Question::Control(Box::new(Command::ConfigureTopics(self.topics)));
+        Ok(Step::Wait(Wait {
+            waiting: waiting(self.changes),
+            parts: vec![Part { number: 0, to: Addressee::Controller, question }],
+            patience: Some(patience),
+        }))
+    }
+}
+
+fn find_topic<'c>(context: &'c Context<'_>, name: &str) -> Result<&'c Topic, Refused> {
+    if name.is_empty() {
+        return Err(Refused::with(
+            ErrorCode::InvalidRequest,
+            "Default topic resources are not allowed.",
+        ));
+    }
+    topics::check_name(name)
+        .map_err(|reason| Refused::with(ErrorCode::InvalidTopicException, reason))?;
+    let topic = context.image.topic_named(name).ok_or_else(|| {
+        let why = format!("The topic '{name}' does not exist.");
+        Refused::with(ErrorCode::UnknownTopicOrPartition, why)
+    })?;
+    Ok(topic)
+}
+
+impl Changes {
+    /// Takes the controller's answer in.
+    ///
+    /// # Panics
+    /// When the controller answers another question: two rooms disagree, which is our own bug.
+    pub fn answer(&mut self, answer: Answer) -> Progress {
+        match answer {
+            Answer::Control(outcome) => match *outcome {
+                Outcome::Changed(results) => {
+                    assert_eq!(results.len(), self.places.len(), "one result per topic");
+                    for (place, result) in self.places.iter().zip(results) {
+                        self.resources[*place].result = result.map_err(refusals::of_metadata);
+                    }
+                }
+                Outcome::Unavailable => {}
+                other => panic!("an answer to another command: {other:?}"),
+            },
+            other => {
+                let refused = refusals::of_no_controller(&other);
+                for place in &self.places {
+                    self.resources[*place].result = Err(refused.clone());
+                }
+            }
+        }
+        Progress::Done
+    }
+
+    /// The results, in the request's order.
+    pub fn into_resources(self) -> Vec<Resource> {
+        self.resources
+    }
+}

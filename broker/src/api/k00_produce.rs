@@ -1,0 +1,296 @@
+//! Produce (key 0, versions 3–13): append batches.
+//!
+//! - One batch of format 2 per partition; everything is checked before anything is appended, so
+//!   a bad partition never spoils a good one (G50, G51).
+//! - acks 1 and −1 both answer after the batch is on stable media (decision D6); acks 0 has no
+//!   answer, and an error closes the connection, which is the only sign there is (G21).
+//! - The topic's own settings decide `max.message.bytes` and timestamp bounds (G53).
+//! - Past `timeout_ms` the open partitions answer REQUEST_TIMED_OUT, though their records stay
+//!   (G26).
+//!
+//! Deviations: records inside a batch are not walked unless the topic is compacted (G52);
+//! transactional batches are refused until transactions are served.
+//! KIPs: 98 (idempotence), 467 (record errors), 516 (topic ids in version 13).
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use flumen_protocol::batch::check::{self, ProducedBatch};
+use flumen_protocol::batch::codec::Codec;
+use flumen_protocol::error_code::ErrorCode;
+use flumen_protocol::hot::produce::{
+    ProducePartition, ProducePartitionResponse, ProduceRequest, ProduceResponse, ProduceTopic,
+    ProduceTopicResponse,
+};
+use flumen_protocol::ids::{LogId, Offset, PartitionIndex};
+use flumen_protocol::time::Monotonic;
+use flumen_replication::error::Refusal;
+use flumen_replication::metadata::image::Topic;
+use flumen_replication::outbox::AppendReceipt;
+use flumen_replication::partition::Acks;
+
+use super::refusals::{self, Refused};
+use super::step::{Addressee, Context, Envelope, Part, Progress, Step, Wait};
+use super::table::Waiting as AnyWaiting;
+use crate::config::topic::TopicSettings;
+use crate::limits::COPY_BATCH_BYTES;
+use crate::shard::mailbox::{Answer, AppendQuestion, Question};
+use crate::shard::routing;
+
+/// The first version that may carry zstd (KIP-110).
+const ZSTD_SINCE: i16 = 7;
+
+/// A produce request on its way to the disk.
+#[derive(Debug)]
+pub struct Waiting {
+    acks: Acks,
+    topics: Vec<ProduceTopicResponse>,
+    /// Where the part of each number belongs: topic and partition by position.
+    places: Vec<(usize, usize)>,
+    missing: usize,
+}
+
+/// What was asked of one partition, once it is known to exist and its batch to be sound.
+struct Checked {
+    log: LogId,
+    batch: BytesMut,
+    summary: ProducedBatch,
+}
+
+/// Checks everything and asks the owners to append what is sound.
+pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body: usize) -> Step {
+    let Ok(request) = ProduceRequest::parse(frame, body, envelope.version) else {
+        return Step::Close("malformed produce request");
+    };
+    let acks = acks_of(request.acks);
+    let patience = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+    let mut opening = Opening {
+        acks,
+        transactional: request.transactional_id.is_some(),
+        deadline: context.now.monotonic.after(patience),
+        parts: Vec::new(),
+        waiting: Waiting {
+            acks: acks.unwrap_or(Acks::All),
+            topics: Vec::with_capacity(request.topics.len()),
+            places: Vec::new(),
+            missing: 0,
+        },
+    };
+    for topic in request.topics {
+        opening.add_topic(context, &envelope, topic);
+    }
+    opening.finish(&envelope, patience)
+}
+
+/// What a client means by its number, if it means anything.
+fn acks_of(number: i16) -> Option<Acks> {
+    match number {
+        0 => Some(Acks::None),
+        1 => Some(Acks::Leader),
+        -1 => Some(Acks::All),
+        _ => None,
+    }
+}
+
+/// The state of [`open`] while it walks the request.
+struct Opening {
+    /// `None`: the client asked for an acks value that does not exist.
+    acks: Option<Acks>,
+    transactional: bool,
+    deadline: Monotonic,
+    parts: Vec<Part>,
+    waiting: Waiting,
+}
+
+impl Opening {
+    fn add_topic(&mut self, context: &Context<'_>, envelope: &Envelope, asked: ProduceTopic) {
+        let topic = match &asked.name {
+            Some(name) => context.image.topic_named(name),
+            None => context.image.topic(asked.id),
+        };
+        let unknown = if asked.name.is_some() {
+            ErrorCode::UnknownTopicOrPartition
+        } else {
+            ErrorCode::UnknownTopicId
+        };
+        let topic_place = self.waiting.topics.len();
+        let mut answers = Vec::with_capacity(asked.partitions.len());
+        for (place, partition) in asked.partitions.into_iter().enumerate() {
+            let index = partition.index;
+            let checked = match (self.acks, topic) {
+                (None, _) => Err(ErrorCode::InvalidRequiredAcks.into()),
+                (Some(_), None) => Err(unknown.into()),
+                (Some(_), Some(topic)) => self.check(context, envelope, topic, partition),
+            };
+            answers.push(match checked {
+                Ok(checked) => {
+                    self.ask(topic_place, place, checked);
+                    unanswered(index)
+                }
+                Err(refused) => refusal(index, refused),
+            });
+        }
+        self.waiting.topics.push(ProduceTopicResponse {
+            name: asked.name,
+            id: asked.id,
+            partitions: answers,
+        });
+    }
+
+    fn check(
+        &self,
+        context: &Context<'_>,
+        envelope: &Envelope,
+        topic: &Topic,
+        asked: ProducePartition,
+    ) -> Result<Checked, Refused> {
+        let log = topic.log(asked.index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        if topic.name == routing::OFFSETS_TOPIC || topic.name == routing::TRANSACTIONS_TOPIC {
+            return Err(ErrorCode::InvalidTopicException.into());
+        }
+        if !context.writable {
+            return Err(Refused::with(
+                ErrorCode::KafkaStorageError,
+                "the disk is nearly full: this broker takes no records until space is freed",
+            ));
+        }
+        let batch = asked.records.ok_or(ErrorCode::InvalidRecord)?;
+        let settings = context.settings(topic.id);
+        let limit = usize::try_from(settings.max_message_bytes).unwrap_or(0);
+        if batch.len() > limit {
+            return Err(Refused::with(
+                ErrorCode::MessageTooLarge,
+                format!("a batch of {} bytes is over max.message.bytes={limit}", batch.len()),
+            ));
+        }
+        let summary = check::check_produced(&batch).map_err(refusals::of_batch)?;
+        self.check_policy(context, envelope, settings, &batch, &summary)?;
+        // A large batch stays where the socket put it; a small one must not pin its neighbours.
+        let batch =
+            if batch.len() <= COPY_BATCH_BYTES { BytesMut::from(&batch[..]) } else { batch };
+        Ok(Checked { log, batch, summary })
+    }
+
+    /// What depends on the topic's settings and the request's version.
+    fn check_policy(
+        &self,
+        context: &Context<'_>,
+        envelope: &Envelope,
+        settings: &TopicSettings,
+        batch: &[u8],
+        summary: &ProducedBatch,
+    ) -> Result<(), Refused> {
+        if summary.codec == Codec::Zstd && envelope.version < ZSTD_SINCE {
+            return Err(ErrorCode::UnsupportedCompressionType.into());
+        }
+        if self.transactional || summary.transactional {
+            return Err(Refused::with(
+                ErrorCode::InvalidTxnState,
+                "transactions are not served by this broker yet",
+            ));
+        }
+        let (first, largest) = (summary.base_timestamp, summary.max_timestamp);
+        if !settings.timestamps_allowed(context.now.wall, first, largest) {
+            return Err(Refused::with(
+                ErrorCode::InvalidTimestamp,
+                "a record's timestamp is out of the range the topic allows",
+            ));
+        }
+        if settings.is_compacted() {
+            let records = check::check_records(batch).map_err(refusals::of_records)?;
+            if let Some(position) = records.first_without_key {
+                return Err(refusals::of_keyless(position));
+            }
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self, topic: usize, partition: usize, checked: Checked) {
+        let number = self.waiting.places.len() as u32;
+        self.waiting.places.push((topic, partition));
+        self.waiting.missing += 1;
+        let acks = self.waiting.acks;
+        let question = Question::Append(Box::new(AppendQuestion {
+            batch: checked.batch,
+            summary: checked.summary,
+            acks,
+            deadline: self.deadline,
+        }));
+        self.parts.push(Part { number, to: Addressee::Owner(checked.log), question });
+    }
+
+    fn finish(self, envelope: &Envelope, patience: Duration) -> Step {
+        if self.waiting.missing == 0 {
+            return self.waiting.close(envelope);
+        }
+        // Even with acks=0 the owners answer, so that an error can close the connection.
+        Step::Wait(Wait {
+            waiting: AnyWaiting::Produce(self.waiting),
+            parts: self.parts,
+            patience: Some(patience),
+        })
+    }
+}
+
+impl Waiting {
+    /// Takes one partition's outcome in.
+    pub fn answer(&mut self, part: u32, answer: Answer) -> Progress {
+        let (topic, partition) = self.places[part as usize];
+        let place = &mut self.topics[topic].partitions[partition];
+        *place = match answer {
+            Answer::Appended(Ok(receipt)) => acknowledged(place.index, &receipt),
+            Answer::Appended(Err(refused)) => refusal(place.index, refusals::of_partition(refused)),
+            other => refusal(place.index, refusals::of_misplaced(&other)),
+        };
+        self.missing -= 1;
+        if self.missing == 0 { Progress::Done } else { Progress::Open }
+    }
+
+    /// Answers with what is known; open partitions timed out.
+    pub fn close(self, envelope: &Envelope) -> Step {
+        if self.acks == Acks::None {
+            let failed = self.topics.iter().flat_map(|topic| &topic.partitions).any(|partition| {
+                partition.error != ErrorCode::None && partition.error != ErrorCode::RequestTimedOut
+            });
+            return if failed {
+                Step::Close("a produce request with acks=0 failed")
+            } else {
+                Step::Answer(Vec::new())
+            };
+        }
+        let response =
+            ProduceResponse { topics: self.topics, throttle_ms: 0, node_endpoints: Vec::new() };
+        Step::Answer(vec![response.encode(envelope.version, envelope.correlation_id)])
+    }
+}
+
+/// A partition that has not answered: what the client sees if it never does.
+fn unanswered(index: PartitionIndex) -> ProducePartitionResponse {
+    refusal(index, refusals::of_partition(Refusal::TimedOut))
+}
+
+fn acknowledged(index: PartitionIndex, receipt: &AppendReceipt) -> ProducePartitionResponse {
+    ProducePartitionResponse {
+        index,
+        error: ErrorCode::None,
+        base_offset: receipt.base_offset,
+        log_append_time_ms: receipt.append_time.map_or(-1, |wall| wall.0),
+        log_start_offset: receipt.start_offset,
+        record_errors: Vec::new(),
+        error_message: None,
+        current_leader: None,
+    }
+}
+
+fn refusal(index: PartitionIndex, refused: Refused) -> ProducePartitionResponse {
+    ProducePartitionResponse {
+        index,
+        error: refused.code,
+        base_offset: Offset::UNKNOWN,
+        log_append_time_ms: -1,
+        log_start_offset: Offset::UNKNOWN,
+        record_errors: refused.records,
+        error_message: refused.message,
+        current_leader: None,
+    }
+}

@@ -1,0 +1,257 @@
+//! Fetch (key 1, versions 4–18): read records, waiting for them if asked to.
+//!
+//! - Whole batches from the one that contains the offset (G58); the first partition with data
+//!   gives at least one batch whatever the limits say, the others keep to them (G59, KIP-74).
+//! - Answers at once when there is enough, nothing to wait for, or an error; otherwise waits and
+//!   the owners push what becomes visible (G61, G62). No polling.
+//! - Topics by name up to version 12, by id from 13 (G66).
+//!
+//! Deviations: no fetch sessions yet: every answer says session 0, which declines them (G69);
+//! `read_committed` equals `read_uncommitted` while there are no transactions.
+//! KIPs: 74, 227 (declined), 320 (epochs), 516 (ids).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use flumen_protocol::error_code::ErrorCode;
+use flumen_protocol::hot::fetch::{
+    FetchPartition, FetchPartitionResponse, FetchRequest, FetchResponse, FetchTopic,
+    FetchTopicResponse, IsolationLevel,
+};
+use flumen_protocol::ids::{LogId, NodeId, Offset};
+use flumen_protocol::messages::StrBytes;
+
+use super::refusals::{self, Refused};
+use super::step::{Addressee, Context, Envelope, Part, Progress, Step, Wait};
+use super::table::Waiting as AnyWaiting;
+use crate::limits::FETCH_ANSWER_BYTES;
+use crate::shard::mailbox::{Answer, Question, ReadQuestion, RecordsAnswer};
+
+/// A fetch that has not got enough yet.
+#[derive(Debug)]
+pub struct Waiting {
+    topics: Vec<FetchTopicResponse>,
+    wanted: Vec<Wanted>,
+    /// First answers still missing.
+    missing: usize,
+    /// Whether owners were asked to push news.
+    watching: bool,
+    /// Whether an answer is due whatever the sum.
+    urgent: bool,
+    bytes: usize,
+    bytes_min: usize,
+    bytes_max: usize,
+}
+
+/// One partition of the request.
+#[derive(Debug)]
+struct Wanted {
+    log: LogId,
+    /// Topic and partition by position in the answer.
+    place: (usize, usize),
+    question: ReadQuestion,
+}
+
+/// Checks the request and asks the owners to read.
+pub fn open(context: &mut Context<'_>, envelope: Envelope, body: &[u8]) -> Step {
+    let Ok(request) = FetchRequest::parse(body, envelope.version) else {
+        return Step::Close("malformed fetch request");
+    };
+    if request.replica_id != NodeId::NONE {
+        // Only a broker of this cluster may read as a replica (CVE-2018-1288), and there is none.
+        return Step::Close("a fetch in the name of a replica");
+    }
+    let bytes_max = usize::try_from(request.max_bytes).unwrap_or(0).min(FETCH_ANSWER_BYTES);
+    let bytes_min = usize::try_from(request.min_bytes).unwrap_or(0).min(bytes_max);
+    let patience = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
+    let mut waiting = Waiting {
+        topics: Vec::with_capacity(request.topics.len()),
+        wanted: Vec::new(),
+        missing: 0,
+        watching: false,
+        urgent: patience.is_zero(),
+        bytes: 0,
+        bytes_min,
+        bytes_max,
+    };
+    let committed_only = request.isolation == IsolationLevel::ReadCommitted;
+    for topic in request.topics {
+        waiting.add_topic(context, topic, committed_only);
+    }
+    if waiting.wanted.is_empty() {
+        return waiting.close(&envelope);
+    }
+    let parts = waiting.questions(Question::Read);
+    waiting.missing = parts.len();
+    Step::Wait(Wait { waiting: AnyWaiting::Fetch(waiting), parts, patience: Some(patience) })
+}
+
+impl Waiting {
+    fn add_topic(&mut self, context: &Context<'_>, asked: FetchTopic, committed_only: bool) {
+        let topic = match &asked.name {
+            Some(name) => context.image.topic_named(name),
+            None => context.image.topic(asked.id),
+        };
+        let unknown = if topic.is_some() || asked.name.is_some() {
+            ErrorCode::UnknownTopicOrPartition
+        } else {
+            ErrorCode::UnknownTopicId
+        };
+        let topic_place = self.topics.len();
+        let mut answers = Vec::with_capacity(asked.partitions.len());
+        for partition in asked.partitions {
+            match topic.and_then(|topic| topic.log(partition.index)) {
+                Some(log) => {
+                    let place = (topic_place, answers.len());
+                    let question = question(&partition, committed_only, self.bytes_max);
+                    self.wanted.push(Wanted { log, place, question });
+                    answers.push(nothing(&partition));
+                }
+                None => {
+                    self.urgent = true;
+                    answers.push(FetchPartitionResponse { error: unknown, ..nothing(&partition) });
+                }
+            }
+        }
+        self.topics.push(FetchTopicResponse {
+            name: asked.name.map(StrBytes::from_string),
+            id: asked.id,
+            partitions: answers,
+        });
+    }
+
+    /// One question per partition that is not at fault.
+    fn questions(&self, kind: impl Fn(ReadQuestion) -> Question) -> Vec<Part> {
+        let sound = |wanted: &&Wanted| {
+            self.topics[wanted.place.0].partitions[wanted.place.1].error == ErrorCode::None
+        };
+        self.wanted
+            .iter()
+            .enumerate()
+            .filter(|(_, wanted)| sound(wanted))
+            .map(|(number, wanted)| Part {
+                number: number as u32,
+                to: Addressee::Owner(wanted.log),
+                question: kind(wanted.question),
+            })
+            .collect()
+    }
+
+    /// Takes what one partition gave in.
+    pub fn answer(&mut self, part: u32, answer: Answer) -> Progress {
+        if !self.watching {
+            self.missing -= 1;
+        }
+        match answer {
+            Answer::Records(records) => self.take(part as usize, *records),
+            other => self.fail(part as usize, refusals::of_misplaced(&other)),
+        }
+        if self.missing > 0 {
+            return Progress::Open;
+        }
+        if self.urgent || self.bytes >= self.bytes_min {
+            return Progress::Done;
+        }
+        if self.watching {
+            // This partition's watcher fired and is spent: set it again where we are now.
+            let wanted = &self.wanted[part as usize];
+            let question = Question::Watch(wanted.question);
+            let to = Addressee::Owner(wanted.log);
+            return Progress::Ask(vec![Part { number: part, to, question }]);
+        }
+        self.watching = true;
+        Progress::Ask(self.questions(Question::Watch))
+    }
+
+    fn take(&mut self, part: usize, records: RecordsAnswer) {
+        if let Some(fault) = records.fault {
+            return self.fail(part, refusals::of_log(fault));
+        }
+        let wanted = &mut self.wanted[part];
+        let place = &mut self.topics[wanted.place.0].partitions[wanted.place.1];
+        place.high_watermark = records.high_watermark;
+        place.last_stable_offset = records.last_stable;
+        place.log_start_offset = records.start;
+        let bytes: usize = records.batches.iter().map(Bytes::len).sum();
+        let left = (wanted.question.max_bytes as usize).saturating_sub(bytes);
+        wanted.question.from = records.next;
+        wanted.question.max_bytes = left as u32;
+        wanted.question.at_least_one = false;
+        place.records.extend(records.batches);
+        self.bytes += bytes;
+        // A partition that gave all it may give has nothing to wait for.
+        self.urgent |= left == 0;
+    }
+
+    fn fail(&mut self, part: usize, refused: Refused) {
+        let (topic, partition) = self.wanted[part].place;
+        self.topics[topic].partitions[partition].error = refused.code;
+        self.urgent = true;
+    }
+
+    /// The parts and logs whose owners may still push news.
+    pub fn watched(&self) -> Vec<(u32, LogId)> {
+        if !self.watching {
+            return Vec::new();
+        }
+        let logs = self.wanted.iter().map(|wanted| wanted.log);
+        (0..).zip(logs).collect()
+    }
+
+    /// Answers with what is there.
+    pub fn close(mut self, envelope: &Envelope) -> Step {
+        self.keep_to_limits();
+        let response = FetchResponse {
+            error: ErrorCode::None,
+            session_id: 0,
+            throttle_ms: 0,
+            topics: self.topics,
+            node_endpoints: Vec::new(),
+        };
+        Step::Answer(response.encode(envelope.version, envelope.correlation_id))
+    }
+
+    /// Several cores read at the same time, each up to the limit of the whole: cuts, in request
+    /// order, what is over it. The first batch of all always stays (KIP-74).
+    fn keep_to_limits(&mut self) {
+        let mut sum = 0;
+        for partition in self.topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
+            let keep = partition
+                .records
+                .iter()
+                .take_while(|batch| {
+                    let fits = sum == 0 || sum + batch.len() <= self.bytes_max;
+                    sum += batch.len();
+                    fits
+                })
+                .count();
+            partition.records.truncate(keep);
+        }
+    }
+}
+
+fn question(partition: &FetchPartition, committed_only: bool, bytes_max: usize) -> ReadQuestion {
+    let max_bytes = u32::try_from(partition.max_bytes).unwrap_or(0);
+    ReadQuestion {
+        from: partition.fetch_offset,
+        epoch: partition.current_leader_epoch,
+        committed_only,
+        max_bytes: max_bytes.min(u32::try_from(bytes_max).unwrap_or(u32::MAX)),
+        at_least_one: true,
+    }
+}
+
+/// A partition that gave nothing (yet).
+fn nothing(partition: &FetchPartition) -> FetchPartitionResponse {
+    FetchPartitionResponse {
+        index: partition.index,
+        error: ErrorCode::None,
+        high_watermark: Offset::UNKNOWN,
+        last_stable_offset: Offset::UNKNOWN,
+        log_start_offset: Offset::UNKNOWN,
+        aborted: None,
+        preferred_read_replica: NodeId::NONE,
+        current_leader: None,
+        records: Vec::new(),
+    }
+}

@@ -1,0 +1,111 @@
+//! ListOffsets (key 2, versions 1–10): which offset a time or a special value means.
+//!
+//! - −2 earliest, −1 latest (high watermark), −3 largest timestamp (version 7), −4 earliest
+//!   local = earliest and −5 latest tiered = none, since nothing is tiered (G77).
+//! - A time gives the first record at or after it, in offset order, with its own timestamp and
+//!   epoch; none gives −1 (G78).
+//! - The client's leader epoch is checked from version 4 (G79).
+//!
+//! Deviations: `read_committed` equals `read_uncommitted` while there are no transactions.
+//! KIPs: 79, 207 (OFFSET_NOT_AVAILABLE), 320, 734 (largest timestamp), 405 (−4, −5).
+
+use bytes::BytesMut;
+use flumen_protocol::error_code::ErrorCode;
+use flumen_protocol::ids::{LeaderEpoch, NodeId, PartitionIndex};
+use flumen_protocol::messages::list_offsets_request::ListOffsetsPartition;
+use flumen_protocol::messages::list_offsets_response::{
+    ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
+};
+use flumen_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
+
+use super::refusals::{self, Refused};
+use super::step::{self, Addressee, Context, Envelope, Part, Progress, Step, Wait};
+use super::table::Waiting as AnyWaiting;
+use crate::shard::mailbox::{Answer, OffsetQuestion, Question};
+
+/// A look-up that waits for the owners.
+#[derive(Debug)]
+pub struct Waiting {
+    topics: Vec<ListOffsetsTopicResponse>,
+    places: Vec<(usize, usize)>,
+    missing: usize,
+}
+
+/// Checks the request and asks the owners.
+pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body: usize) -> Step {
+    let Some(request) = step::decode::<ListOffsetsRequest>(&envelope, frame, body) else {
+        return Step::Close("malformed ListOffsets request");
+    };
+    if request.replica_id.0 != NodeId::NONE.0 && request.replica_id.0 != DEBUG_CONSUMER {
+        return Step::Close("a look-up in the name of a replica");
+    }
+    let mut waiting = Waiting { topics: Vec::new(), places: Vec::new(), missing: 0 };
+    let mut parts = Vec::new();
+    for topic in request.topics {
+        let known = context.image.topic_named(&topic.name);
+        let mut answers = Vec::with_capacity(topic.partitions.len());
+        for partition in topic.partitions {
+            let log = known.and_then(|known| known.log(PartitionIndex(partition.partition_index)));
+            answers.push(unanswered(&partition, log.is_some()));
+            let Some(log) = log else { continue };
+            let number = waiting.places.len() as u32;
+            waiting.places.push((waiting.topics.len(), answers.len() - 1));
+            let question = Question::ListOffset(OffsetQuestion {
+                epoch: LeaderEpoch(partition.current_leader_epoch),
+                timestamp: partition.timestamp,
+                committed_only: request.isolation_level != 0,
+            });
+            parts.push(Part { number, to: Addressee::Owner(log), question });
+        }
+        let answer = ListOffsetsTopicResponse::default().with_name(topic.name);
+        waiting.topics.push(answer.with_partitions(answers));
+    }
+    waiting.missing = parts.len();
+    if parts.is_empty() {
+        return waiting.close(&envelope);
+    }
+    let patience = Some(context.patience());
+    Step::Wait(Wait { waiting: AnyWaiting::ListOffsets(waiting), parts, patience })
+}
+
+/// The replica id with which Kafka's tools read as a replica would (KIP-227, debugging).
+const DEBUG_CONSUMER: i32 = -2;
+
+impl Waiting {
+    /// Takes one partition's answer in.
+    pub fn answer(&mut self, part: u32, answer: Answer) -> Progress {
+        let (topic, partition) = self.places[part as usize];
+        let place = &mut self.topics[topic].partitions[partition];
+        match answer {
+            Answer::Offset(Ok(found)) => {
+                place.error_code = ErrorCode::None.code();
+                place.offset = found.offset.0;
+                place.timestamp = found.timestamp;
+                place.leader_epoch = found.epoch.0;
+            }
+            Answer::Offset(Err(fault)) => refuse(place, &refusals::of_log(fault)),
+            other => refuse(place, &refusals::of_misplaced(&other)),
+        }
+        self.missing -= 1;
+        if self.missing == 0 { Progress::Done } else { Progress::Open }
+    }
+
+    /// Answers with what is known.
+    pub fn close(self, envelope: &Envelope) -> Step {
+        step::answer(envelope, &ListOffsetsResponse::default().with_topics(self.topics))
+    }
+}
+
+fn refuse(place: &mut ListOffsetsPartitionResponse, refused: &Refused) {
+    place.error_code = refused.code.code();
+}
+
+fn unanswered(asked: &ListOffsetsPartition, known: bool) -> ListOffsetsPartitionResponse {
+    let error = if known { ErrorCode::RequestTimedOut } else { ErrorCode::UnknownTopicOrPartition };
+    ListOffsetsPartitionResponse::default()
+        .with_partition_index(asked.partition_index)
+        .with_error_code(error.code())
+        .with_timestamp(-1)
+        .with_offset(-1)
+        .with_leader_epoch(-1)
+}

@@ -1,0 +1,204 @@
+//! Metadata (key 3, versions 0–13): brokers, topics, leaders; makes topics on the way.
+//!
+//! - Null topics mean all of them, an empty list none (version 0: all) (G16).
+//! - A named topic that does not exist is made if the broker and the request allow it; the
+//!   answer waits until it is there, so that a producer needs no second round (G36).
+//! - Addresses are those of the listener the request came in on (G39); the controller is this
+//!   node, which executes every admin request (G38).
+//! - Leader epochs are the ones Fetch checks (G40).
+//!
+//! Deviations: none known. KIPs: 4, 430 (authorised operations), 516 (ids), 526, 1102.
+
+use bytes::BytesMut;
+use flumen_protocol::error_code::ErrorCode;
+use flumen_protocol::ids::{NodeId, TopicId};
+use flumen_protocol::messages::metadata_request::MetadataRequestTopic;
+use flumen_protocol::messages::metadata_response::{
+    MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+};
+use flumen_protocol::messages::{
+    BrokerId, MetadataRequest, MetadataResponse, StrBytes, TopicName, Uuid,
+};
+use flumen_replication::metadata::image::{Placement, Topic};
+
+use super::step::{self, Addressee, Context, Envelope, Part, Progress, Step, Wait};
+use super::table::Waiting as AnyWaiting;
+use super::topics;
+use crate::shard::mailbox::{Answer, Question};
+
+/// What a client without restrictions may do with a topic, as Kafka's bit field (KIP-430): read,
+/// write, create, delete, alter, describe, describe and alter configs.
+pub const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
+
+/// What a client without restrictions may do with the cluster: create, alter, describe, cluster
+/// action, describe and alter configs, idempotent write.
+pub const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;
+
+/// "Not asked": Kafka's default where operations were not requested.
+pub const OPERATIONS_UNASKED: i32 = i32::MIN;
+
+/// The versions that may ask for the cluster's operations.
+const CLUSTER_OPERATIONS_VERSIONS: std::ops::RangeInclusive<i16> = 8..=10;
+
+/// The first version whose request says whether topics may be made.
+const AUTO_CREATE_FLAG_SINCE: i16 = 4;
+
+/// A request whose topics are being made.
+#[derive(Debug)]
+pub struct Waiting {
+    request: MetadataRequest,
+}
+
+/// Answers, or first asks the controller for the topics that are missing.
+pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body: usize) -> Step {
+    let Some(request) = step::decode::<MetadataRequest>(&envelope, frame, body) else {
+        return Step::Close("malformed Metadata request");
+    };
+    let missing = missing_topics(context, &envelope, &request);
+    if missing.is_empty() {
+        return describe(context, &envelope, &request);
+    }
+    let command = topics::creation(context, missing);
+    let question = Question::Control(Box::new(command));
+    Step::Wait(Wait {
+        waiting: AnyWaiting::Metadata(Waiting { request }),
+        parts: vec![Part { number: 0, to: Addressee::Controller, question }],
+        patience: Some(context.patience()),
+    })
+}
+
+impl Waiting {
+    /// Whatever became of the topics, the image tells it.
+    pub fn answer(&mut self, _answer: Answer) -> Progress {
+        Progress::Done
+    }
+
+    /// Answers from the image as it is now.
+    pub fn close(self, context: &mut Context<'_>, envelope: &Envelope) -> Step {
+        describe(context, envelope, &self.request)
+    }
+}
+
+/// Names that should be made before the answer.
+fn missing_topics(
+    context: &Context<'_>,
+    envelope: &Envelope,
+    request: &MetadataRequest,
+) -> Vec<String> {
+    let flag = envelope.version < AUTO_CREATE_FLAG_SINCE || request.allow_auto_topic_creation;
+    if !(flag && context.options.auto_create_topics_enable) {
+        return Vec::new();
+    }
+    let asked = request.topics.iter().flatten().filter_map(|topic| topic.name.as_ref());
+    let mut missing: Vec<String> = asked
+        .filter(|name| context.image.topic_named(name).is_none())
+        .filter(|name| topics::check_name(name).is_ok())
+        .map(|name| name.to_string())
+        .collect();
+    missing.sort();
+    missing.dedup();
+    missing
+}
+
+fn describe(context: &Context<'_>, envelope: &Envelope, request: &MetadataRequest) -> Step {
+    let all = match &request.topics {
+        None => true,
+        Some(topics) => topics.is_empty() && envelope.version == 0,
+    };
+    let operations = if request.include_topic_authorized_operations {
+        TOPIC_OPERATIONS
+    } else {
+        OPERATIONS_UNASKED
+    };
+    let described = if all {
+        context.image.topics().map(|topic| topic_answer(context, topic, operations)).collect()
+    } else {
+        let asked = request.topics.iter().flatten();
+        asked.map(|asked| asked_answer(context, envelope, asked, operations)).collect()
+    };
+    let mut response = MetadataResponse::default()
+        .with_brokers(brokers(context, envelope))
+        .with_controller_id(BrokerId(context.me.0))
+        .with_topics(described);
+    if envelope.version >= 2 {
+        response.cluster_id = Some(StrBytes::from_string(context.cluster_id.to_owned()));
+    }
+    if CLUSTER_OPERATIONS_VERSIONS.contains(&envelope.version)
+        && request.include_cluster_authorized_operations
+    {
+        response.cluster_authorized_operations = CLUSTER_OPERATIONS;
+    }
+    step::answer(envelope, &response)
+}
+
+fn brokers(context: &Context<'_>, envelope: &Envelope) -> Vec<MetadataResponseBroker> {
+    let brokers = context.image.brokers.values().filter_map(|broker| {
+        let endpoint = context.endpoint(broker, envelope)?;
+        Some(
+            MetadataResponseBroker::default()
+                .with_node_id(BrokerId(broker.id.0))
+                .with_host(StrBytes::from_string(endpoint.host.clone()))
+                .with_port(i32::from(endpoint.port))
+                .with_rack(broker.rack.clone().map(StrBytes::from_string)),
+        )
+    });
+    brokers.collect()
+}
+
+fn asked_answer(
+    context: &Context<'_>,
+    envelope: &Envelope,
+    asked: &MetadataRequestTopic,
+    operations: i32,
+) -> MetadataResponseTopic {
+    let by_id = asked.topic_id != Uuid::nil();
+    let found = match &asked.name {
+        Some(name) => context.image.topic_named(name),
+        None => context.image.topic(TopicId::from(asked.topic_id)),
+    };
+    if let Some(topic) = found {
+        return topic_answer(context, topic, operations);
+    }
+    let code = match &asked.name {
+        Some(name) if topics::check_name(name).is_err() => ErrorCode::InvalidTopicException,
+        Some(_) => ErrorCode::UnknownTopicOrPartition,
+        None if by_id => ErrorCode::UnknownTopicId,
+        None => ErrorCode::InvalidRequest,
+    };
+    // Before version 12 the name cannot be null; such a request could not name an id either.
+    let name = asked.name.clone().or_else(|| (envelope.version < 12).then(TopicName::default));
+    MetadataResponseTopic::default()
+        .with_error_code(code.code())
+        .with_name(name)
+        .with_topic_id(asked.topic_id)
+        .with_topic_authorized_operations(OPERATIONS_UNASKED)
+}
+
+fn topic_answer(context: &Context<'_>, topic: &Topic, operations: i32) -> MetadataResponseTopic {
+    let partitions = topic.logs().zip(&topic.partitions).map(|(log, placement)| {
+        let leader = context.leader(log).filter(|leader| leader.node.is_some());
+        partition_answer(log.partition.0, placement)
+            .with_error_code(match leader {
+                Some(_) => ErrorCode::None.code(),
+                None => ErrorCode::LeaderNotAvailable.code(),
+            })
+            .with_leader_id(BrokerId(
+                leader.and_then(|leader| leader.node).unwrap_or(NodeId::NONE).0,
+            ))
+            .with_leader_epoch(leader.map_or(-1, |leader| leader.epoch.0))
+    });
+    MetadataResponseTopic::default()
+        .with_name(Some(TopicName(StrBytes::from_string(topic.name.clone()))))
+        .with_topic_id(topic.id.into())
+        .with_is_internal(topics::is_internal(&topic.name))
+        .with_partitions(partitions.collect())
+        .with_topic_authorized_operations(operations)
+}
+
+fn partition_answer(index: i32, placement: &Placement) -> MetadataResponsePartition {
+    let replicas: Vec<BrokerId> = placement.replicas.iter().map(|node| BrokerId(node.0)).collect();
+    MetadataResponsePartition::default()
+        .with_partition_index(index)
+        .with_isr_nodes(replicas.clone())
+        .with_replica_nodes(replicas)
+}

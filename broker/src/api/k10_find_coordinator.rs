@@ -1,0 +1,117 @@
+//! FindCoordinator (key 10, versions 0–6): which broker coordinates a group.
+//!
+//! - The first question makes `__consumer_offsets`; the answer waits for it (G100).
+//! - Several keys per request from version 4 (KIP-699).
+//!
+//! Deviations: coordinators of transactions (type 1) and share groups (type 2) are refused with
+//! INVALID_REQUEST, since this broker serves neither yet.
+
+use bytes::BytesMut;
+use flumen_protocol::error_code::ErrorCode;
+use flumen_protocol::messages::find_coordinator_response::Coordinator;
+use flumen_protocol::messages::{
+    BrokerId, FindCoordinatorRequest, FindCoordinatorResponse, StrBytes,
+};
+
+use super::step::{self, Addressee, Context, Envelope, Part, Progress, Step, Wait};
+use super::table::Waiting as AnyWaiting;
+use super::topics;
+use crate::shard::mailbox::{Answer, Question};
+use crate::shard::routing::OFFSETS_TOPIC;
+
+/// The key type of groups.
+const GROUP: i8 = 0;
+
+/// The first version with several keys.
+const KEYS_SINCE: i16 = 4;
+
+/// A request that waits for the groups' topic.
+#[derive(Debug)]
+pub struct Waiting {
+    request: FindCoordinatorRequest,
+}
+
+/// Answers, or first makes the topic that groups live in.
+pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body: usize) -> Step {
+    let Some(request) = step::decode::<FindCoordinatorRequest>(&envelope, frame, body) else {
+        return Step::Close("malformed FindCoordinator request");
+    };
+    if request.key_type != GROUP || context.image.topic_named(OFFSETS_TOPIC).is_some() {
+        return describe(context, &envelope, request);
+    }
+    let command = topics::creation(context, vec![OFFSETS_TOPIC.to_owned()]);
+    let question = Question::Control(Box::new(command));
+    Step::Wait(Wait {
+        waiting: AnyWaiting::FindCoordinator(Waiting { request }),
+        parts: vec![Part { number: 0, to: Addressee::Controller, question }],
+        patience: Some(context.patience()),
+    })
+}
+
+impl Waiting {
+    /// Whatever became of the topic, the image tells it.
+    pub fn answer(&mut self, _answer: Answer) -> Progress {
+        Progress::Done
+    }
+
+    /// Answers from the image as it is now.
+    pub fn close(self, context: &mut Context<'_>, envelope: &Envelope) -> Step {
+        describe(context, envelope, self.request)
+    }
+}
+
+fn describe(context: &Context<'_>, envelope: &Envelope, request: FindCoordinatorRequest) -> Step {
+    let keys =
+        if envelope.version < KEYS_SINCE { vec![request.key] } else { request.coordinator_keys };
+    let found = keys.into_iter().map(|key| coordinator(context, envelope, request.key_type, key));
+    let mut response = FindCoordinatorResponse::default();
+    if envelope.version < KEYS_SINCE {
+        for one in found {
+            response.error_code = one.error_code;
+            response.node_id = one.node_id;
+            response.host = one.host;
+            response.port = one.port;
+            if envelope.version >= 1 {
+                response.error_message = one.error_message;
+            }
+        }
+    } else {
+        response.coordinators = found.collect();
+    }
+    step::answer(envelope, &response)
+}
+
+fn coordinator(
+    context: &Context<'_>,
+    envelope: &Envelope,
+    key_type: i8,
+    key: StrBytes,
+) -> Coordinator {
+    let none =
+        Coordinator::default().with_key(key.clone()).with_node_id(BrokerId(-1)).with_port(-1);
+    let refuse = |code: ErrorCode, message: &'static str| {
+        none.clone()
+            .with_error_code(code.code())
+            .with_error_message(Some(StrBytes::from_static_str(message)))
+    };
+    if key_type != GROUP {
+        return refuse(
+            ErrorCode::InvalidRequest,
+            "this broker coordinates consumer groups only; transactions are not served yet",
+        );
+    }
+    let leader = context.group_log(&key).and_then(|log| context.leader(log)?.node);
+    let endpoint = leader
+        .and_then(|node| context.image.brokers.get(&node))
+        .and_then(|broker| context.endpoint(broker, envelope));
+    match (leader, endpoint) {
+        (Some(node), Some(endpoint)) => Coordinator::default()
+            .with_key(key)
+            .with_node_id(BrokerId(node.0))
+            .with_host(StrBytes::from_string(endpoint.host.clone()))
+            .with_port(i32::from(endpoint.port)),
+        (Some(_) | None, _) => {
+            refuse(ErrorCode::CoordinatorNotAvailable, ErrorCode::CoordinatorNotAvailable.message())
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! SyncGroup (key 14, versions 0–5): fetch, and as the leader give, the assignment.
+//!
+//! - Followers wait for the leader; the assignment is durable before anybody hears of it (G106).
+//! - An empty group id is INVALID_GROUP_ID.
+//!
+//! Deviations: none known. KIPs: 345 (static members, version 3), 559 (protocol, version 5).
+
+use bytes::BytesMut;
+use flumen_protocol::error_code::ErrorCode;
+use flumen_protocol::messages::SyncGroupRequest;
+use flumen_replication::coordinator::group::requests::GroupRequest;
+
+use super::grouped;
+use super::step::{self, Context, Envelope, Step};
+
+/// Hands the request to the group's coordinator.
+pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body: usize) -> Step {
+    let Some(request) = step::decode::<SyncGroupRequest>(&envelope, frame, body) else {
+        return Step::Close("malformed SyncGroup request");
+    };
+    let group = request.group_id.to_string();
+    let request = GroupRequest::Sync { request };
+    if group.is_empty() {
+        return grouped::refuse(&envelope, &request, ErrorCode::InvalidGroupId);
+    }
+    grouped::ask(context, &envelope, &group, request)
+}

@@ -1,0 +1,145 @@
+//! From our refusals to Kafka's codes: the only place where that is decided.
+//!
+//! Does: map every way in which a lower room says no to the code and message a client gets.
+//! Does not: decide whether to refuse.
+//! Invariants: no default arm: a new refusal does not compile before it has a code here.
+//! Apart because clients act on codes, and one wrong code is an outage for somebody.
+
+use flumen_protocol::batch::check::BatchFault;
+use flumen_protocol::batch::records::RecordFault;
+use flumen_protocol::error_code::ErrorCode;
+use flumen_replication::error::Refusal;
+use flumen_replication::metadata::command::{MetadataRefusal, MetadataRule};
+use flumen_storage::answers::ReadError;
+
+use crate::shard::mailbox::{Answer, LogFault};
+
+/// What a client is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Kafka's code.
+    pub code: ErrorCode,
+    /// What happened, to what, and what to do.
+    pub message: Option<String>,
+    /// Which records of the batch are at fault, by position (KIP-467).
+    pub records: Vec<(i32, Option<String>)>,
+}
+
+impl Refused {
+    /// A refusal with a message of its own.
+    pub fn with(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: Some(message.into()), records: Vec::new() }
+    }
+}
+
+impl From<ErrorCode> for Refused {
+    /// A refusal with the code's own message.
+    fn from(code: ErrorCode) -> Self {
+        Self::with(code, code.message())
+    }
+}
+
+/// A batch that must not be appended.
+pub fn of_batch(fault: BatchFault) -> Refused {
+    let code = match fault {
+        BatchFault::Truncated
+        | BatchFault::MoreThanOneBatch
+        | BatchFault::BaseOffset
+        | BatchFault::RecordCount
+        | BatchFault::Control
+        | BatchFault::DeleteHorizon
+        | BatchFault::Producer => ErrorCode::InvalidRecord,
+        BatchFault::LengthTooSmall | BatchFault::MagicUnknown | BatchFault::Crc => {
+            ErrorCode::CorruptMessage
+        }
+        BatchFault::MagicOld => ErrorCode::UnsupportedForMessageFormat,
+        BatchFault::CodecUnknown => ErrorCode::UnsupportedCompressionType,
+        BatchFault::AppendTime | BatchFault::MaxTimestamp => ErrorCode::InvalidTimestamp,
+    };
+    Refused::with(code, format!("{}: {fault:?}", code.message()))
+}
+
+/// A record inside a batch that must not be appended.
+pub fn of_records(fault: RecordFault) -> Refused {
+    Refused {
+        code: ErrorCode::InvalidRecord,
+        message: Some(format!("{}: {:?}", ErrorCode::InvalidRecord.message(), fault.reason)),
+        records: vec![(fault.record_index, None)],
+    }
+}
+
+/// A record without key in a compacted topic.
+pub fn of_keyless(position: i32) -> Refused {
+    let why = "a compacted topic takes no record without a key";
+    Refused {
+        code: ErrorCode::InvalidRecord,
+        message: Some(why.to_owned()),
+        records: vec![(position, Some(why.to_owned()))],
+    }
+}
+
+/// A partition that says no.
+pub fn of_partition(refusal: Refusal) -> Refused {
+    let code = match refusal {
+        Refusal::NotLeader { .. } => ErrorCode::NotLeaderOrFollower,
+        Refusal::FencedLeaderEpoch => ErrorCode::FencedLeaderEpoch,
+        Refusal::UnknownLeaderEpoch => ErrorCode::UnknownLeaderEpoch,
+        Refusal::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+        Refusal::OffsetNotAvailable => ErrorCode::OffsetNotAvailable,
+        Refusal::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
+        Refusal::StaleProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
+        Refusal::NoTransaction => ErrorCode::InvalidTxnState,
+        Refusal::TimedOut | Refusal::Busy => ErrorCode::RequestTimedOut,
+        Refusal::Storage => ErrorCode::KafkaStorageError,
+        Refusal::Gone => ErrorCode::UnknownTopicOrPartition,
+    };
+    Refused::with(code, format!("{}: {refusal}", code.message()))
+}
+
+/// A log that cannot answer.
+pub fn of_log(fault: LogFault) -> Refused {
+    match fault {
+        LogFault::Refused(refusal) => of_partition(refusal),
+        LogFault::Unreadable(error) => {
+            let code = match error {
+                ReadError::UnknownLog => ErrorCode::NotLeaderOrFollower,
+                ReadError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+                ReadError::Damaged { .. } => ErrorCode::KafkaStorageError,
+            };
+            Refused::with(code, format!("{}: {error}", code.message()))
+        }
+    }
+}
+
+/// The controller says no to one item.
+pub fn of_metadata(refusal: MetadataRefusal) -> Refused {
+    let code = match refusal.kind {
+        MetadataRule::TopicExists => ErrorCode::TopicAlreadyExists,
+        MetadataRule::UnknownTopic => ErrorCode::UnknownTopicOrPartition,
+        MetadataRule::UnknownTopicId => ErrorCode::UnknownTopicId,
+        MetadataRule::NameCollision => ErrorCode::InvalidTopicException,
+        MetadataRule::Partitions => ErrorCode::InvalidPartitions,
+        MetadataRule::ReplicationFactor => ErrorCode::InvalidReplicationFactor,
+        MetadataRule::TooMuch => ErrorCode::PolicyViolation,
+        MetadataRule::Assignment => ErrorCode::InvalidReplicaAssignment,
+    };
+    Refused::with(code, refusal.message)
+}
+
+/// An answer that is none: the partition has moved, or was never here.
+///
+/// # Panics
+/// When the answer belongs to another question: two rooms disagree, which is our own bug.
+pub fn of_misplaced(answer: &Answer) -> Refused {
+    assert!(matches!(answer, Answer::NotHere), "an answer to another question: {answer:?}");
+    ErrorCode::NotLeaderOrFollower.into()
+}
+
+/// An answer that is none: the controller is not where it was asked.
+///
+/// # Panics
+/// When the answer belongs to another question: two rooms disagree, which is our own bug.
+pub fn of_no_controller(answer: &Answer) -> Refused {
+    assert!(matches!(answer, Answer::NotHere), "an answer to another question: {answer:?}");
+    ErrorCode::NotController.into()
+}

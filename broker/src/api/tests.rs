@@ -1,0 +1,173 @@
+//! Every request this broker serves, at every version, through the rooms: each must be answered,
+//! and the answer must be one that the version can carry.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use flumen_protocol::api_table::ApiKey;
+use flumen_protocol::ids::NodeId;
+use flumen_protocol::messages::*;
+use flumen_protocol::time::{Monotonic, Now, Wall};
+use flumen_replication::dice::Dice;
+use flumen_replication::metadata::image::Image;
+
+use super::step::{Context, Envelope, Progress, Step, text};
+use super::table;
+use crate::config::options::Options;
+use crate::shard::mailbox::Answer;
+use crate::shard::producer_ids::ProducerIds;
+use crate::shard::routing::Leaders;
+use crate::shard::settings::Settings;
+
+/// A core without topics, coordinators or controller.
+struct Bare {
+    options: Options,
+    image: Arc<Image>,
+    settings: Settings,
+    leaders: Leaders,
+    dice: Dice,
+    producer_ids: ProducerIds,
+}
+
+impl Bare {
+    fn new() -> Self {
+        let options = Options::default();
+        Self {
+            settings: Settings::new(&options),
+            options,
+            image: Arc::default(),
+            leaders: Leaders::default(),
+            dice: Dice::new(1),
+            producer_ids: ProducerIds::default(),
+        }
+    }
+
+    fn context(&mut self) -> Context<'_> {
+        Context {
+            now: Now { monotonic: Monotonic(0), wall: Wall(0) },
+            options: &self.options,
+            image: &self.image,
+            settings: &self.settings,
+            leaders: &self.leaders,
+            me: NodeId(1),
+            cluster_id: "cluster",
+            cores: 2,
+            dice: &mut self.dice,
+            writable: true,
+            producer_ids: &mut self.producer_ids,
+        }
+    }
+
+    /// Sends a request through its room; whoever is asked is not there.
+    fn ask<T: Request>(&mut self, key: ApiKey, version: i16, request: &T) -> T::Response {
+        let frame = encode_request(key, version, 7, Some("me"), request).unwrap();
+        let frame = BytesMut::from(&frame[4..]);
+        let (_, body, _) = table::read_header(&frame).unwrap();
+        let peer: SocketAddr = "127.0.0.1:9".parse().unwrap();
+        let client_id = "me".to_owned();
+        let envelope = Envelope { key, version, correlation_id: 7, client_id, peer, listener: 0 };
+        let mut step = table::open(&mut self.context(), envelope.clone(), frame, body);
+        if let Step::Wait(mut wait) = step {
+            for part in &wait.parts {
+                match wait.waiting.answer(part.number, Answer::NotHere) {
+                    Progress::Open | Progress::Done => {}
+                    Progress::Ask(parts) => panic!("nobody is there to be asked {parts:?}"),
+                }
+            }
+            step = wait.waiting.close(&mut self.context(), &envelope);
+        }
+        let Step::Answer(pieces) = step else {
+            panic!("{key:?} v{version} has no answer: {step:?}")
+        };
+        let payload = pieces.concat().split_off(4);
+        let (id, response) = decode_response::<T>(key, version, payload.into()).unwrap();
+        assert_eq!(id, 7);
+        response
+    }
+
+    fn ask_all<T: Request + Clone>(&mut self, key: ApiKey, request: impl Fn(i16) -> T) {
+        for version in key.row().served.min..=key.row().served.max {
+            self.ask(key, version, &request(version));
+        }
+    }
+}
+
+#[test]
+fn empty_requests_are_answered_at_every_version() {
+    let mut bare = Bare::new();
+    bare.ask_all(ApiKey::OffsetCommit, |_| OffsetCommitRequest::default());
+    bare.ask_all(ApiKey::OffsetFetch, |_| OffsetFetchRequest::default());
+    bare.ask_all(ApiKey::JoinGroup, |_| JoinGroupRequest::default());
+    bare.ask_all(ApiKey::Heartbeat, |_| HeartbeatRequest::default());
+    bare.ask_all(ApiKey::LeaveGroup, |_| LeaveGroupRequest::default());
+    bare.ask_all(ApiKey::SyncGroup, |_| SyncGroupRequest::default());
+    bare.ask_all(ApiKey::DescribeGroups, |_| DescribeGroupsRequest::default());
+    bare.ask_all(ApiKey::ListGroups, |_| ListGroupsRequest::default());
+    bare.ask_all(ApiKey::CreateTopics, |_| CreateTopicsRequest::default());
+    bare.ask_all(ApiKey::DeleteTopics, |_| DeleteTopicsRequest::default());
+    bare.ask_all(ApiKey::DeleteRecords, |_| DeleteRecordsRequest::default());
+    bare.ask_all(ApiKey::InitProducerId, |_| InitProducerIdRequest::default());
+    bare.ask_all(ApiKey::OffsetForLeaderEpoch, |_| OffsetForLeaderEpochRequest::default());
+    bare.ask_all(ApiKey::DescribeConfigs, |_| DescribeConfigsRequest::default());
+    bare.ask_all(ApiKey::AlterConfigs, |_| AlterConfigsRequest::default());
+    bare.ask_all(ApiKey::CreatePartitions, |_| CreatePartitionsRequest::default());
+    bare.ask_all(ApiKey::DeleteGroups, |_| DeleteGroupsRequest::default());
+    bare.ask_all(ApiKey::IncrementalAlterConfigs, |_| IncrementalAlterConfigsRequest::default());
+    bare.ask_all(ApiKey::OffsetDelete, |_| OffsetDeleteRequest::default());
+    bare.ask_all(ApiKey::DescribeCluster, |_| DescribeClusterRequest::default());
+    bare.ask_all(ApiKey::DescribeTopicPartitions, |_| DescribeTopicPartitionsRequest::default());
+    bare.ask_all(ApiKey::Metadata, |_| MetadataRequest::default());
+    bare.ask_all(ApiKey::FindCoordinator, |_| FindCoordinatorRequest::default());
+    bare.ask_all(ApiKey::ListOffsets, |_| {
+        ListOffsetsRequest::default().with_replica_id(BrokerId(-1))
+    });
+}
+
+#[test]
+fn a_broker_describes_itself_at_every_version() {
+    let mut bare = Bare::new();
+    let resource = describe_configs_request::DescribeConfigsResource::default()
+        .with_resource_type(4)
+        .with_resource_name(text("1"))
+        .with_configuration_keys(None);
+    for version in 1..=4 {
+        let request = DescribeConfigsRequest::default()
+            .with_resources(vec![resource.clone()])
+            .with_include_synonyms(true)
+            .with_include_documentation(version >= 3);
+        let response = bare.ask(ApiKey::DescribeConfigs, version, &request);
+        assert_eq!(response.results[0].error_code, 0);
+        assert!(!response.results[0].configs.is_empty());
+        assert_eq!(response.results[0].configs[0].config_type != 0, version >= 3);
+    }
+}
+
+#[test]
+fn each_topic_is_refused_for_its_own_reason() {
+    let mut bare = Bare::new();
+    let topic = |name: &str, partitions, replicas| {
+        create_topics_request::CreatableTopic::default()
+            .with_name(TopicName(text(name)))
+            .with_num_partitions(partitions)
+            .with_replication_factor(replicas)
+    };
+    let asked = vec![
+        topic("..", 1, 1),
+        topic("none", 0, 1),
+        topic("many", 1_000_000, 1),
+        topic("twice", 1, 1),
+        topic("twice", 1, 1),
+        topic("zero", 1, 0),
+    ];
+    bare.ask_all(ApiKey::CreateTopics, |_| {
+        CreateTopicsRequest::default().with_topics(asked.clone())
+    });
+    let request = CreateTopicsRequest::default().with_topics(asked);
+    let response = bare.ask(ApiKey::CreateTopics, 7, &request);
+    let codes: Vec<i16> = response.topics.iter().map(|topic| topic.error_code).collect();
+    // INVALID_TOPIC_EXCEPTION, INVALID_PARTITIONS, POLICY_VIOLATION, INVALID_REQUEST,
+    // INVALID_REPLICATION_FACTOR.
+    assert_eq!(codes, [17, 37, 44, 42, 38]);
+    assert!(response.topics.iter().all(|topic| topic.error_message.is_some()));
+}

@@ -1,0 +1,169 @@
+//! The cores: one executor and one shard each.
+//!
+//! Does: start a thread per core, wire the cores, recover, serve, wait for their end.
+//! Does not: choose what a core does.
+//! Invariants: cores are numbered by their place in the mesh; a core listens only after every
+//! core is ready to serve.
+//! Apart because everything here runs once per core and touches the executor.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use flumen_protocol::ids::NodeId;
+use flumen_storage::io::driver::Driver;
+use flumen_storage::store::Store;
+use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use tracing::{error, info};
+
+use super::mesh::{self, Mesh};
+use super::pulse::Pulse;
+use super::{open, serve};
+use crate::boot::folder::Folder;
+use crate::config::options::Options;
+use crate::limits::{IO_MEMORY_BYTES, PREEMPT_TIMER, RING_DEPTH};
+use crate::net::connection::{Shared, Speech};
+use crate::net::connections::{ConnectionLimits, Connections};
+use crate::net::inbox::Inbox;
+use crate::net::listener;
+use crate::shard::memory::RequestMemory;
+use crate::shard::pump::{self, Clock, Ended, World};
+use crate::shard::shard::{Identity, Shard};
+
+/// What every core is started with.
+#[derive(Clone)]
+pub struct Plan {
+    /// The node's settings.
+    pub options: Arc<Options>,
+    /// The data folder.
+    pub folder: Arc<Folder>,
+    /// The seed of the process.
+    pub seed: u64,
+    /// Where to listen, by position in `listeners`.
+    pub addresses: Arc<Vec<Vec<SocketAddr>>>,
+    /// Where `/metrics` and `/health` are.
+    pub admin: Option<SocketAddr>,
+    /// Bytes each core may hold for requests, and for its cache.
+    pub memory_per_core: usize,
+    /// Set by a signal.
+    pub stop: Arc<AtomicBool>,
+    /// Cores that do not listen yet.
+    pub unready: Arc<AtomicUsize>,
+    /// Signs of life for the service manager.
+    pub pulse: Arc<Pulse>,
+}
+
+/// Starts every core and waits for all of them to end.
+///
+/// # Errors
+/// The first reason for which a core could not start or had to stop.
+pub fn run(plan: &Plan, cpus: &[usize]) -> Result<(), String> {
+    let cores = plan.folder.record.core_count;
+    let mesh = mesh::builder(cores);
+    let mut threads: Vec<ExecutorJoinHandle<Result<(), String>>> = Vec::new();
+    for core in 0..cores {
+        // More cores than processors happens after a move to a smaller machine: share them.
+        let placement = match cpus.get(usize::from(core)) {
+            Some(cpu) if cpus.len() >= usize::from(cores) => Placement::Fixed(*cpu),
+            Some(_) | None => Placement::Unbound,
+        };
+        let (plan, mesh) = (plan.clone(), mesh.clone());
+        let thread = LocalExecutorBuilder::new(placement)
+            .name(&format!("flumen-{core}"))
+            .io_memory(IO_MEMORY_BYTES)
+            .ring_depth(RING_DEPTH)
+            .preempt_timer(PREEMPT_TIMER)
+            .spawn(move || run_core(plan, mesh))
+            .map_err(|error| format!("cannot start a core: {error}; see `flumen doctor`"))?;
+        threads.push(thread);
+    }
+    let mut outcome = Ok(());
+    for thread in threads {
+        let ended = thread.join().map_err(|error| error.to_string()).and_then(|ended| ended);
+        outcome = outcome.and(ended);
+    }
+    outcome
+}
+
+async fn run_core(plan: Plan, mesh: mesh::Builder) -> Result<(), String> {
+    let ended = serve_core(plan, mesh).await;
+    if let Err(why) = &ended {
+        // The other cores cannot go on without this one: what it owns would be gone for clients.
+        error!(%why, "a core ended; the process stops");
+        std::process::exit(1);
+    }
+    ended
+}
+
+async fn serve_core(plan: Plan, mesh: mesh::Builder) -> Result<(), String> {
+    let cores = plan.folder.record.core_count;
+    let clock = Clock::start();
+    let inbox = Rc::new(Inbox::default());
+    let mesh = Mesh::join(mesh, cores, inbox.clone()).await?;
+    let core = mesh.place();
+    let driver = Rc::new(Driver::new(plan.folder.root.clone(), core));
+    let identity = plan.folder.record.identity(core);
+    let opening =
+        Store::open(serve::store_config(&plan), serve::journal_config(&plan.options), identity);
+    let (store, recovered) =
+        open::recover(opening, &driver, &clock).await.map_err(|error| error.to_string())?;
+    info!(%core, partitions = recovered.logs.len(), "recovered");
+    let memory = Rc::new(RequestMemory::new(plan.memory_per_core));
+    let limits = connection_limits(&plan.options, cores);
+    let connections = Rc::new(Connections::new(limits, clock.now().monotonic));
+    let shared = Shared::new(inbox.clone(), connections.clone(), memory.clone());
+    let identity = Identity {
+        core,
+        cores,
+        node: NodeId(plan.options.node_id),
+        cluster_id: plan.folder.cluster_id(),
+        options: plan.options.clone(),
+    };
+    let shard = Shard::open(identity, store, recovered, memory.clone(), plan.seed, clock.now())?;
+    let root = plan.folder.root.clone();
+    let (stop, pulse) = (plan.stop.clone(), plan.pulse.clone());
+    let serve = Box::new(move || start_listening(&plan, &shared, core.0 == 0));
+    let world = World { inbox, connections, memory, driver, mesh, clock, root, stop, pulse, serve };
+    match pump::run(shard, world).await {
+        Ended::Stopped => Ok(()),
+        Ended::Halted(error) => Err(error.to_string()),
+    }
+}
+
+/// This core's share of the connection limits.
+fn connection_limits(options: &Options, cores: u16) -> ConnectionLimits {
+    let positive = |value: i32| usize::try_from(value).unwrap_or(usize::MAX);
+    let share = |value: i32| positive(value).div_ceil(usize::from(cores));
+    ConnectionLimits {
+        total: share(options.max_connections),
+        // The kernel spreads one client's connections by chance: its share is no share.
+        per_address: positive(options.max_connections_per_ip),
+        idle: u64::try_from(options.connections_max_idle_ms)
+            .map_or(Duration::MAX, Duration::from_millis),
+        request_bytes: positive(options.socket_request_max_bytes),
+    }
+}
+
+fn start_listening(plan: &Plan, shared: &Rc<Shared>, first: bool) {
+    for (listener, addresses) in plan.addresses.iter().enumerate() {
+        for address in addresses {
+            let speech = Speech::Kafka { listener };
+            if let Err(error) = listener::listen(shared.clone(), *address, speech) {
+                error!(%address, %error, "cannot listen");
+                std::process::exit(1);
+            }
+        }
+    }
+    if let (true, Some(address)) = (first, plan.admin)
+        && let Err(error) = listener::listen(shared.clone(), address, Speech::Admin)
+    {
+        error!(%address, %error, "cannot listen for /metrics and /health");
+        std::process::exit(1);
+    }
+    if plan.unready.fetch_sub(1, Ordering::AcqRel) == 1 {
+        info!(addresses = ?plan.addresses, "serving");
+        plan.pulse.ready();
+    }
+}

@@ -1,0 +1,44 @@
+//! Recovery of one core, before it serves.
+//!
+//! Does: carry out what the store's recovery asks of the disk until it is complete.
+//! Does not: decide what recovery means.
+//! Invariants: nothing is served before this returns.
+//! Apart because it is the pump of a core that has no shard yet.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use flumen_storage::answers::Recovered;
+use flumen_storage::error::StorageError;
+use flumen_storage::io::driver::Driver;
+use flumen_storage::recovery::open::Opening;
+use flumen_storage::store::Store;
+
+use crate::shard::pump::Clock;
+
+/// Recovers a core's store.
+///
+/// # Errors
+/// Why it cannot be opened, and what to do, in the error's own words.
+pub async fn recover(
+    mut opening: Opening,
+    driver: &Rc<Driver>,
+    clock: &Clock,
+) -> Result<(Store, Recovered), StorageError> {
+    let mut running = VecDeque::new();
+    let mut ops = Vec::new();
+    loop {
+        opening.next_ops(clock.now(), &mut ops);
+        for op in ops.drain(..) {
+            let driver = driver.clone();
+            running.push_back(glommio::spawn_local(async move { driver.carry_out(op).await }));
+        }
+        match running.pop_front() {
+            Some(done) => opening.on_done(done.await, clock.now())?,
+            None => {
+                let complete = opening.finish();
+                return Ok(complete.expect("recovery without open operations is complete"));
+            }
+        }
+    }
+}

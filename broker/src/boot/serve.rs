@@ -1,0 +1,231 @@
+//! `flumen serve`: from options to a running node.
+//!
+//! Does: look at the machine, find addresses free, take the folder, start the cores, wait.
+//! Does not: recover or serve; the cores do.
+//! Invariants: whatever keeps the node from running is said in words, with what to do, before
+//! anything is written.
+//! Apart because it is the one place that knows the order of a start.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::thread;
+use std::time::Duration;
+
+use flumen_replication::dice::Dice;
+use flumen_storage::answers::StoreConfig;
+use flumen_storage::journal::journal::JournalConfig;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tracing::{info, warn};
+
+use super::cores::{self, Plan};
+use super::pulse::Pulse;
+use super::{folder, seed};
+use crate::cli::ServeArguments;
+use crate::config::listener::Listener;
+use crate::config::load;
+use crate::config::options::Options;
+use crate::doctor::{self, Verdict, machine};
+
+/// Runs the broker until it is asked to stop.
+///
+/// # Errors
+/// What kept it from starting or going on, and what to do.
+pub fn run(arguments: &ServeArguments) -> Result<(), String> {
+    let hostname = machine::hostname();
+    let loaded = load::load(arguments.config.as_deref(), &arguments.overrides, &hostname)
+        .map_err(|error| error.to_string())?;
+    for note in loaded.notes() {
+        info!("{note}");
+    }
+    let mut options = loaded.options;
+    raise_file_limit();
+    examine(&options)?;
+    let addresses = find_addresses(&mut options)?;
+    let admin = admin_address(&options)?;
+    let cpus = allowed_cpus(&options);
+    let wanted = u16::try_from(cpus.len()).map_err(|_| "more than 65,535 cores".to_owned())?;
+    let seed = seed::seed(options.seed).map_err(|error| format!("no randomness: {error}"))?;
+    info!(seed, version = env!("CARGO_PKG_VERSION"), "starting");
+    let folder = folder::take(&options, wanted, &mut Dice::new(!seed))?;
+    let cores = folder.record.core_count;
+    let memory = options.memory_budget_bytes(machine::memory_bytes());
+    let plan = Plan {
+        options: Arc::new(options),
+        folder: Arc::new(folder),
+        seed,
+        addresses: Arc::new(addresses),
+        admin,
+        memory_per_core: usize::try_from(memory / u64::from(cores)).unwrap_or(usize::MAX),
+        stop: stop_signal()?,
+        unready: Arc::new(AtomicUsize::new(usize::from(cores))),
+        pulse: Arc::new(Pulse::new(cores)),
+    };
+    cores::run(&plan, &cpus)
+}
+
+/// How a core's store shares the core's memory: a quarter each for what waits to be settled and
+/// for readers near the end; requests have the rest.
+pub fn store_config(plan: &Plan) -> StoreConfig {
+    StoreConfig {
+        cache_bytes: plan.memory_per_core / 4,
+        window_bytes: plan.memory_per_core / 8,
+        unsettled_bytes: plan.memory_per_core / 4,
+    }
+}
+
+/// The journal's share of the disk.
+pub fn journal_config(options: &Options) -> JournalConfig {
+    let positive = |value: i64| u64::try_from(value).unwrap_or(0);
+    JournalConfig {
+        file_bytes: positive(options.journal_file_bytes),
+        window_bytes: positive(options.journal_window_bytes),
+        ..JournalConfig::default()
+    }
+}
+
+fn examine(options: &Options) -> Result<(), String> {
+    let mut failed = Vec::new();
+    for finding in doctor::quick(&options.log_dir, options) {
+        match finding.verdict {
+            Verdict::Ok => {}
+            Verdict::Warn => warn!("{finding}"),
+            Verdict::Fail => failed.push(finding.to_string()),
+        }
+    }
+    if failed.is_empty() { Ok(()) } else { Err(failed.join("\n")) }
+}
+
+/// Each connection and each open segment needs a descriptor: take what the system allows.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        warn!(%error, "cannot raise the limit of open files");
+    }
+}
+
+/// The addresses of every listener. A port of 0 is fixed here, so that all cores share one.
+fn find_addresses(options: &mut Options) -> Result<Vec<Vec<SocketAddr>>, String> {
+    let several = options.listeners.len() > 1;
+    let mut found = Vec::new();
+    for listener in &mut options.listeners {
+        match find_address(listener) {
+            Ok(address) => {
+                listener.port = address.port();
+                found.push(vec![address]);
+            }
+            // A machine without IPv6 has no [::1]; the other loopback address is enough.
+            Err(error) if several && error.kind() == io::ErrorKind::AddrNotAvailable => {
+                warn!(host = listener.host, %error, "this address does not exist here");
+                found.push(Vec::new());
+            }
+            Err(error) => {
+                let (host, port) = (&listener.host, listener.port);
+                return Err(format!(
+                    "cannot listen on {host}:{port}: {error}; is another broker running there?"
+                ));
+            }
+        }
+    }
+    if found.iter().all(Vec::is_empty) {
+        return Err("none of the addresses of `listeners` exists on this machine".to_owned());
+    }
+    Ok(found)
+}
+
+fn find_address(listener: &Listener) -> io::Result<SocketAddr> {
+    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for candidate in listener.bind_candidates() {
+        match find_free(&candidate) {
+            Ok(address) => return Ok(address),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// The first address of a name that exists here and that nobody listens on, waiting a moment for
+/// one that is being given up: the kernel takes a killed process's rings, and the sockets in
+/// them, apart only after the process is gone.
+fn find_free(name: &str) -> io::Result<SocketAddr> {
+    let mut patience = TAKEN_LOOKS;
+    loop {
+        match try_free(name) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && patience > 0 => {
+                patience -= 1;
+                thread::sleep(TAKEN_PAUSE);
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// How often and how far apart an address is looked at that somebody still has: two seconds.
+const TAKEN_LOOKS: u32 = 80;
+const TAKEN_PAUSE: Duration = Duration::from_millis(25);
+
+/// The first address of a name that exists here and that nobody listens on.
+///
+/// Asked without port reuse, on purpose: with it a second broker of the same user would share the
+/// address and take half of the connections.
+fn try_free(name: &str) -> io::Result<SocketAddr> {
+    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for address in name.to_socket_addrs()? {
+        match TcpListener::bind(address).and_then(|bound| bound.local_addr()) {
+            Ok(bound) => return Ok(bound),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && !answers(address) => {
+                return Ok(address);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// Whether somebody listens there. After a restart the last life's connections linger in
+/// TIME_WAIT, and the system calls the address taken although nobody has it.
+fn answers(address: SocketAddr) -> bool {
+    TcpStream::connect_timeout(&address, PROBE_PATIENCE).is_ok()
+}
+
+/// How long to wait for a listener to answer; on this machine it takes microseconds.
+const PROBE_PATIENCE: Duration = Duration::from_millis(500);
+
+fn admin_address(options: &Options) -> Result<Option<SocketAddr>, String> {
+    let Some(text) = &options.admin_listener else { return Ok(None) };
+    let bound = find_free(text);
+    bound.map(Some).map_err(|error| {
+        format!("cannot listen on flumen.admin.listener={text}: {error}; choose another or leave it empty")
+    })
+}
+
+/// The processors this process may use: by affinity, at most as many as the cgroup's quota pays
+/// for, or as many as the operator wants.
+fn allowed_cpus(options: &Options) -> Vec<usize> {
+    let affinity = rustix::thread::sched_getaffinity(None).ok();
+    let all: Vec<usize> = match affinity {
+        Some(set) => (0..rustix::thread::CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect(),
+        None => (0..machine::core_count()).collect(),
+    };
+    let wanted = match usize::try_from(options.cores) {
+        Ok(cores) if cores > 0 => cores,
+        Ok(_) | Err(_) => machine::core_count().clamp(1, all.len()),
+    };
+    if wanted <= all.len() {
+        return all.into_iter().take(wanted).collect();
+    }
+    // More cores than processors: they share (useful in tests only).
+    (0..wanted).map(|core| all[core % all.len()]).collect()
+}
+
+/// A flag that SIGTERM and SIGINT set. The cores look at it once per turn, at least every second.
+fn stop_signal() -> Result<Arc<AtomicBool>, String> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+        signal_hook::flag::register(signal, stop.clone())
+            .map_err(|error| format!("cannot listen to signals: {error}"))?;
+    }
+    Ok(stop)
+}

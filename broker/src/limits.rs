@@ -1,0 +1,89 @@
+//! Every limit of the broker, each with its reason and what happens there.
+
+use std::time::Duration;
+
+/// Bytes read from a socket at once. 64 KiB is one full read of a default socket buffer; one
+/// such buffer serves all connections of a core.
+pub const READ_SCRATCH_BYTES: usize = 64 << 10;
+
+/// Answers below this sum are copied together, because one copy of 32 KiB (about 3 µs) costs
+/// less than a system call per piece.
+pub const COALESCE_BYTES: usize = 32 << 10;
+
+/// Requests of one connection that are served at once; beyond it the socket is not read.
+/// librdkafka pipelines up to a million, which would be memory without a bound.
+pub const REQUESTS_IN_FLIGHT_PER_CONNECTION: usize = 128;
+
+/// Answers queued for one connection before its socket is no longer read, so that a client that
+/// never reads holds one large fetch at most.
+pub const RESPONSE_BYTES_QUEUED_PER_CONNECTION: usize = 1 << 20;
+
+/// Pause after a failed accept (no descriptors left), so that a full table does not spin.
+pub const ACCEPT_RETRY_PAUSE: Duration = Duration::from_millis(100);
+
+/// Messages that wait for one other core. A full mailbox makes the sender keep them and stop
+/// reading sockets; none is dropped.
+pub const MAILBOX_DEPTH: usize = 1024;
+
+/// Inputs that one turn takes, so that a flood on one source delays the others by at most a turn.
+pub const INPUTS_PER_TURN: usize = 512;
+
+/// How long one turn may take inputs, measured between inputs. Half a millisecond is Seastar's
+/// task quota and keeps disk completions from waiting longer.
+pub const TURN_TIME: Duration = Duration::from_micros(500);
+
+/// How long the pump sleeps at most while something is outstanding. A lost wake-up of the
+/// executor (architecture D11) costs a request this much at most.
+pub const GUARD_BUSY: Duration = Duration::from_millis(1);
+
+/// How long the pump sleeps at most when nothing is outstanding. One wake-up a second costs no
+/// measurable processor time.
+pub const GUARD_IDLE: Duration = Duration::from_secs(1);
+
+/// glommio's preemption timer: never, because a core's pump bounds its own turn and a short
+/// timer can park a core with runnable tasks (architecture D11).
+pub const PREEMPT_TIMER: Duration = Duration::from_secs(36_000);
+
+/// Pinned I/O memory per core, counted as resident from the start. Two commits of a MiB and a
+/// few reads fit; what does not fit is allocated unpinned.
+pub const IO_MEMORY_BYTES: usize = 4 << 20;
+
+/// Entries of a core's submission queue.
+pub const RING_DEPTH: usize = 128;
+
+/// Bytes of one fetch answer whatever the client asks for; Kafka's `fetch.max.bytes` default.
+pub const FETCH_ANSWER_BYTES: usize = 55 << 20;
+
+/// Batches up to this size are copied out of their request, so that one small batch in the tail
+/// cache does not pin a whole read buffer. A copy of 16 KiB costs about a microsecond.
+pub const COPY_BATCH_BYTES: usize = 16 << 10;
+
+/// Bytes replayed per step when a core loads a metadata log or a group's partition.
+pub const REPLAY_CHUNK_BYTES: u32 = 1 << 20;
+
+/// How often idle connections, retention and free space are looked at.
+pub const CHORE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long a stop waits for open requests before it closes their connections.
+pub const DRAIN_TIME: Duration = Duration::from_secs(5);
+
+/// How often idle connections are looked for; `connections.max.idle.ms` is minutes.
+pub const IDLE_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Free space must exceed the reserve by this share before records are taken again, so that the
+/// broker does not flap at the edge.
+pub const SPACE_HYSTERESIS_PERCENT: u64 = 5;
+
+/// Producers remembered per partition. Each costs about 300 bytes; short-lived idempotent
+/// producers (serverless) would otherwise grow without bound (G87).
+pub const PRODUCER_IDS_PER_PARTITION: usize = 10_000;
+
+/// Head of an HTTP request on the admin listener. Scrapers send a few hundred bytes.
+pub const ADMIN_HEAD_BYTES: usize = 4 << 10;
+
+/// Partitions of one topic, and of one request that creates them: each costs about 4 KiB of
+/// memory, and Kafka users rarely have more than a few hundred.
+pub const PARTITIONS_PER_TOPIC: i32 = 10_000;
+
+const _: () = assert!(COALESCE_BYTES <= READ_SCRATCH_BYTES);
+const _: () = assert!(GUARD_BUSY.as_nanos() < GUARD_IDLE.as_nanos());

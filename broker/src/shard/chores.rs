@@ -1,0 +1,113 @@
+//! The core's regular small work: settling, retention, free space, counters.
+//!
+//! Does: move durable records from the journal into segments when the store wants it; let old
+//! segments go; watch the reserve of free space; copy the counters for a scrape.
+//! Does not: hold a turn: each chore does a bounded piece and comes again.
+//! Invariants: only committed entries are settled; producing is refused below the reserve and
+//! resumes by itself above it.
+//! Apart because none of it belongs to a request.
+
+use flumen_protocol::ids::LogId;
+use tracing::{info, warn};
+
+use super::effect::Effect;
+use super::shard::Shard;
+use super::timers::Due;
+use crate::limits::{CHORE_INTERVAL, SPACE_HYSTERESIS_PERCENT};
+use crate::telemetry::metrics::Snapshot;
+
+impl Shard {
+    /// Starts to settle what the store wants settled, as far as it is committed.
+    pub(super) fn settle_logs(&mut self) {
+        while let Some(log) = self.store.next_settle(self.now) {
+            let Some(partition) = self.partitions.get(&log) else { return };
+            let snapshot = partition.snapshot();
+            let state = (snapshot.index, snapshot.bytes);
+            if !self.store.begin_settle(log, partition.applied_index(), state) {
+                return;
+            }
+        }
+    }
+
+    /// Once a second.
+    pub(super) fn do_chores(&mut self) {
+        self.timers.arm(Due::Chores, Some(self.now.monotonic.after(CHORE_INTERVAL)));
+        self.effects.push(Effect::LookUpSpace);
+        self.let_old_segments_go();
+    }
+
+    fn let_old_segments_go(&mut self) {
+        let interval = self.identity.options.log_retention_check_interval_ms;
+        let now = self.now.wall.0;
+        if now.abs_diff(self.retention_checked.0) < u64::try_from(interval).unwrap_or(u64::MAX) {
+            return;
+        }
+        self.retention_checked = self.now.wall;
+        let logs: Vec<LogId> = self.partitions.keys().copied().collect();
+        for log in logs {
+            let Some(partition) = self.partitions.get_mut(&log) else { continue };
+            let end = partition.offsets().high_watermark();
+            if let Some(start) = self.store.retention(log, self.now, end) {
+                info!(%log, %start, "old segments go");
+                partition.advance_start(start, &mut self.outbox);
+            }
+        }
+        self.carry_out();
+    }
+
+    /// The store found the disk full before the reserve was seen to be touched.
+    pub(super) fn refuse_for_space(&mut self) {
+        if self.writable {
+            warn!("the disk is full: records are refused until space is freed");
+            self.writable = false;
+        }
+    }
+
+    /// The free space was looked up.
+    pub(super) fn take_free_space(&mut self, free: u64, total: u64) {
+        let reserve = self.identity.options.disk_reserve_of(total);
+        let enough = reserve + reserve / 100 * SPACE_HYSTERESIS_PERCENT;
+        if self.writable && free < reserve {
+            warn!(
+                free,
+                reserve, "the disk is nearly full: records are refused until space is freed"
+            );
+            self.writable = false;
+        } else if !self.writable && free > enough {
+            info!(free, reserve, "there is space again: records are taken");
+            self.writable = true;
+        }
+    }
+
+    /// The counters of this core as they are now.
+    pub(super) fn snapshot_metrics(&mut self) -> Snapshot {
+        self.metrics.requests_pending = self.pending.count() as u64;
+        self.metrics.partitions = self.partitions.len() as u64;
+        self.metrics.memory_used_bytes = (self.memory.used() + self.store.memory_bytes()) as u64;
+        self.metrics.memory_budget_bytes = self.memory.budget() as u64;
+        Snapshot {
+            core: usize::from(self.identity.core.0),
+            metrics: self.metrics.clone(),
+            lags: Vec::new(),
+        }
+    }
+
+    /// Counts appended records for their topic.
+    pub(super) fn count_appended(&mut self, log: LogId, bytes: usize, records: u64) {
+        if let Some(topic) = self.image.topic(log.topic) {
+            let traffic = self.metrics.topic(&topic.name);
+            traffic.in_bytes += bytes as u64;
+            traffic.in_records += records;
+            traffic.in_batches += 1;
+        }
+    }
+
+    /// Counts records sent for their topic.
+    pub(super) fn count_sent(&mut self, log: LogId, bytes: usize) {
+        if bytes > 0
+            && let Some(topic) = self.image.topic(log.topic)
+        {
+            self.metrics.topic(&topic.name).out_bytes += bytes as u64;
+        }
+    }
+}

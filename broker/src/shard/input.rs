@@ -1,0 +1,99 @@
+//! All causes of work on a core. A closed list: what is not here does not happen.
+
+use std::net::SocketAddr;
+
+use bytes::BytesMut;
+use flumen_protocol::frame::FrameError;
+use flumen_protocol::ids::CoreId;
+use flumen_storage::op::DiskDone;
+
+use super::mailbox::CoreMessage;
+use crate::net::connections::Refused;
+
+/// A connection of this core, numbered in order of arrival.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(pub u64);
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Input {
+    /// A client connected.
+    Opened {
+        /// Its number.
+        connection: ConnectionId,
+    },
+    /// A whole request arrived.
+    Request {
+        /// Who asked.
+        connection: ConnectionId,
+        /// Where the answer goes.
+        slot: u64,
+        /// Position of the listener it came in on.
+        listener: usize,
+        /// The client's address.
+        peer: SocketAddr,
+        /// The request without its length.
+        frame: BytesMut,
+    },
+    /// An HTTP request arrived on the admin listener.
+    Admin {
+        /// Who asked.
+        connection: ConnectionId,
+        /// Where the answer goes.
+        slot: u64,
+        /// Its head.
+        head: BytesMut,
+    },
+    /// A connection ended.
+    Closed {
+        /// Its number.
+        connection: ConnectionId,
+        /// Who it was.
+        peer: SocketAddr,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// A connection was refused at the door.
+    Refused {
+        /// Who it was.
+        peer: SocketAddr,
+        /// Which limit it hit.
+        refused: Refused,
+    },
+    /// The operating system gave no connection.
+    AcceptFailed {
+        /// Its reason.
+        reason: String,
+    },
+    /// Another core says something.
+    FromCore {
+        /// Who.
+        from: CoreId,
+        /// What.
+        message: CoreMessage,
+    },
+    /// A disk operation ended.
+    Disk(DiskDone),
+    /// The free space of the data folder's file system, looked up by a chore.
+    FreeSpace {
+        /// Bytes free for us.
+        free: u64,
+        /// Bytes in total.
+        total: u64,
+    },
+    /// The process was asked to stop.
+    Stop,
+}
+
+/// Why a connection ended.
+#[derive(Debug)]
+pub enum CloseReason {
+    /// The client closed it.
+    ByPeer,
+    /// We closed it: idle, stopping, or after an answer that says so.
+    ByBroker,
+    /// The socket failed.
+    Socket,
+    /// The bytes were no Kafka request.
+    Frame(FrameError),
+}

@@ -1,0 +1,144 @@
+//! Loading a log of this core into the state machine that lives on it.
+//!
+//! Does: read a log from its start to where it ended when this core became its leader, chunk by
+//! chunk, into the controller or a group coordinator.
+//! Does not: know what the records mean.
+//! Invariants: at most one load per log; what is appended during a load lies behind its end and
+//! reaches the machine on its own way.
+//! Apart because both machines are loaded alike, and a long log must not hold a turn.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use flumen_protocol::batch::header::BatchHeader;
+use flumen_protocol::ids::{LeaderEpoch, LogId, Offset};
+use flumen_replication::partition::{Isolation, OffsetSpec};
+use flumen_storage::answers::{ReadAnswer, ReadError, ReadRequest};
+use tracing::{debug, error};
+
+use super::shard::Shard;
+use crate::limits::REPLAY_CHUNK_BYTES;
+
+/// How far a load has come.
+#[derive(Clone, Copy, Debug)]
+struct Load {
+    next: Offset,
+    until: Offset,
+}
+
+/// The loads of one core.
+#[derive(Debug, Default)]
+pub struct Loads {
+    open: BTreeMap<LogId, Load>,
+    /// Logs whose end is not known to be committed yet.
+    awaiting: BTreeSet<LogId>,
+}
+
+impl Loads {
+    /// Whether a log is being loaded.
+    pub fn contains(&self, log: LogId) -> bool {
+        self.open.contains_key(&log) || self.awaiting.contains(&log)
+    }
+
+    /// Gives a load up, because its log is gone.
+    pub fn forget(&mut self, log: LogId) {
+        self.open.remove(&log);
+        self.awaiting.remove(&log);
+    }
+}
+
+impl Shard {
+    /// Starts to load a log this core leads: everything it holds, as soon as the new leader's
+    /// first entry is committed and so nothing of its predecessors is undecided.
+    pub(super) fn begin_load(&mut self, log: LogId) {
+        let Some(partition) = self.partitions.get(&log) else { return };
+        let latest = OffsetSpec::Latest(Isolation::ReadUncommitted);
+        let Ok(end) = partition.list_offset(LeaderEpoch::UNKNOWN, latest) else {
+            self.loads.awaiting.insert(log);
+            return;
+        };
+        let (next, until) = (partition.offsets().start(), end.offset);
+        debug!(%log, %next, %until, "loading");
+        self.loads.open.insert(log, Load { next, until });
+        self.go_on_loading(log);
+    }
+
+    /// More of this log is committed: a load that waited for that may begin.
+    pub(super) fn look_at_load(&mut self, log: LogId) {
+        if self.loads.awaiting.remove(&log) {
+            self.begin_load(log);
+        }
+    }
+
+    /// Reads on until the disk must be waited for or the end is reached.
+    fn go_on_loading(&mut self, log: LogId) {
+        while let Some(Load { next, until }) = self.loads.open.get(&log).copied() {
+            if next >= until {
+                self.loads.open.remove(&log);
+                return self.loaded(log);
+            }
+            let token = self.reads.load_token(log);
+            let request = ReadRequest {
+                from: next,
+                limit: until,
+                max_bytes: REPLAY_CHUNK_BYTES,
+                at_least_one: true,
+                token,
+            };
+            match self.store.read(log, request) {
+                ReadAnswer::Pending => return,
+                ReadAnswer::Ready(batches) => {
+                    self.reads.forget(token);
+                    self.take_chunk(log, Ok(batches));
+                }
+                ReadAnswer::Failed(error) => {
+                    self.reads.forget(token);
+                    self.take_chunk(log, Err(error));
+                }
+            }
+        }
+    }
+
+    /// The disk answered a step of a load.
+    pub(super) fn take_load(&mut self, log: LogId, result: Result<Vec<Bytes>, ReadError>) {
+        self.take_chunk(log, result);
+        self.go_on_loading(log);
+    }
+
+    fn take_chunk(&mut self, log: LogId, result: Result<Vec<Bytes>, ReadError>) {
+        let Some(load) = self.loads.open.get_mut(&log) else { return };
+        match result {
+            Ok(batches) => {
+                let last = batches.last().and_then(|batch| BatchHeader::parse(batch));
+                load.next = last.map_or(load.until, |header| header.last_offset().after(1));
+                self.replay(log, &batches);
+            }
+            Err(ReadError::Damaged { until, .. }) if until > load.next => {
+                error!(%log, from = %load.next, %until, "skipping damaged records while loading");
+                load.next = until.min(load.until);
+            }
+            Err(why) => {
+                error!(%log, %why, "cannot load; what this log holds is not served");
+                self.loads.open.remove(&log);
+            }
+        }
+    }
+
+    fn replay(&mut self, log: LogId, batches: &[Bytes]) {
+        for batch in batches {
+            if log == LogId::METADATA {
+                self.replay_controller(batch);
+            } else {
+                self.replay_coordinator(log, batch);
+            }
+        }
+    }
+
+    fn loaded(&mut self, log: LogId) {
+        if log == LogId::METADATA {
+            self.controller_loaded();
+        } else {
+            self.coordinator_loaded(log);
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! Every message that crosses from one core to another.
+//!
+//! Does: list them, with sender, receiver and drop rule.
+//! Does not: send them; the pump does.
+//! Invariants: first in, first out per pair of cores; a core never sends to itself, but its own
+//! questions take the same path through [`super::shard::Shard`].
+//! Apart because a closed list of small messages is what keeps cores independent.
+//!
+//! | message | from → to | may be dropped |
+//! |---|---|---|
+//! | `Ask` | core of the client → owner | no: a client waits |
+//! | `Answer` | owner → core of the client | no: a client waits |
+//! | `Unwatch` | core of the client → owner | no: a stale watcher wakes nobody but costs memory |
+//! | `Image` | core of the controller → all | no: it is the only way to learn of topics |
+//! | `Leaders` | owner → all | no: clients would be sent to nobody |
+//! | `Stop` | core 0 → all | no |
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use flumen_protocol::batch::check::ProducedBatch;
+use flumen_protocol::ids::{LeaderEpoch, LogId, NodeId, Offset, PartitionIndex};
+use flumen_protocol::time::Monotonic;
+use flumen_replication::coordinator::group::{GroupRequest, GroupResponse};
+use flumen_replication::error::Refusal;
+use flumen_replication::metadata::command::{Command, Outcome};
+use flumen_replication::metadata::image::Image;
+use flumen_replication::outbox::{AppendReceipt, Ticket};
+use flumen_replication::partition::Acks;
+use flumen_storage::answers::ReadError;
+
+use crate::telemetry::metrics::Snapshot;
+
+/// A message between two cores of this node.
+#[derive(Debug)]
+pub enum CoreMessage {
+    /// Questions of one request for this core, in the order in which they must be taken.
+    Ask(Vec<(Ticket, Target, Question)>),
+    /// The answer to one question.
+    Answer(Ticket, Answer),
+    /// The request no longer waits for news of this log.
+    Unwatch(Ticket, LogId),
+    /// What topics there are now.
+    Image(Arc<Image>),
+    /// Who leads which partitions of the sender now.
+    Leaders(Vec<Leader>),
+    /// Finish what is open, settle the journal, end.
+    Stop,
+}
+
+/// Who leads a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leader {
+    /// Which partition.
+    pub log: LogId,
+    /// Its leader, if it has one.
+    pub node: Option<NodeId>,
+    /// The leader's epoch.
+    pub epoch: LeaderEpoch,
+}
+
+/// Where on the answering core a question goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// To a partition, or to the coordinator that lives in it.
+    Log(LogId),
+    /// To the core as such.
+    Core,
+}
+
+/// What one core asks another (or itself).
+#[derive(Debug)]
+pub enum Question {
+    /// Append a checked batch.
+    Append(Box<AppendQuestion>),
+    /// Read from a partition.
+    Read(ReadQuestion),
+    /// Say when records at or after this offset become visible, with the records.
+    Watch(ReadQuestion),
+    /// Which offset a timestamp or special value means.
+    ListOffset(OffsetQuestion),
+    /// Where an epoch ends.
+    EpochEnd {
+        /// The epoch the client believes to be current.
+        current: LeaderEpoch,
+        /// The epoch asked for.
+        wanted: LeaderEpoch,
+    },
+    /// Move the start of the log.
+    DeleteRecords {
+        /// The first offset to keep; −1: the high watermark.
+        before: Offset,
+        /// When to give up.
+        deadline: Monotonic,
+    },
+    /// Ask the group coordinator that lives in this partition.
+    Group(Box<GroupRequest>),
+    /// Which groups live on this core; asks every coordinator of it.
+    Groups(Box<GroupRequest>),
+    /// Change the cluster's metadata; only the controller's core understands it.
+    Control(Box<Command>),
+    /// Copy the counters.
+    Metrics,
+}
+
+/// A batch and how it is to be acknowledged.
+#[derive(Debug)]
+pub struct AppendQuestion {
+    /// The batch, unique, so that offsets can be stamped in place.
+    pub batch: BytesMut,
+    /// What was found in it.
+    pub summary: ProducedBatch,
+    /// When to answer.
+    pub acks: Acks,
+    /// When to give up waiting.
+    pub deadline: Monotonic,
+}
+
+/// A read of one partition.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadQuestion {
+    /// The first offset wanted.
+    pub from: Offset,
+    /// The epoch the client believes to be current.
+    pub epoch: LeaderEpoch,
+    /// Whether only decided transactions may be seen.
+    pub committed_only: bool,
+    /// How many bytes this partition may give.
+    pub max_bytes: u32,
+    /// Whether a first batch beyond `max_bytes` is given all the same (KIP-74).
+    pub at_least_one: bool,
+}
+
+/// A look-up of an offset.
+#[derive(Clone, Copy, Debug)]
+pub struct OffsetQuestion {
+    /// The epoch the client believes to be current.
+    pub epoch: LeaderEpoch,
+    /// Milliseconds, or a special value below zero (G77).
+    pub timestamp: i64,
+    /// Whether only decided transactions count.
+    pub committed_only: bool,
+}
+
+/// The answer to a [`Question`].
+#[derive(Debug)]
+pub enum Answer {
+    /// To `Append` and `DeleteRecords`.
+    Appended(Result<AppendReceipt, Refusal>),
+    /// To `Read` and `Watch`.
+    Records(Box<RecordsAnswer>),
+    /// To `ListOffset`.
+    Offset(Result<FoundOffset, LogFault>),
+    /// To `EpochEnd`.
+    EpochEnd(Result<(LeaderEpoch, Offset), Refusal>),
+    /// To `Group`.
+    Group(Box<GroupResponse>),
+    /// To `Groups`.
+    Groups(Vec<GroupResponse>),
+    /// To `Control`.
+    Control(Box<Outcome>),
+    /// To `Metrics`.
+    Metrics(Box<Counters>),
+    /// This core has no such partition, coordinator or controller (any more).
+    NotHere,
+}
+
+/// What one core counted, for a scrape.
+#[derive(Debug)]
+pub struct Counters {
+    /// Its counters.
+    pub snapshot: Snapshot,
+    /// The offsets that groups of its coordinators committed.
+    pub committed: Vec<Committed>,
+    /// The committed ends of its partitions.
+    pub ends: BTreeMap<LogId, Offset>,
+}
+
+/// An offset that a group committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// Which group.
+    pub group: String,
+    /// Of which topic.
+    pub topic: String,
+    /// Of which partition.
+    pub partition: PartitionIndex,
+    /// The next record it wants.
+    pub offset: Offset,
+}
+
+/// What a read gave.
+#[derive(Clone, Debug)]
+pub struct RecordsAnswer {
+    /// What is wrong, if anything.
+    pub fault: Option<LogFault>,
+    /// The committed end; −1 when unknown.
+    pub high_watermark: Offset,
+    /// The decided end; −1 when unknown.
+    pub last_stable: Offset,
+    /// The first offset; −1 when unknown.
+    pub start: Offset,
+    /// Whole batches.
+    pub batches: Vec<Bytes>,
+    /// The offset after the last batch; the one asked for when there is none.
+    pub next: Offset,
+}
+
+/// Why a partition cannot answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFault {
+    /// The partition refused.
+    Refused(Refusal),
+    /// The store could not read.
+    Unreadable(ReadError),
+}
+
+/// What a look-up found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FoundOffset {
+    /// The offset; −1: none.
+    pub offset: Offset,
+    /// Its timestamp; −1 for special values and when there is none.
+    pub timestamp: i64,
+    /// The epoch it was written in; −1 when unknown.
+    pub epoch: LeaderEpoch,
+}
+
+// A message is moved several times on its way; beyond two cache lines it goes into a box.
+const _: () = assert!(size_of::<CoreMessage>() <= 128);
+const _: () = assert!(size_of::<Question>() <= 64);
+const _: () = assert!(size_of::<Answer>() <= 96);

@@ -1,0 +1,297 @@
+//! The partitions that live on this core, and what they want done.
+//!
+//! Does: open, configure and remove partitions; take the questions that concern one of them;
+//! carry the replication core's effects out.
+//! Does not: decide about offsets, producers or leaders; `replication` does.
+//! Invariants: after every call the replication outbox is empty; a partition exists here exactly
+//! as long as its log exists in the store.
+//! Apart because here, and only here, replication and storage meet.
+
+use bytes::Bytes;
+use flumen_protocol::entry::HardState;
+use flumen_protocol::ids::{LeaderEpoch, LogId, LogIndex, Offset, Term};
+use flumen_protocol::time::Monotonic;
+use flumen_replication::error::{Refusal, StateError};
+use flumen_replication::metadata::image::Image;
+use flumen_replication::outbox::{AppendReceipt, Effect as Wish, Ticket};
+use flumen_replication::partition::{
+    Acks, Append, Deletion, Partition, PartitionBoot, PartitionSettings,
+};
+use flumen_storage::answers::{LogSettings, Recovered, RecoveredLog, StoreEvent};
+use tracing::{error, info, warn};
+
+use super::mailbox::{Answer, AppendQuestion, CoreMessage, Leader};
+use super::metadata::Standing;
+use super::requests::INTERNAL;
+use super::settings;
+use super::shard::Shard;
+use super::timers::Due;
+
+impl Shard {
+    /// Opens every partition that recovery found.
+    pub(super) fn open_recovered(&mut self, recovered: Recovered) -> Result<(), String> {
+        for line in &recovered.report {
+            info!(core = %self.identity.core, "recovery: {line}");
+        }
+        for log in recovered.logs {
+            let name = log.log;
+            for damage in &log.damaged {
+                error!(log = %name, damage, "records of this partition are damaged on disk");
+            }
+            let boot = self.boot_of(log);
+            self.open_partition(boot).map_err(|error| format!("partition {name}: {error}"))?;
+        }
+        if self.controller.is_some() && !self.partitions.contains_key(&LogId::METADATA) {
+            self.create_partition(LogId::METADATA);
+        }
+        self.carry_out();
+        if self.controller.is_some() {
+            self.begin_load(LogId::METADATA);
+        }
+        Ok(())
+    }
+
+    fn boot_of(&self, log: RecoveredLog) -> PartitionBoot {
+        PartitionBoot {
+            log: log.log,
+            me: self.identity.node,
+            voters: vec![self.identity.node],
+            hard_state: log.hard_state,
+            settled: log.settled,
+            settled_end: log.settled_end,
+            start_offset: log.start_offset,
+            state: log.state.1,
+            rebuild: Vec::new(),
+            entries: log.entries,
+            settings: self.partition_settings(log.log),
+            election_seed: 0,
+        }
+    }
+
+    fn partition_settings(&self, log: LogId) -> PartitionSettings {
+        let settings = self.settings.of(log.topic);
+        let mut settings = settings::for_partition(&self.identity.options, settings);
+        settings.replay = log == LogId::METADATA;
+        // The cluster's own log is never relaxed, whatever the broker's defaults say.
+        settings.relaxed &= log != LogId::METADATA;
+        settings
+    }
+
+    fn log_settings(&self, log: LogId) -> LogSettings {
+        if log == LogId::METADATA {
+            return LogSettings { compacted: true, ..LogSettings::KEEP_ALL };
+        }
+        settings::for_storage(self.settings.of(log.topic))
+    }
+
+    fn open_partition(&mut self, boot: PartitionBoot) -> Result<(), StateError> {
+        let log = boot.log;
+        let again = PartitionBoot { state: Default::default(), ..boot.clone() };
+        let opened = match Partition::open(boot, self.now, &mut self.outbox) {
+            Err(why @ (StateError::StateRotten | StateError::StateAheadOfLog { .. })) => {
+                warn!(%log, %why, "opening without its saved state: producers are forgotten");
+                Partition::open(again, self.now, &mut self.outbox)
+            }
+            other => other,
+        }?;
+        self.partitions.insert(log, opened);
+        self.look_at_deadline(log);
+        Ok(())
+    }
+
+    /// Makes a new, empty partition on this core.
+    pub(super) fn create_partition(&mut self, log: LogId) {
+        self.store.create(log, self.log_settings(log));
+        let boot = self.boot_of(empty(log));
+        // An empty partition has no state that could be wrong.
+        self.open_partition(boot).unwrap_or_else(|error| unreachable!("{log}: {error}"));
+    }
+
+    /// Removes a partition whose deletion is committed in the metadata log.
+    pub(super) fn delete_partition(&mut self, log: LogId) {
+        info!(%log, "removing a partition of a deleted topic");
+        if let Some(mut partition) = self.partitions.remove(&log) {
+            partition.stop(Refusal::Gone, &mut self.outbox);
+        }
+        self.timers.arm(Due::Partition(log), None);
+        self.drop_coordinator(log);
+        self.carry_out();
+        self.store.delete(log);
+    }
+
+    /// Gives partitions of changed topics their new settings.
+    pub(super) fn configure_partitions(&mut self, image: &Image, changed: &[LogId]) {
+        for log in changed.iter().copied().filter(|log| image.topic(log.topic).is_some()) {
+            let (for_partition, for_store) = (self.partition_settings(log), self.log_settings(log));
+            if let Some(partition) = self.partitions.get_mut(&log) {
+                partition.configure(for_partition);
+                self.store.configure(log, for_store);
+            }
+        }
+    }
+
+    /// Appends a batch.
+    pub(super) fn append(&mut self, ticket: Ticket, log: LogId, question: AppendQuestion) {
+        let AppendQuestion { batch, summary, acks, deadline } = question;
+        let records = u64::try_from(summary.record_count).unwrap_or(0);
+        self.count_appended(log, batch.len(), records);
+        let Some(partition) = self.partitions.get_mut(&log) else {
+            return self.answer(ticket, Answer::NotHere);
+        };
+        let append = Append { batch, summary, ticket, acks, deadline, leader_epoch: None };
+        let outcome = partition.append(self.now, append, &mut self.outbox);
+        if acks == Acks::None {
+            // Nobody is told, but an error closes the connection, so the asking core must know.
+            let unknown = AppendReceipt {
+                base_offset: Offset::UNKNOWN,
+                append_time: None,
+                start_offset: Offset::UNKNOWN,
+            };
+            self.answer(ticket, Answer::Appended(outcome.map(|()| unknown)));
+        }
+        self.look_at_deadline(log);
+        self.carry_out();
+    }
+
+    /// Moves the start of a log on a client's wish.
+    pub(super) fn delete_records(
+        &mut self,
+        ticket: Ticket,
+        log: LogId,
+        before: Offset,
+        deadline: Monotonic,
+    ) {
+        let Some(partition) = self.partitions.get_mut(&log) else {
+            return self.answer(ticket, Answer::NotHere);
+        };
+        let deletion = Deletion { before, ticket, deadline };
+        // A refusal comes back as a release, like every other outcome.
+        let _released = partition.delete_records(self.now, deletion, &mut self.outbox);
+        self.look_at_deadline(log);
+        self.carry_out();
+    }
+
+    /// Where an epoch ends.
+    pub(super) fn epoch_end(
+        &mut self,
+        ticket: Ticket,
+        log: LogId,
+        current: LeaderEpoch,
+        wanted: LeaderEpoch,
+    ) {
+        let answer = match self.partitions.get(&log) {
+            Some(partition) => Answer::EpochEnd(partition.end_offset_for_epoch(current, wanted)),
+            None => Answer::NotHere,
+        };
+        self.answer(ticket, answer);
+    }
+
+    /// Makes sure that a partition is looked at when its next deadline comes.
+    pub(super) fn look_at_deadline(&mut self, log: LogId) {
+        if let Some(partition) = self.partitions.get(&log) {
+            self.timers.arm_earlier(Due::Partition(log), partition.next_deadline());
+        }
+    }
+
+    /// Takes what the store said.
+    pub(super) fn take_events(&mut self) {
+        for event in std::mem::take(&mut self.events) {
+            match event {
+                StoreEvent::Durable { log, index } => {
+                    if let Some(partition) = self.partitions.get_mut(&log) {
+                        partition.persisted(self.now, index, &mut self.outbox);
+                    }
+                    self.carry_out();
+                    self.look_at_load(log);
+                }
+                StoreEvent::Read { token, result } => self.take_read(token, result),
+                StoreEvent::TimeFound { token, result } => self.take_time(token, result),
+                // A vote leaves this node only in a cluster; alone, the entry that follows the
+                // hard state in the journal is what counts.
+                StoreEvent::HardStateDurable { .. } => {}
+                StoreEvent::NoSpace => self.refuse_for_space(),
+                StoreEvent::Settled { .. } | StoreEvent::StartDurable { .. } => {}
+                StoreEvent::Deleted { log } => info!(%log, "a deleted partition's files are gone"),
+            }
+            self.carry_out();
+        }
+    }
+
+    /// Carries out what partitions want, until they want nothing more.
+    pub(super) fn carry_out(&mut self) {
+        let mut news = Vec::new();
+        while !self.outbox.is_empty() {
+            for wish in std::mem::take(&mut self.outbox) {
+                self.grant(wish, &mut news);
+            }
+        }
+        if !news.is_empty() {
+            for leader in &news {
+                self.leaders.learn(*leader);
+            }
+            // Before its first image a core does not know which of its partitions still exist;
+            // it names them all when it does.
+            if !matches!(self.standing, Standing::Opening { image: false, .. }) {
+                self.broadcast(|| CoreMessage::Leaders(news.clone()));
+            }
+            self.note_leaders();
+        }
+    }
+
+    fn grant(&mut self, wish: Wish, news: &mut Vec<Leader>) {
+        match wish {
+            Wish::Persist { log, entry } => self.store.append(log, entry),
+            Wish::PersistHardState { log, state } => self.store.save_hard_state(log, state),
+            Wish::Release { ticket, outcome } => self.answer(ticket, Answer::Appended(outcome)),
+            Wish::Push { ticket, log, .. } => self.push(ticket, log),
+            Wish::Leadership { log, leader, epoch } => {
+                news.push(Leader { log, node: leader, epoch });
+                self.leadership_changed(log, leader == Some(self.identity.node));
+            }
+            Wish::Committed { log, entry } => self.replay_metadata(log, &entry),
+            Wish::StartOffset { log, offset } => self.store.set_start_offset(log, offset),
+        }
+    }
+
+    /// This core's own question was answered: an append of a coordinator or of the controller.
+    pub(super) fn take_internal(&mut self, ticket: Ticket, answer: Answer) {
+        assert_ne!(ticket.request & INTERNAL, 0, "only internal tickets come here");
+        let id = ticket.request & !INTERNAL;
+        match (ticket.part, answer) {
+            (CONTROLLER, Answer::Appended(outcome)) => self.controller_appended(outcome),
+            (COORDINATOR, Answer::Appended(outcome)) => self.coordinator_appended(id, outcome),
+            (ADMIN, Answer::Metrics(counters)) => self.take_counters(id, *counters),
+            (NOBODY, _) => {}
+            (room, answer) => unreachable!("room {room} never asks for {answer:?}"),
+        }
+    }
+
+    /// A ticket with which this core asks itself.
+    pub(super) fn internal(&self, room: u32, id: u64) -> Ticket {
+        assert_eq!(id & INTERNAL, 0, "an id leaves the mark free");
+        Ticket { core: self.identity.core, request: id | INTERNAL, part: room }
+    }
+}
+
+/// A log that never held anything.
+fn empty(log: LogId) -> RecoveredLog {
+    RecoveredLog {
+        log,
+        hard_state: HardState::INITIAL,
+        settled: (LogIndex::ZERO, Term::ZERO),
+        state: (LogIndex::ZERO, Bytes::new()),
+        start_offset: Offset::ZERO,
+        settled_end: Offset::ZERO,
+        entries: Vec::new(),
+        damaged: Vec::new(),
+    }
+}
+
+/// The controller's room in an internal ticket.
+pub(super) const CONTROLLER: u32 = 0;
+/// The coordinators' room in an internal ticket.
+pub(super) const COORDINATOR: u32 = 1;
+/// The room of tickets whose answer interests nobody.
+pub(super) const NOBODY: u32 = 2;
+/// The admin page's room in an internal ticket.
+pub(super) const ADMIN: u32 = 3;

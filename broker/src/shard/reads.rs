@@ -1,0 +1,285 @@
+//! Records on their way out: reads, watchers, look-ups by time.
+//!
+//! Does: bound a read by the partition, plan it with the store, answer now or when the disk has;
+//! push to watchers what became visible.
+//! Does not: assemble answers; the asking core does.
+//! Invariants: every token given to the store is here until the store answers it; a watcher is
+//! here exactly as long as its partition knows it.
+//! Apart because it is the whole way of a Fetch on the owning core.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use flumen_protocol::batch::header::BatchHeader;
+use flumen_protocol::ids::{LeaderEpoch, LogId, Offset};
+use flumen_replication::outbox::Ticket;
+use flumen_replication::partition::{Isolation, OffsetSpec, ReadBounds, ReadQuery, Watched};
+use flumen_storage::answers::{
+    ReadAnswer, ReadError, ReadRequest, TimeAnswer, TimeQuery, TimedRecord,
+};
+
+use super::mailbox::{Answer, FoundOffset, LogFault, OffsetQuestion, ReadQuestion, RecordsAnswer};
+use super::shard::Shard;
+
+/// ListOffsets' special values (G77).
+const LATEST: i64 = -1;
+const EARLIEST: i64 = -2;
+const LARGEST_TIMESTAMP: i64 = -3;
+const EARLIEST_LOCAL: i64 = -4;
+const LATEST_TIERED: i64 = -5;
+
+/// What the store was asked for.
+#[derive(Debug)]
+enum Purpose {
+    /// A client's read.
+    Records { ticket: Ticket, log: LogId, question: ReadQuestion, bounds: ReadBounds },
+    /// A client's look-up by time.
+    Time { ticket: Ticket, log: LogId, limit: Offset },
+    /// A step of loading a log into a state machine of this core.
+    Load { log: LogId },
+}
+
+/// What the store was asked for, and who watches what.
+#[derive(Default)]
+pub struct Reads {
+    next_token: u64,
+    open: BTreeMap<u64, Purpose>,
+    watchers: BTreeMap<Ticket, ReadQuestion>,
+}
+
+impl Reads {
+    fn token(&mut self) -> u64 {
+        self.next_token += 1;
+        self.next_token
+    }
+
+    /// A token for a step of loading.
+    pub fn load_token(&mut self, log: LogId) -> u64 {
+        let token = self.token();
+        self.open.insert(token, Purpose::Load { log });
+        token
+    }
+
+    /// Forgets a token whose answer came at once.
+    pub fn forget(&mut self, token: u64) {
+        self.open.remove(&token);
+    }
+}
+
+impl Shard {
+    /// Reads from a partition.
+    pub(super) fn read(&mut self, ticket: Ticket, log: LogId, question: ReadQuestion) {
+        let Some(partition) = self.partitions.get(&log) else {
+            return self.answer(ticket, Answer::NotHere);
+        };
+        match partition.read_bounds(query(&question)) {
+            Err(refusal) => {
+                let fault = LogFault::Refused(refusal);
+                self.give(ticket, log, RecordsAnswer::fault(fault, question.from));
+            }
+            Ok(bounds) if bounds.limit <= bounds.from => {
+                self.give(ticket, log, RecordsAnswer::new(&bounds, Vec::new()));
+            }
+            Ok(bounds) => self.read_within(ticket, log, question, bounds),
+        }
+    }
+
+    fn read_within(
+        &mut self,
+        ticket: Ticket,
+        log: LogId,
+        question: ReadQuestion,
+        bounds: ReadBounds,
+    ) {
+        let token = self.reads.token();
+        let request = ReadRequest {
+            from: bounds.from,
+            limit: bounds.limit,
+            max_bytes: question.max_bytes,
+            at_least_one: question.at_least_one,
+            token,
+        };
+        match self.store.read(log, request) {
+            ReadAnswer::Ready(batches) => {
+                self.give(ticket, log, RecordsAnswer::new(&bounds, batches));
+            }
+            ReadAnswer::Failed(error) => {
+                let fault = LogFault::Unreadable(error);
+                self.give(ticket, log, RecordsAnswer::fault(fault, question.from));
+            }
+            ReadAnswer::Pending => {
+                let purpose = Purpose::Records { ticket, log, question, bounds };
+                self.reads.open.insert(token, purpose);
+            }
+        }
+    }
+
+    /// The disk answered a read.
+    pub(super) fn take_read(&mut self, token: u64, result: Result<Vec<Bytes>, ReadError>) {
+        match self.reads.open.remove(&token) {
+            Some(Purpose::Records { ticket, log, question, bounds }) => {
+                let answer = match result {
+                    Ok(batches) => RecordsAnswer::new(&bounds, batches),
+                    Err(error) => RecordsAnswer::fault(LogFault::Unreadable(error), question.from),
+                };
+                self.give(ticket, log, answer);
+            }
+            Some(Purpose::Load { log }) => self.take_load(log, result),
+            Some(Purpose::Time { .. }) | None => unreachable!("the store answers what was asked"),
+        }
+    }
+
+    fn give(&mut self, ticket: Ticket, log: LogId, answer: RecordsAnswer) {
+        let bytes: usize = answer.batches.iter().map(Bytes::len).sum();
+        self.count_sent(log, bytes);
+        self.answer(ticket, Answer::Records(Box::new(answer)));
+    }
+
+    /// Answers as soon as there are records at the offset.
+    pub(super) fn watch(&mut self, ticket: Ticket, log: LogId, question: ReadQuestion) {
+        let Some(partition) = self.partitions.get_mut(&log) else {
+            return self.answer(ticket, Answer::NotHere);
+        };
+        match partition.watch(ticket, question.from) {
+            Watched::Armed => {
+                self.reads.watchers.insert(ticket, question);
+            }
+            Watched::Ready { .. } => self.read(ticket, log, question),
+            // The client's own wait ends it: nothing is lost but the early answer.
+            Watched::Full => {}
+        }
+    }
+
+    /// A watcher's time has come.
+    pub(super) fn push(&mut self, ticket: Ticket, log: LogId) {
+        if let Some(question) = self.reads.watchers.remove(&ticket) {
+            self.read(ticket, log, question);
+        }
+    }
+
+    /// A watcher's request is answered or gone.
+    pub(super) fn unwatch(&mut self, ticket: Ticket, log: LogId) {
+        if self.reads.watchers.remove(&ticket).is_some()
+            && let Some(partition) = self.partitions.get_mut(&log)
+        {
+            partition.unwatch(ticket);
+        }
+    }
+
+    /// Which offset a timestamp or special value means.
+    pub(super) fn list_offset(&mut self, ticket: Ticket, log: LogId, wanted: OffsetQuestion) {
+        let Some(partition) = self.partitions.get(&log) else {
+            return self.answer(ticket, Answer::NotHere);
+        };
+        let isolation = isolation(wanted.committed_only);
+        let latest = OffsetSpec::Latest(isolation);
+        let spec = match wanted.timestamp {
+            EARLIEST | EARLIEST_LOCAL => OffsetSpec::Earliest,
+            _ => latest,
+        };
+        // By time or by value: the epoch is checked and the bound is known first.
+        let listed = match partition.list_offset(wanted.epoch, spec) {
+            Ok(listed) => listed,
+            Err(refusal) => {
+                return self.answer(ticket, Answer::Offset(Err(LogFault::Refused(refusal))));
+            }
+        };
+        let found =
+            |offset: Offset, epoch: LeaderEpoch| FoundOffset { offset, timestamp: -1, epoch };
+        match wanted.timestamp {
+            EARLIEST | EARLIEST_LOCAL | LATEST => {
+                let answer = found(listed.offset, listed.leader_epoch);
+                self.answer(ticket, Answer::Offset(Ok(answer)));
+            }
+            LATEST_TIERED => {
+                let nothing = found(Offset::UNKNOWN, LeaderEpoch::UNKNOWN);
+                self.answer(ticket, Answer::Offset(Ok(nothing)));
+            }
+            LARGEST_TIMESTAMP => self.find_time(ticket, log, TimeQuery::Largest, listed.offset),
+            time => self.find_time(ticket, log, TimeQuery::AtOrAfter(time), listed.offset),
+        }
+    }
+
+    fn find_time(&mut self, ticket: Ticket, log: LogId, query: TimeQuery, limit: Offset) {
+        let token = self.reads.token();
+        match self.store.find_time(log, query, limit, token) {
+            TimeAnswer::Ready(found) => self.give_time(ticket, log, limit, Ok(found)),
+            TimeAnswer::Failed(error) => self.give_time(ticket, log, limit, Err(error)),
+            TimeAnswer::Pending => {
+                self.reads.open.insert(token, Purpose::Time { ticket, log, limit });
+            }
+        }
+    }
+
+    /// The disk answered a look-up by time.
+    pub(super) fn take_time(&mut self, token: u64, result: Result<Option<TimedRecord>, ReadError>) {
+        match self.reads.open.remove(&token) {
+            Some(Purpose::Time { ticket, log, limit }) => {
+                self.give_time(ticket, log, limit, result);
+            }
+            Some(Purpose::Records { .. } | Purpose::Load { .. }) | None => {
+                unreachable!("the store answers what was asked")
+            }
+        }
+    }
+
+    fn give_time(
+        &mut self,
+        ticket: Ticket,
+        log: LogId,
+        limit: Offset,
+        result: Result<Option<TimedRecord>, ReadError>,
+    ) {
+        let start = self.partitions.get(&log).map(|partition| partition.offsets().start());
+        let answer = match result {
+            Err(error) => Err(LogFault::Unreadable(error)),
+            Ok(Some(found)) if found.offset < limit && Some(found.offset) >= start => {
+                let TimedRecord { offset, timestamp, epoch } = found;
+                Ok(FoundOffset { offset, timestamp, epoch })
+            }
+            Ok(Some(_) | None) => Ok(FoundOffset {
+                offset: Offset::UNKNOWN,
+                timestamp: -1,
+                epoch: LeaderEpoch::UNKNOWN,
+            }),
+        };
+        self.answer(ticket, Answer::Offset(answer));
+    }
+}
+
+impl RecordsAnswer {
+    fn new(bounds: &ReadBounds, batches: Vec<Bytes>) -> Self {
+        let end = batches.last().and_then(|batch| BatchHeader::parse(batch));
+        Self {
+            fault: None,
+            high_watermark: bounds.high_watermark,
+            last_stable: bounds.last_stable,
+            start: bounds.start_offset,
+            next: end.map_or(bounds.from, |header| header.last_offset().after(1)),
+            batches,
+        }
+    }
+
+    fn fault(fault: LogFault, from: Offset) -> Self {
+        Self {
+            fault: Some(fault),
+            high_watermark: Offset::UNKNOWN,
+            last_stable: Offset::UNKNOWN,
+            start: Offset::UNKNOWN,
+            next: from,
+            batches: Vec::new(),
+        }
+    }
+}
+
+fn query(question: &ReadQuestion) -> ReadQuery {
+    ReadQuery {
+        offset: question.from,
+        leader_epoch: question.epoch,
+        isolation: isolation(question.committed_only),
+    }
+}
+
+fn isolation(committed_only: bool) -> Isolation {
+    if committed_only { Isolation::ReadCommitted } else { Isolation::ReadUncommitted }
+}

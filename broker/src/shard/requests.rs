@@ -1,0 +1,284 @@
+//! Requests of clients: opened, asked around, answered.
+//!
+//! Does: read a request's header, open it, hand its questions to their owners, take answers in,
+//! close it, count it.
+//! Does not: know any API; `api/table.rs` does.
+//! Invariants: every slot that was reserved is answered, or its connection closed; bytes charged
+//! for a request are released exactly once.
+//! Apart from the other rooms of the shard because it is the same for all APIs.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use bytes::{Bytes, BytesMut};
+use flumen_protocol::frame::FrameError;
+use flumen_protocol::ids::CoreId;
+use flumen_replication::outbox::Ticket;
+use tracing::{debug, info, warn};
+
+use super::effect::Effect;
+use super::input::{CloseReason, ConnectionId};
+use super::mailbox::{Answer, CoreMessage, Question, Target};
+use super::pending::Request;
+use super::routing;
+use super::shard::Shard;
+use crate::api::step::{Addressee, Context, Envelope, Part, Progress, Step, Wait};
+use crate::api::table::{self, Unanswerable};
+use crate::net::connections::Refused;
+use crate::telemetry::metrics::RefusedReason;
+
+/// Where a request came from and what it weighs: what must be remembered to answer it.
+#[derive(Clone, Copy)]
+struct Origin {
+    connection: ConnectionId,
+    slot: u64,
+    bytes: usize,
+    arrived: flumen_protocol::time::Monotonic,
+}
+
+impl Shard {
+    /// Opens a request that arrived whole.
+    pub(super) fn open_request(
+        &mut self,
+        connection: ConnectionId,
+        slot: u64,
+        listener: usize,
+        peer: SocketAddr,
+        frame: BytesMut,
+    ) {
+        let arrived = self.now.monotonic;
+        let origin = Origin { connection, slot, bytes: frame.len(), arrived };
+        let (envelope, body) = match table::read_header(&frame) {
+            Ok((header, body, key)) => {
+                let envelope = Envelope {
+                    key,
+                    version: header.version,
+                    correlation_id: header.correlation_id,
+                    client_id: header.client_id.unwrap_or_default().to_owned(),
+                    peer,
+                    listener,
+                };
+                (envelope, body)
+            }
+            Err(reason) => return self.refuse_request(origin, peer, reason),
+        };
+        debug!(key = ?envelope.key, version = envelope.version, client = envelope.client_id, "request");
+        self.metrics.received_bytes_total += frame.len() as u64;
+        let step = table::open(&mut self.context(), envelope.clone(), frame, body);
+        self.take_step(origin, envelope, step);
+    }
+
+    /// What an API room may see of this core.
+    pub(super) fn context(&mut self) -> Context<'_> {
+        Context {
+            now: self.now,
+            options: &self.identity.options,
+            image: &self.image,
+            settings: &self.settings,
+            leaders: &self.leaders,
+            me: self.identity.node,
+            cluster_id: &self.identity.cluster_id,
+            cores: self.identity.cores,
+            dice: &mut self.dice,
+            producer_ids: &mut self.producer_ids,
+            writable: self.writable,
+        }
+    }
+
+    fn take_step(&mut self, origin: Origin, envelope: Envelope, step: Step) {
+        match step {
+            Step::Answer(answer) => self.respond(origin, &envelope, answer),
+            Step::Close(why) => {
+                info!(peer = %envelope.peer, client = envelope.client_id, key = ?envelope.key, why,
+                    "closing a connection");
+                self.metrics.refused(RefusedReason::Malformed);
+                self.memory.release(origin.bytes);
+                self.effects.push(Effect::Close { connection: origin.connection });
+            }
+            Step::Wait(wait) => self.wait(origin, envelope, wait),
+        }
+    }
+
+    fn wait(&mut self, origin: Origin, envelope: Envelope, wait: Wait) {
+        let Wait { waiting, parts, patience } = wait;
+        let deadline = patience.map(|patience| self.now.monotonic.after(patience));
+        let number = self.pending.insert(Request {
+            connection: origin.connection,
+            slot: origin.slot,
+            bytes: origin.bytes,
+            arrived: origin.arrived,
+            envelope,
+            waiting,
+            deadline,
+        });
+        self.ask(number, parts);
+    }
+
+    /// Hands the questions of a request to their owners: one message per core, in order.
+    fn ask(&mut self, request: u64, parts: Vec<Part>) {
+        let mut messages: BTreeMap<CoreId, Vec<(Ticket, Target, Question)>> = BTreeMap::new();
+        for part in parts {
+            let ticket = Ticket { core: self.identity.core, request, part: part.number };
+            let (core, target) = match part.to {
+                Addressee::Owner(log) => {
+                    (routing::core_of(log, self.identity.cores), Target::Log(log))
+                }
+                Addressee::Controller => (routing::CONTROLLER_CORE, Target::Core),
+                Addressee::Core(core) => (core, Target::Core),
+            };
+            messages.entry(core).or_default().push((ticket, target, part.question));
+        }
+        // Other cores first: they work while this one does its own part.
+        let own = messages.remove(&self.identity.core);
+        for (core, questions) in messages {
+            self.send(core, CoreMessage::Ask(questions));
+        }
+        for (ticket, target, question) in own.into_iter().flatten() {
+            self.take_question(ticket, target, question);
+        }
+    }
+
+    /// Answers a question of a request, of this core or of another.
+    pub(super) fn take_question(&mut self, ticket: Ticket, target: Target, question: Question) {
+        match (target, question) {
+            (Target::Log(log), Question::Append(append)) => self.append(ticket, log, *append),
+            (Target::Log(log), Question::Read(read)) => self.read(ticket, log, read),
+            (Target::Log(log), Question::Watch(read)) => self.watch(ticket, log, read),
+            (Target::Log(log), Question::ListOffset(wanted)) => {
+                self.list_offset(ticket, log, wanted);
+            }
+            (Target::Log(log), Question::EpochEnd { current, wanted }) => {
+                self.epoch_end(ticket, log, current, wanted);
+            }
+            (Target::Log(log), Question::DeleteRecords { before, deadline }) => {
+                self.delete_records(ticket, log, before, deadline);
+            }
+            (Target::Log(log), Question::Group(request)) => {
+                self.ask_coordinator(ticket, log, *request);
+            }
+            (Target::Core, Question::Groups(request)) => self.ask_coordinators(ticket, &request),
+            (Target::Core, Question::Control(command)) => self.control(ticket, *command),
+            (Target::Core, Question::Metrics) => self.give_counters(ticket),
+            (target, question) => unreachable!("{question:?} was sent to {target:?}"),
+        }
+    }
+
+    /// Takes an answer to one of this core's requests in.
+    pub(super) fn take_answer(&mut self, ticket: Ticket, answer: Answer) {
+        if ticket.request & INTERNAL != 0 {
+            return self.take_internal(ticket, answer);
+        }
+        // A request that timed out, or whose client is gone, needs no answer any more.
+        let Some(request) = self.pending.get_mut(ticket.request) else { return };
+        match request.waiting.answer(ticket.part, answer) {
+            Progress::Open => {}
+            Progress::Done => self.close_request(ticket.request),
+            Progress::Ask(parts) => self.ask(ticket.request, parts),
+        }
+    }
+
+    /// Answers an open request with what is known.
+    fn close_request(&mut self, number: u64) {
+        let Some(request) = self.pending.remove(number) else { return };
+        self.unwatch_all(number, &request);
+        let Request { connection, slot, envelope, waiting, arrived, bytes, .. } = request;
+        let step = waiting.close(&mut self.context(), &envelope);
+        self.take_step(Origin { connection, slot, bytes, arrived }, envelope, step);
+    }
+
+    fn unwatch_all(&mut self, number: u64, request: &Request) {
+        for (part, log) in request.waiting.watched() {
+            let ticket = Ticket { core: self.identity.core, request: number, part };
+            let owner = routing::core_of(log, self.identity.cores);
+            if owner == self.identity.core {
+                self.unwatch(ticket, log);
+            } else {
+                self.send(owner, CoreMessage::Unwatch(ticket, log));
+            }
+        }
+    }
+
+    /// Answers every request whose time is up.
+    pub(super) fn expire_requests(&mut self) {
+        while let Some(number) = self.pending.expired(self.now.monotonic) {
+            self.close_request(number);
+        }
+    }
+
+    /// Answers every request that waits for news only, because the broker stops.
+    pub(super) fn close_idle_requests(&mut self) {
+        for number in self.pending.watching() {
+            self.close_request(number);
+        }
+    }
+
+    fn respond(&mut self, origin: Origin, envelope: &Envelope, answer: Vec<Bytes>) {
+        let bytes: usize = answer.iter().map(Bytes::len).sum();
+        let took = self.now.monotonic.since(origin.arrived);
+        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.metrics.sent_bytes_total += bytes as u64;
+        self.metrics.answered(envelope.key.code(), took_us, false);
+        self.memory.release(origin.bytes);
+        let Origin { connection, slot, .. } = origin;
+        self.effects.push(Effect::Respond { connection, slot, answer });
+    }
+
+    fn refuse_request(&mut self, origin: Origin, peer: SocketAddr, reason: Unanswerable) {
+        let (counted, why) = match reason {
+            Unanswerable::Header => (RefusedReason::Malformed, "malformed request header"),
+            Unanswerable::Key(_) => (RefusedReason::UnsupportedVersion, "unknown API key"),
+            Unanswerable::Version(..) => {
+                (RefusedReason::UnsupportedVersion, "unsupported API version")
+            }
+        };
+        warn!(%peer, ?reason, why, "closing a connection");
+        self.metrics.refused(counted);
+        self.memory.release(origin.bytes);
+        self.effects.push(Effect::Close { connection: origin.connection });
+    }
+
+    /// A connection ended: nobody reads the answers to its open requests.
+    pub(super) fn drop_connection(
+        &mut self,
+        connection: ConnectionId,
+        peer: SocketAddr,
+        reason: &CloseReason,
+    ) {
+        self.metrics.connections = self.metrics.connections.saturating_sub(1);
+        if let CloseReason::Frame(error) = reason {
+            warn!(%peer, %error, "closing a connection");
+            self.metrics.refused(match error {
+                FrameError::LooksLikeTls | FrameError::LooksLikeHttp => RefusedReason::NotKafka,
+                FrameError::Negative { .. } => RefusedReason::Malformed,
+                FrameError::TooLarge { .. } => RefusedReason::FrameTooLarge,
+            });
+        }
+        for number in self.pending.of_connection(connection) {
+            if let Some(request) = self.pending.remove(number) {
+                self.unwatch_all(number, &request);
+                self.memory.release(request.bytes);
+            }
+        }
+    }
+
+    /// A connection was refused at the door.
+    pub(super) fn note_refused(&mut self, peer: SocketAddr, refused: Refused) {
+        let (counted, why) = match refused {
+            Refused::TooMany => (RefusedReason::ConnectionLimit, "max.connections reached"),
+            Refused::TooManyOfAddress => {
+                (RefusedReason::ConnectionLimitPerIp, "max.connections.per.ip reached")
+            }
+        };
+        warn!(%peer, why, "refusing a connection");
+        self.metrics.refused(counted);
+    }
+
+    /// The operating system gave no connection.
+    pub(super) fn note_accept_failed(&mut self, reason: &str) {
+        warn!(reason, "cannot accept connections for now; is the open-file limit reached?");
+        self.metrics.refused(RefusedReason::ConnectionLimit);
+    }
+}
+
+/// The bit of a ticket's request number that says: this core asked itself (see `internal`).
+pub(super) const INTERNAL: u64 = 1 << 63;

@@ -1,0 +1,101 @@
+//! Which core owns what.
+//!
+//! Does: map partitions to cores and groups to partitions; remember who leads.
+//! Does not: move anything; a change of the number of cores is a step of its own at start.
+//! Invariants: the same partition and the same number of cores give the same core on every node
+//! and in every run; partitions of one topic spread evenly.
+//! Apart because these are the rules every core must agree on without asking.
+
+use std::collections::BTreeMap;
+
+use flumen_protocol::ids::{CoreId, LogId, PartitionIndex};
+
+use super::mailbox::Leader;
+
+/// The core of the controller and its metadata log.
+pub const CONTROLLER_CORE: CoreId = CoreId(0);
+
+/// The name of the topic that holds groups and their offsets.
+pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
+
+/// The name of the topic that holds transactions; reserved though nothing writes it yet.
+pub const TRANSACTIONS_TOPIC: &str = "__transaction_state";
+
+/// The core that owns a partition when the node has `cores` of them.
+///
+/// Neighbouring partitions go to neighbouring cores, starting somewhere that depends on the
+/// topic, so that many topics of one partition spread as well as one topic of many.
+pub fn core_of(log: LogId, cores: u16) -> CoreId {
+    if log == LogId::METADATA {
+        return CONTROLLER_CORE;
+    }
+    // FNV-1a (Fowler, Noll, Vo): topic ids are random, so any mixing of all bytes will do.
+    let start = log.topic.0.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    let place =
+        (start % u64::from(cores) + u64::from(log.partition.0.unsigned_abs())) % u64::from(cores);
+    CoreId(place as u16)
+}
+
+/// The partition of the offsets topic that holds a group: Java's `String.hashCode`, made
+/// positive as Kafka's `Utils.abs` does, modulo the number of partitions.
+pub fn group_partition(group: &str, partitions: usize) -> PartitionIndex {
+    let hash = group
+        .encode_utf16()
+        .fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
+    let positive = if hash == i32::MIN { 0 } else { hash.unsigned_abs() };
+    PartitionIndex((positive as usize % partitions.max(1)) as i32)
+}
+
+/// Who leads which partition, as far as this core was told.
+#[derive(Debug, Default)]
+pub struct Leaders {
+    known: BTreeMap<LogId, Leader>,
+}
+
+impl Leaders {
+    /// Who leads this partition.
+    pub fn get(&self, log: LogId) -> Option<&Leader> {
+        self.known.get(&log)
+    }
+
+    /// Takes news in; an epoch never goes back.
+    pub fn learn(&mut self, leader: Leader) {
+        let known = self.known.entry(leader.log).or_insert(leader);
+        if leader.epoch >= known.epoch {
+            *known = leader;
+        }
+    }
+
+    /// Forgets partitions that `keep` does not want.
+    pub fn retain(&mut self, mut keep: impl FnMut(LogId) -> bool) {
+        self.known.retain(|log, _| keep(*log));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flumen_protocol::ids::TopicId;
+
+    #[test]
+    fn partitions_of_a_topic_spread_evenly() {
+        let mut counts = [0; 3];
+        for partition in 0..9 {
+            let log = LogId { topic: TopicId([7; 16]), partition: PartitionIndex(partition) };
+            counts[usize::from(core_of(log, 3).0)] += 1;
+        }
+        assert_eq!(counts, [3, 3, 3]);
+    }
+
+    #[test]
+    fn groups_hash_as_in_java() {
+        // "test".hashCode() == 3556498; "".hashCode() == 0.
+        assert_eq!(group_partition("test", 50), PartitionIndex(3_556_498 % 50));
+        assert_eq!(group_partition("", 50), PartitionIndex(0));
+        // "polygenelubricants".hashCode() == Integer.MIN_VALUE, whose absolute value Kafka
+        // takes as zero.
+        assert_eq!(group_partition("polygenelubricants", 50), PartitionIndex(0));
+    }
+}

@@ -1,0 +1,77 @@
+//! The effective settings of every topic, computed once per change.
+//!
+//! Does: combine the broker's settings with each topic's own.
+//! Does not: validate; nothing invalid gets into the image.
+//! Invariants: every topic of the image has an entry.
+//! Apart because computing them per request would parse strings on the hot path.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use flumen_protocol::ids::TopicId;
+use flumen_replication::metadata::image::{Image, Topic};
+use flumen_replication::partition::PartitionSettings;
+use flumen_storage::answers::LogSettings;
+
+use crate::config::options::{Options, TimestampType};
+use crate::config::topic::TopicSettings;
+use crate::limits::PRODUCER_IDS_PER_PARTITION;
+
+/// What holds for each topic.
+#[derive(Debug)]
+pub struct Settings {
+    defaults: TopicSettings,
+    topics: BTreeMap<TopicId, TopicSettings>,
+}
+
+impl Settings {
+    /// The broker's settings and no topics.
+    pub fn new(options: &Options) -> Self {
+        let defaults = TopicSettings::compute(options, &BTreeMap::new());
+        Self { defaults, topics: BTreeMap::new() }
+    }
+
+    /// What holds for a topic; the broker's settings if it is not known.
+    pub fn of(&self, topic: TopicId) -> &TopicSettings {
+        self.topics.get(&topic).unwrap_or(&self.defaults)
+    }
+
+    /// Takes a new image in; names the topics whose settings are new or other than before.
+    pub fn adopt(&mut self, options: &Options, old: &Image, new: &Image) -> Vec<Arc<Topic>> {
+        let mut changed = Vec::new();
+        for topic in new.topics() {
+            let same = old.topic(topic.id).is_some_and(|known| known.configs == topic.configs);
+            if !(same && self.topics.contains_key(&topic.id)) {
+                let effective = TopicSettings::compute(options, &topic.configs);
+                self.topics.insert(topic.id, effective);
+                changed.push(topic.clone());
+            }
+        }
+        self.topics.retain(|id, _| new.topic(*id).is_some());
+        changed
+    }
+}
+
+/// What storage must know of a topic's settings.
+pub fn for_storage(settings: &TopicSettings) -> LogSettings {
+    LogSettings {
+        segment_bytes: u64::try_from(settings.segment_bytes).unwrap_or(u64::MAX),
+        segment_ms: Some(settings.segment_ms),
+        retention_bytes: u64::try_from(settings.retention_bytes).ok(),
+        retention_ms: (settings.retention_ms >= 0).then_some(settings.retention_ms),
+        compacted: !settings.cleanup_policy.delete,
+    }
+}
+
+/// What a partition must know of its topic's settings.
+pub fn for_partition(options: &Options, settings: &TopicSettings) -> PartitionSettings {
+    let expiry = u64::try_from(options.producer_id_expiration_ms).unwrap_or(0);
+    PartitionSettings {
+        max_producer_ids: PRODUCER_IDS_PER_PARTITION,
+        producer_expiry: Duration::from_millis(expiry),
+        append_time: settings.timestamp_type == TimestampType::LogAppendTime,
+        relaxed: settings.is_relaxed(),
+        replay: false,
+    }
+}

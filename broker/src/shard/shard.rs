@@ -1,0 +1,262 @@
+//! The shard: everything one core knows, and the two doors through which it changes.
+//!
+//! Does: take inputs in ([`Shard::apply`]), end a turn ([`Shard::settle`]), give effects out.
+//! Does not: run by itself; `pump.rs` or a simulated world turns it.
+//! Invariants: `apply` runs to its end and never waits; effects are carried out in the order in
+//! which they were pushed; no field is changed from outside.
+//! Apart because it is the core of the house: what a newcomer reads first.
+//!
+//! The rooms around it hold its methods by subject: `requests` (clients), `partitions` (logs and
+//! the effects of replication), `reads` (records out), `coordinators` (groups), `metadata`
+//! (topics), `chores` (settling, retention, space), `stop` (the end).
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use flumen_protocol::ids::{CoreId, LogId, NodeId};
+use flumen_protocol::time::{Monotonic, Now, Wall};
+use flumen_replication::dice::Dice;
+use flumen_replication::metadata::image::Image;
+use flumen_replication::outbox::Outbox;
+use flumen_replication::partition::Partition;
+use flumen_storage::answers::{Recovered, StoreEvent};
+use flumen_storage::store::Store;
+
+use super::admin::Scrapes;
+use super::coordinators::Coordinators;
+use super::effect::Effect;
+use super::input::Input;
+use super::loads::Loads;
+use super::mailbox::{Answer, CoreMessage};
+use super::memory::RequestMemory;
+use super::metadata::{ControllerRoom, Standing};
+use super::pending::Pending;
+use super::producer_ids::ProducerIds;
+use super::reads::Reads;
+use super::routing::{self, Leaders};
+use super::settings::Settings;
+use super::timers::{Due, Timers};
+use crate::config::options::Options;
+use crate::telemetry::metrics::Metrics;
+
+/// What a shard is from its birth on.
+#[derive(Clone)]
+pub struct Identity {
+    /// This core.
+    pub core: CoreId,
+    /// How many cores the node has.
+    pub cores: u16,
+    /// This node.
+    pub node: NodeId,
+    /// The cluster's identity as clients see it.
+    pub cluster_id: String,
+    /// The node's settings.
+    pub options: Arc<Options>,
+}
+
+/// One core of the broker.
+pub struct Shard {
+    pub(super) identity: Identity,
+    /// The time of this turn.
+    pub(super) now: Now,
+    /// Invariant: complete as of some committed point of the metadata log.
+    pub(super) image: Arc<Image>,
+    pub(super) settings: Settings,
+    pub(super) leaders: Leaders,
+    /// Invariant: after the first image, exactly the image's partitions that this core owns, and
+    /// on the controller's core the metadata log.
+    pub(super) partitions: BTreeMap<LogId, Partition>,
+    pub(super) store: Store,
+    pub(super) coordinators: Coordinators,
+    /// Only on the controller's core.
+    pub(super) controller: Option<ControllerRoom>,
+    pub(super) standing: Standing,
+    pub(super) pending: Pending,
+    pub(super) reads: Reads,
+    pub(super) loads: Loads,
+    pub(super) timers: Timers,
+    pub(super) memory: Rc<RequestMemory>,
+    pub(super) dice: Dice,
+    /// Producer ids set aside for this core's clients.
+    pub(super) producer_ids: ProducerIds,
+    /// Whether the disk has room for records beyond the reserve.
+    pub(super) writable: bool,
+    /// When old segments were last looked for.
+    pub(super) retention_checked: Wall,
+    pub(super) metrics: Metrics,
+    pub(super) scrapes: Scrapes,
+    /// What this turn wants done; taken by the pump.
+    pub(super) effects: Vec<Effect>,
+    /// What partitions want done; emptied before `apply` returns.
+    pub(super) outbox: Outbox,
+    /// What the store said; emptied before `apply` returns.
+    pub(super) events: Vec<StoreEvent>,
+}
+
+impl Shard {
+    /// A shard over a recovered store. It opens its partitions and waits for its first image.
+    ///
+    /// # Errors
+    /// A partition that cannot be opened, with the reason, for the operator.
+    pub fn open(
+        identity: Identity,
+        store: Store,
+        recovered: Recovered,
+        memory: Rc<RequestMemory>,
+        seed: u64,
+        now: Now,
+    ) -> Result<Self, String> {
+        let settings = Settings::new(&identity.options);
+        let controller =
+            (identity.core == routing::CONTROLLER_CORE).then(|| ControllerRoom::new(&identity));
+        let mut shard = Self {
+            settings,
+            now,
+            image: Arc::default(),
+            leaders: Leaders::default(),
+            partitions: BTreeMap::new(),
+            store,
+            coordinators: Coordinators::new(&identity.options),
+            controller,
+            standing: Standing::awaiting(identity.cores),
+            pending: Pending::default(),
+            reads: Reads::default(),
+            loads: Loads::default(),
+            timers: Timers::default(),
+            memory,
+            dice: Dice::new(seed ^ (u64::from(identity.core.0) << 48)),
+            producer_ids: ProducerIds::default(),
+            writable: true,
+            retention_checked: now.wall,
+            metrics: Metrics::new(),
+            scrapes: Scrapes::default(),
+            effects: Vec::new(),
+            outbox: Outbox::new(),
+            events: Vec::new(),
+            identity,
+        };
+        shard.open_recovered(recovered)?;
+        shard.timers.arm(Due::Chores, Some(now.monotonic));
+        Ok(shard)
+    }
+
+    /// Takes one input in.
+    pub fn apply(&mut self, now: Now, input: Input) {
+        self.now = now;
+        match input {
+            Input::Request { connection, slot, listener, peer, frame } => {
+                self.open_request(connection, slot, listener, peer, frame);
+            }
+            Input::Admin { connection, slot, head } => self.open_admin(connection, slot, &head),
+            Input::Opened { .. } => {
+                self.metrics.connections_accepted_total += 1;
+                self.metrics.connections += 1;
+            }
+            Input::Closed { connection, peer, reason } => {
+                self.drop_connection(connection, peer, &reason);
+            }
+            Input::Refused { peer, refused } => self.note_refused(peer, refused),
+            Input::AcceptFailed { reason } => self.note_accept_failed(&reason),
+            Input::FromCore { from, message } => self.take_message(from, message),
+            Input::Disk(done) => match self.store.on_done(done, now, &mut self.events) {
+                Ok(()) => self.take_events(),
+                Err(error) => self.effects.push(Effect::Halt(error)),
+            },
+            Input::FreeSpace { free, total } => self.take_free_space(free, total),
+            Input::Stop => self.begin_stop(),
+        }
+        self.carry_out();
+    }
+
+    /// Ends a turn: what is due is done, and everything queued for the disk goes out as one
+    /// commit. Group commit is nothing but this: all that one turn appended is written at once.
+    pub fn settle(&mut self, now: Now) {
+        self.now = now;
+        self.expire_requests();
+        while let Some(due) = self.timers.take_due(now.monotonic) {
+            self.take_due(due);
+        }
+        self.settle_coordinators();
+        self.carry_out();
+        self.settle_logs();
+        let mut ops = Vec::new();
+        self.store.next_ops(now, &mut ops);
+        self.effects.extend(ops.into_iter().map(Effect::Disk));
+        self.go_on_stopping();
+    }
+
+    /// Takes what must be done out.
+    pub fn take_effects(&mut self, into: &mut Vec<Effect>) {
+        into.append(&mut self.effects);
+    }
+
+    /// When the next turn is due even if nothing happens.
+    pub fn next_deadline(&self) -> Option<Monotonic> {
+        [self.pending.next_deadline(), self.timers.next()].into_iter().flatten().min()
+    }
+
+    /// Whether somebody waits for this core: a client, or the disk.
+    pub fn has_outstanding(&self) -> bool {
+        self.pending.count() > 0 || self.store.outstanding()
+    }
+
+    /// Counters for the pump to add to.
+    pub fn metrics_mut(&mut self) -> &mut Metrics {
+        &mut self.metrics
+    }
+
+    fn take_due(&mut self, due: Due) {
+        match due {
+            Due::Partition(log) => {
+                if let Some(partition) = self.partitions.get_mut(&log) {
+                    partition.on_time(self.now, &mut self.outbox);
+                    let next = partition.next_deadline();
+                    self.timers.arm(due, next);
+                }
+            }
+            Due::Coordinator(log) => self.coordinator_due(log),
+            Due::Chores => self.do_chores(),
+            Due::Drained => self.stop_waiting(),
+        }
+    }
+
+    fn take_message(&mut self, from: CoreId, message: CoreMessage) {
+        match message {
+            CoreMessage::Ask(questions) => {
+                for (ticket, target, question) in questions {
+                    self.take_question(ticket, target, question);
+                }
+            }
+            CoreMessage::Answer(ticket, answer) => self.take_answer(ticket, answer),
+            CoreMessage::Unwatch(ticket, log) => self.unwatch(ticket, log),
+            CoreMessage::Image(image) => self.adopt_image(image),
+            CoreMessage::Leaders(leaders) => self.learn_leaders(from, leaders),
+            CoreMessage::Stop => self.begin_stop(),
+        }
+    }
+
+    /// Gives an answer to whoever asked, here or on another core.
+    pub(super) fn answer(&mut self, ticket: flumen_replication::outbox::Ticket, answer: Answer) {
+        if ticket.core == self.identity.core {
+            self.take_answer(ticket, answer);
+        } else {
+            self.send(ticket.core, CoreMessage::Answer(ticket, answer));
+        }
+    }
+
+    /// Sends a message to another core.
+    pub(super) fn send(&mut self, to: CoreId, message: CoreMessage) {
+        assert_ne!(to, self.identity.core, "a core does not send to itself");
+        self.effects.push(Effect::ToCore { to, message });
+    }
+
+    /// Sends a message to every other core.
+    pub(super) fn broadcast(&mut self, mut message: impl FnMut() -> CoreMessage) {
+        for core in (0..self.identity.cores).map(CoreId) {
+            if core != self.identity.core {
+                self.send(core, message());
+            }
+        }
+    }
+}
