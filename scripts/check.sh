@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Everything that must hold before a change may land, in the order of what is quickest to fail.
+# usage: check.sh [STEP…]      all steps, or only these: fmt clippy unit tidy doc deny release process kill diskfull compat
+# environment: KILL_CYCLES (default 20), FLUMEN_CACHE (tools and client suites, default ~/.cache/flumen)
+# Needs Rust, Go 1.24, Java 17 with Maven, Python 3.11 and root (to install Debian packages and to mount a small disk).
+# A step that fails does not hide what the later ones have to say. The last line is `N passed, N failed`.
+set -euo pipefail
+[[ ${1:-} == -h* ]] && { sed -n 2,6p "$0" >&2; exit 2; }
+cd "$(dirname "$0")/.."
+export CARGO_TERM_COLOR=never
+target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
+export FLUMEN_BIN=$target/release/flumen
+logs=$target/check
+rm -rf "$logs"; mkdir -p "$logs"
+scripts/prepare.sh debian build-essential pkg-config
+declare -A commands=(
+  [fmt]='cargo fmt --all --check'
+  [clippy]='cargo clippy -q --locked --workspace --all-targets -- -D warnings'
+  [unit]='cargo test -q --locked --workspace --exclude flumen-tests'
+  [tidy]='cargo test -q --locked -p flumen-tests --lib --test tidy && python3 tests/kill/history.py && python3 tests/compat/judge.py self-test'
+  [doc]='RUSTDOCFLAGS="-D warnings" cargo doc -q --locked --workspace --no-deps'
+  [deny]='"$(scripts/prepare.sh deny)" --workspace check bans licenses sources'
+  [release]='cargo build -q --locked --release --bin flumen'
+  [process]='cargo test -q --locked -p flumen-tests --test "process_*"'
+  [kill]='scripts/kill.sh "${KILL_CYCLES:-20}"'
+  [diskfull]='scripts/diskfull.sh'
+  [compat]='scripts/compat.sh quick'
+)
+steps=${*:-fmt clippy unit tidy doc deny release process kill diskfull compat}
+passed=0 failed=0 broken=
+for step in $steps; do
+  echo "== $step"
+  began=$SECONDS verdict=ok
+  bash -euo pipefail -c "${commands[$step]}" < /dev/null 2>&1 | tee "$logs/$step.log" || verdict=FAILED
+  # cargo's closing lines and the plain one; a step without either counts as one
+  read -r p f < <(awk '
+    /^test result: / { p += $4; f += $6; n++ }
+    /^[0-9]+ passed, [0-9]+ failed/ { p += $1; f += $3; n++ }
+    END { print p + 0, f + 0, n + 0 }' "$logs/$step.log" | awk -v verdict=$verdict '{
+      if (verdict == "ok" && $3 == 0) $1 = 1
+      if (verdict != "ok" && $2 == 0) $2 = 1
+      print $1, $2 }')
+  passed=$((passed + p)) failed=$((failed + f))
+  [ "$verdict" = ok ] || broken+=" $step"
+  echo "== $step $verdict: $p passed, $f failed in $((SECONDS - began)) s"
+done
+[ -z "$broken" ] || echo "broken steps:$broken; their output is in $logs"
+echo "$passed passed, $failed failed"
+[ -z "$broken" ] && [ "$failed" = 0 ]

@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# Make sure that something the checks need is there, and print where.
+# usage: prepare.sh debian PACKAGE… | python NAME REQUIREMENT… | deny | port
+#   debian  installs the Debian packages that are missing (prints nothing)
+#   python  a virtual environment NAME with exactly these pinned packages; prints its interpreter
+#   deny    cargo-deny; prints its program
+#   port    prints a free TCP port
+# Everything is kept in $FLUMEN_CACHE (default ~/.cache/flumen).
+set -euo pipefail
+cache=${FLUMEN_CACHE:-$HOME/.cache/flumen}
+mkdir -p "$cache"
+what=${1:-}
+shift || true
+case $what in
+  debian)
+    missing=()
+    for package in "$@"; do
+      [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2> /dev/null)" = installed ] || missing+=("$package")
+    done
+    [ ${#missing[@]} = 0 ] && exit 0
+    sudo=; [ "$(id -u)" = 0 ] || sudo=sudo
+    if [ ! -e "$cache/apt-updated" ] || [ -n "$(find "$cache/apt-updated" -mtime +0)" ]; then
+      $sudo apt-get update -qq >&2
+      touch "$cache/apt-updated"
+    fi
+    DEBIAN_FRONTEND=noninteractive $sudo apt-get install -qq -y --no-install-recommends "${missing[@]}" >&2
+    ;;
+  python)
+    name=$1; shift
+    folder=$cache/python-$name
+    if [ "$(cat "$folder/.pins" 2> /dev/null)" != "$*" ]; then
+      rm -rf "$folder"
+      python3 -c 'import venv, ensurepip' 2> /dev/null || "$0" debian python3 python3-venv
+      python3 -m venv "$folder" >&2
+      "$folder/bin/pip" install -q --disable-pip-version-check "$@" >&2
+      echo "$*" > "$folder/.pins"
+    fi
+    echo "$folder/bin/python"
+    ;;
+  deny)
+    # compiled once; its code need not be fast, and without its default features it is quicker to build
+    version=0.20.2 root=$cache/cargo-deny
+    if [ ! -x "$root/bin/cargo-deny" ] || [ "$("$root/bin/cargo-deny" --version)" != "cargo-deny $version" ]; then
+      CARGO_TARGET_DIR=$cache/cargo-deny-build CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
+        CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+        cargo install -q --locked --no-default-features --root "$root" "cargo-deny@$version" >&2
+      rm -rf "$cache/cargo-deny-build"
+    fi
+    echo "$root/bin/cargo-deny"
+    ;;
+  port)
+    python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+    ;;
+  *) sed -n 2,8p "$0" >&2; exit 2 ;;
+esac
