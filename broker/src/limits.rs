@@ -58,6 +58,10 @@ pub const FETCH_ANSWER_BYTES: usize = 55 << 20;
 /// cache does not pin a whole read buffer. A copy of 16 KiB costs about a microsecond.
 pub const COPY_BATCH_BYTES: usize = 16 << 10;
 
+/// How long a produce request waits for this node's own disk, however short its time-out: a
+/// client that says 0 still wants its acknowledgement, and a disk that takes longer is failing.
+pub const APPEND_PATIENCE_MIN: Duration = Duration::from_secs(5);
+
 /// Bytes replayed per step when a core loads a metadata log or a group's partition.
 pub const REPLAY_CHUNK_BYTES: u32 = 1 << 20;
 

@@ -30,10 +30,10 @@ use flumen_replication::outbox::AppendReceipt;
 use flumen_replication::partition::Acks;
 
 use super::refusals::{self, Refused};
-use super::step::{Addressee, Context, Envelope, Part, Progress, Step, Wait};
+use super::step::{self, Addressee, Context, Envelope, Part, Progress, Step, Wait};
 use super::table::Waiting as AnyWaiting;
 use crate::config::topic::TopicSettings;
-use crate::limits::COPY_BATCH_BYTES;
+use crate::limits::{APPEND_PATIENCE_MIN, COPY_BATCH_BYTES};
 use crate::shard::mailbox::{Answer, AppendQuestion, Question};
 use crate::shard::routing;
 
@@ -63,7 +63,8 @@ pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body
         return Step::Close("malformed produce request");
     };
     let acks = acks_of(request.acks);
-    let patience = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+    // Kafka's time-out never cuts its own append short, only the wait for other replicas.
+    let patience = step::patience(request.timeout_ms).max(APPEND_PATIENCE_MIN);
     let mut opening = Opening {
         acks,
         transactional: request.transactional_id.is_some(),

@@ -41,6 +41,9 @@ pub struct Waiting {
     bytes: usize,
     bytes_min: usize,
     bytes_max: usize,
+    /// How long to wait for news. What is there is read however long that takes: a fetch that may
+    /// not wait is still answered with the records there are.
+    patience: Duration,
 }
 
 /// One partition of the request.
@@ -73,6 +76,7 @@ pub fn open(context: &mut Context<'_>, envelope: Envelope, body: &[u8]) -> Step 
         bytes: 0,
         bytes_min,
         bytes_max,
+        patience,
     };
     let committed_only = request.isolation == IsolationLevel::ReadCommitted;
     for topic in request.topics {
@@ -83,7 +87,7 @@ pub fn open(context: &mut Context<'_>, envelope: Envelope, body: &[u8]) -> Step 
     }
     let parts = waiting.questions(Question::Read);
     waiting.missing = parts.len();
-    Step::Wait(Wait { waiting: AnyWaiting::Fetch(waiting), parts, patience: Some(patience) })
+    Step::Wait(Wait { waiting: AnyWaiting::Fetch(waiting), parts, patience: None })
 }
 
 impl Waiting {
@@ -160,7 +164,7 @@ impl Waiting {
             return Progress::Ask(vec![Part { number: part, to, question }]);
         }
         self.watching = true;
-        Progress::Ask(self.questions(Question::Watch))
+        Progress::AskWithin(self.questions(Question::Watch), self.patience)
     }
 
     fn take(&mut self, part: usize, records: RecordsAnswer) {

@@ -155,6 +155,9 @@ pub enum Progress {
     Done,
     /// These questions must be asked too.
     Ask(Vec<Part>),
+    /// These questions must be asked too, and from now on the request waits only so long, counted
+    /// from its arrival.
+    AskWithin(Vec<Part>, Duration),
 }
 
 /// Decodes a request's body behind the layout check; `None` when it is malformed.

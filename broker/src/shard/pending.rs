@@ -8,6 +8,7 @@
 //! Apart because "fan out, wait with a deadline, assemble" is done once for all APIs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use flumen_protocol::time::Monotonic;
 
@@ -64,6 +65,17 @@ impl Pending {
     /// An open request, if it is still open.
     pub fn get_mut(&mut self, number: u64) -> Option<&mut Request> {
         self.open.get_mut(&number)
+    }
+
+    /// From now on the request waits only so long, counted from its arrival.
+    pub fn limit(&mut self, number: u64, patience: Duration) {
+        let Some(request) = self.open.get_mut(&number) else { return };
+        if let Some(known) = request.deadline {
+            self.deadlines.remove(&(known, number));
+        }
+        let deadline = request.arrived.after(patience);
+        request.deadline = Some(deadline);
+        self.deadlines.insert((deadline, number));
     }
 
     /// Takes a request out, because it will be answered or its client is gone.

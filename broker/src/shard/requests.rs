@@ -174,6 +174,10 @@ impl Shard {
             Progress::Open => {}
             Progress::Done => self.close_request(ticket.request),
             Progress::Ask(parts) => self.ask(ticket.request, parts),
+            Progress::AskWithin(parts, patience) => {
+                self.pending.limit(ticket.request, patience);
+                self.ask(ticket.request, parts);
+            }
         }
     }
 

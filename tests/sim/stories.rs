@@ -1,0 +1,236 @@
+//! What one node promises, told on simulated disks.
+//!
+//! Does: speak real requests to real shards.
+//! Does not: look inside them.
+//! Invariants: each story says in its name what holds.
+//! Apart from the world, which knows no story.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use flumen_protocol::api_table::ApiKey;
+use flumen_protocol::batch::builder::{BatchBuilder, NewRecord};
+use flumen_protocol::batch::iter::batches;
+use flumen_protocol::batch::records::records;
+use flumen_protocol::error_code::ErrorCode;
+use flumen_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use flumen_protocol::messages::metadata_request::MetadataRequestTopic;
+use flumen_protocol::messages::offset_commit_request::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use flumen_protocol::messages::offset_fetch_request::{
+    OffsetFetchRequestGroup, OffsetFetchRequestTopics,
+};
+use flumen_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use flumen_protocol::messages::{
+    BrokerId, DeleteTopicsRequest, FetchRequest, FindCoordinatorRequest, GroupId, MetadataRequest,
+    OffsetCommitRequest, OffsetFetchRequest, ProduceRequest, StrBytes, TopicName,
+};
+
+use crate::world::World;
+
+const PRODUCE: i16 = 9;
+const FETCH: i16 = 11;
+
+fn name(topic: &str) -> TopicName {
+    TopicName(StrBytes::from_string(topic.to_owned()))
+}
+
+/// Makes a topic as a producer does.
+fn make_topic(world: &mut World, topic: &str) {
+    let asked = MetadataRequestTopic::default().with_name(Some(name(topic)));
+    let request = MetadataRequest::default().with_topics(Some(vec![asked]));
+    let answer = world.ask(0, ApiKey::Metadata, 9, &request);
+    assert_eq!(answer.topics[0].error_code, 0, "the topic is there at once");
+    assert!(answer.topics[0].partitions.iter().all(|partition| partition.leader_id.0 == 1));
+}
+
+fn produce_request(topic: &str, partition: i32, value: &str) -> ProduceRequest {
+    let mut batch = BatchBuilder::new();
+    let timestamp = 1_700_000_000_000;
+    batch.push(&NewRecord { timestamp, key: None, value: Some(value.as_bytes()), headers: &[] });
+    let data = PartitionProduceData::default()
+        .with_index(partition)
+        .with_records(Some(batch.finish().freeze()));
+    let topic = TopicProduceData::default().with_name(name(topic)).with_partition_data(vec![data]);
+    ProduceRequest::default().with_acks(-1).with_timeout_ms(10_000).with_topic_data(vec![topic])
+}
+
+fn fetch_request(topic: &str, partition: i32, from: i64, wait_ms: i32) -> FetchRequest {
+    let partition = FetchPartition::default()
+        .with_partition(partition)
+        .with_fetch_offset(from)
+        .with_partition_max_bytes(1 << 20);
+    let topic = FetchTopic::default().with_topic(name(topic)).with_partitions(vec![partition]);
+    FetchRequest::default()
+        .with_replica_id(BrokerId(-1))
+        .with_max_wait_ms(wait_ms)
+        .with_min_bytes(1)
+        .with_max_bytes(1 << 20)
+        .with_session_epoch(-1)
+        .with_topics(vec![topic])
+}
+
+fn values(bytes: &Bytes) -> Vec<String> {
+    let mut values = Vec::new();
+    for batch in batches(bytes) {
+        let batch = batch.expect("whole batches");
+        for record in &records(batch.bytes, 1 << 20).expect("sound batches") {
+            let value = record.expect("sound records").value.unwrap_or_default();
+            values.push(String::from_utf8_lossy(value).into_owned());
+        }
+    }
+    values
+}
+
+fn read_all(world: &mut World, core: usize, topic: &str, partition: i32) -> Vec<String> {
+    let request = fetch_request(topic, partition, 0, 0);
+    let answer = world.ask(core, ApiKey::Fetch, FETCH, &request);
+    let partition = &answer.responses[0].partitions[0];
+    assert_eq!(partition.error_code, 0);
+    partition.records.as_ref().map(values).unwrap_or_default()
+}
+
+#[test]
+fn what_is_acknowledged_survives_a_power_cut_on_every_core() {
+    let mut world = World::new(2);
+    make_topic(&mut world, "t");
+    for round in 0..3 {
+        for partition in 0..4 {
+            let value = format!("{partition}-{round}");
+            let request = produce_request("t", partition, &value);
+            // Over either core: the one that does not own the partition passes it on.
+            let core = (round % 2) as usize;
+            let answer = world.ask(core, ApiKey::Produce, PRODUCE, &request);
+            let answer = &answer.responses[0].partition_responses[0];
+            assert_eq!((answer.error_code, answer.base_offset), (0, round));
+        }
+    }
+    for _ in 0..3 {
+        world.cut_power();
+        for partition in 0..4 {
+            let wanted: Vec<String> = (0..3).map(|round| format!("{partition}-{round}")).collect();
+            assert_eq!(read_all(&mut world, 0, "t", partition), wanted);
+            assert_eq!(read_all(&mut world, 1, "t", partition), wanted);
+        }
+    }
+}
+
+#[test]
+fn nothing_is_acknowledged_before_the_disk_has_it() {
+    let mut world = World::new(2);
+    make_topic(&mut world, "t");
+    let request = produce_request("t", 1, "x");
+    let awaited = world.send(0, ApiKey::Produce, PRODUCE, &request);
+    world.run_without_disks();
+    assert!(world.answer::<ProduceRequest>(awaited, ApiKey::Produce, PRODUCE).is_none());
+    assert!(read_nothing(&mut world), "and nobody sees it");
+    world.run();
+    let answer = world.answer::<ProduceRequest>(awaited, ApiKey::Produce, PRODUCE);
+    assert_eq!(answer.expect("now").responses[0].partition_responses[0].error_code, 0);
+}
+
+fn read_nothing(world: &mut World) -> bool {
+    let request = fetch_request("t", 1, 0, 0);
+    let awaited = world.send(1, ApiKey::Fetch, FETCH, &request);
+    world.run_without_disks();
+    let answer = world.answer::<FetchRequest>(awaited, ApiKey::Fetch, FETCH);
+    let answer = answer.expect("a fetch that may not wait is answered");
+    answer.responses[0].partitions[0].records.as_ref().is_none_or(Bytes::is_empty)
+}
+
+#[test]
+fn a_time_out_of_zero_does_not_cut_the_own_disk_short() {
+    let mut world = World::new(2);
+    make_topic(&mut world, "t");
+    for partition in 0..2 {
+        let request = produce_request("t", partition, "x").with_timeout_ms(0);
+        let answer = world.ask(0, ApiKey::Produce, PRODUCE, &request);
+        assert_eq!(answer.responses[0].partition_responses[0].error_code, 0);
+    }
+}
+
+#[test]
+fn a_waiting_fetch_is_answered_by_the_record_it_waits_for() {
+    let mut world = World::new(2);
+    make_topic(&mut world, "t");
+    for (reader, partition) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
+        let from = i64::from(reader);
+        let request = fetch_request("t", partition, from, 30_000);
+        let awaited = world.send(reader as usize, ApiKey::Fetch, FETCH, &request);
+        world.wait(Duration::from_secs(5));
+        assert!(world.answer::<FetchRequest>(awaited, ApiKey::Fetch, FETCH).is_none());
+        world.ask(0, ApiKey::Produce, PRODUCE, &produce_request("t", partition, "news"));
+        let answer = world.answer::<FetchRequest>(awaited, ApiKey::Fetch, FETCH).expect("pushed");
+        let records = answer.responses[0].partitions[0].records.as_ref().expect("records");
+        assert_eq!(values(records), ["news"]);
+        assert_eq!((world.open_bytes(0), world.open_bytes(1)), (0, 0), "nothing is left over");
+    }
+}
+
+#[test]
+fn a_waiting_fetch_ends_at_its_time() {
+    let mut world = World::new(1);
+    make_topic(&mut world, "t");
+    let awaited = world.send(0, ApiKey::Fetch, FETCH, &fetch_request("t", 0, 0, 500));
+    world.run();
+    world.wait(Duration::from_millis(499));
+    assert!(world.answer::<FetchRequest>(awaited, ApiKey::Fetch, FETCH).is_none());
+    world.wait(Duration::from_millis(2));
+    let answer = world.answer::<FetchRequest>(awaited, ApiKey::Fetch, FETCH).expect("in time");
+    assert_eq!(answer.responses[0].partitions[0].error_code, 0);
+}
+
+#[test]
+fn committed_offsets_survive_a_power_cut() {
+    let mut world = World::new(2);
+    make_topic(&mut world, "t");
+    let group = || GroupId(StrBytes::from_static_str("g"));
+    let find = FindCoordinatorRequest::default().with_key(StrBytes::from_static_str("g"));
+    assert_eq!(world.ask(0, ApiKey::FindCoordinator, 3, &find).node_id.0, 1);
+    let partition = OffsetCommitRequestPartition::default()
+        .with_partition_index(2)
+        .with_committed_offset(41)
+        .with_committed_metadata(Some(StrBytes::from_static_str("note")));
+    let topic =
+        OffsetCommitRequestTopic::default().with_name(name("t")).with_partitions(vec![partition]);
+    let commit = OffsetCommitRequest::default()
+        .with_group_id(group())
+        .with_generation_id_or_member_epoch(-1)
+        .with_topics(vec![topic]);
+    let answer = world.ask(1, ApiKey::OffsetCommit, 8, &commit);
+    assert_eq!(answer.topics[0].partitions[0].error_code, 0);
+    world.cut_power();
+    let topic =
+        OffsetFetchRequestTopics::default().with_name(name("t")).with_partition_indexes(vec![2, 3]);
+    let wanted =
+        OffsetFetchRequestGroup::default().with_group_id(group()).with_topics(Some(vec![topic]));
+    let fetch = OffsetFetchRequest::default().with_groups(vec![wanted]);
+    let answer = world.ask(0, ApiKey::OffsetFetch, 8, &fetch);
+    let found = &answer.groups[0].topics[0].partitions;
+    assert_eq!((found[0].committed_offset, found[0].error_code), (41, 0));
+    assert_eq!(found[0].metadata.as_deref(), Some("note"));
+    assert_eq!((found[1].committed_offset, found[1].error_code), (-1, 0));
+}
+
+#[test]
+fn a_deleted_topic_is_gone_at_once_and_stays_gone() {
+    let mut world = World::new(2);
+    make_topic(&mut world, "t");
+    world.ask(0, ApiKey::Produce, PRODUCE, &produce_request("t", 0, "x"));
+    let waiting = world.send(1, ApiKey::Fetch, FETCH, &fetch_request("t", 0, 1, 60_000));
+    world.run();
+    let delete =
+        DeleteTopicsRequest::default().with_timeout_ms(1000).with_topic_names(vec![name("t")]);
+    let answer = world.ask(1, ApiKey::DeleteTopics, 3, &delete);
+    assert_eq!(answer.responses[0].error_code, 0);
+    let answer = world.answer::<FetchRequest>(waiting, ApiKey::Fetch, FETCH);
+    let answer = answer.expect("a reader that waits is told");
+    assert_ne!(answer.responses[0].partitions[0].error_code, 0);
+    world.cut_power();
+    let answer = world.ask(0, ApiKey::Fetch, FETCH, &fetch_request("t", 0, 0, 0));
+    let code = answer.responses[0].partitions[0].error_code;
+    assert_eq!(code, ErrorCode::UnknownTopicOrPartition.code());
+    make_topic(&mut world, "t");
+    assert_eq!(read_all(&mut world, 0, "t", 0), Vec::<String>::new(), "the new one is empty");
+}
