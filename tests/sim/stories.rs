@@ -29,7 +29,7 @@ use flumen_protocol::messages::{
 
 use crate::world::World;
 
-const PRODUCE: i16 = 9;
+pub const PRODUCE: i16 = 9;
 const FETCH: i16 = 11;
 
 fn name(topic: &str) -> TopicName {
@@ -37,7 +37,7 @@ fn name(topic: &str) -> TopicName {
 }
 
 /// Makes a topic as a producer does.
-fn make_topic(world: &mut World, topic: &str) {
+pub fn make_topic(world: &mut World, topic: &str) {
     let asked = MetadataRequestTopic::default().with_name(Some(name(topic)));
     let request = MetadataRequest::default().with_topics(Some(vec![asked]));
     let answer = world.ask(0, ApiKey::Metadata, 9, &request);
@@ -45,7 +45,8 @@ fn make_topic(world: &mut World, topic: &str) {
     assert!(answer.topics[0].partitions.iter().all(|partition| partition.leader_id.0 == 1));
 }
 
-fn produce_request(topic: &str, partition: i32, value: &str) -> ProduceRequest {
+/// Asks for one record to be appended, wherever its partition lives.
+pub fn produce_request(topic: &str, partition: i32, value: &str) -> ProduceRequest {
     let mut batch = BatchBuilder::new();
     let timestamp = 1_700_000_000_000;
     batch.push(&NewRecord { timestamp, key: None, value: Some(value.as_bytes()), headers: &[] });
@@ -60,13 +61,13 @@ fn fetch_request(topic: &str, partition: i32, from: i64, wait_ms: i32) -> FetchR
     let partition = FetchPartition::default()
         .with_partition(partition)
         .with_fetch_offset(from)
-        .with_partition_max_bytes(1 << 20);
+        .with_partition_max_bytes(16 << 20);
     let topic = FetchTopic::default().with_topic(name(topic)).with_partitions(vec![partition]);
     FetchRequest::default()
         .with_replica_id(BrokerId(-1))
         .with_max_wait_ms(wait_ms)
         .with_min_bytes(1)
-        .with_max_bytes(1 << 20)
+        .with_max_bytes(16 << 20)
         .with_session_epoch(-1)
         .with_topics(vec![topic])
 }
@@ -83,12 +84,22 @@ fn values(bytes: &Bytes) -> Vec<String> {
     values
 }
 
-fn read_all(world: &mut World, core: usize, topic: &str, partition: i32) -> Vec<String> {
-    let request = fetch_request(topic, partition, 0, 0);
-    let answer = world.ask(core, ApiKey::Fetch, FETCH, &request);
-    let partition = &answer.responses[0].partitions[0];
-    assert_eq!(partition.error_code, 0);
-    partition.records.as_ref().map(values).unwrap_or_default()
+/// What a reader without patience sees of a partition, reading on until there is no more.
+pub fn read_all(world: &mut World, core: usize, topic: &str, partition: i32) -> Vec<String> {
+    let mut all = Vec::new();
+    loop {
+        // Every record here has a batch of its own, so the count is the next offset.
+        let request = fetch_request(topic, partition, all.len() as i64, 0);
+        let answer = world.ask(core, ApiKey::Fetch, FETCH, &request);
+        let partition = &answer.responses[0].partitions[0];
+        assert_eq!(partition.error_code, 0);
+        let found = partition.records.as_ref().map(values).unwrap_or_default();
+        if found.is_empty() {
+            assert_eq!(partition.high_watermark, all.len() as i64, "that is all of it");
+            return all;
+        }
+        all.extend(found);
+    }
 }
 
 #[test]

@@ -72,7 +72,9 @@ impl Bare {
             for part in &wait.parts {
                 match wait.waiting.answer(part.number, Answer::NotHere) {
                     Progress::Open | Progress::Done => {}
-                    Progress::Ask(parts) => panic!("nobody is there to be asked {parts:?}"),
+                    Progress::Ask(parts) | Progress::AskWithin(parts, _) => {
+                        panic!("nobody is there to be asked {parts:?}")
+                    }
                 }
             }
             step = wait.waiting.close(&mut self.context(), &envelope);
