@@ -153,12 +153,14 @@ impl TopicId {
     pub const METADATA: Self = Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
 }
 
+/// A topic id as text: 128 bits in characters of six.
+const ID_CHARACTERS: usize = 22;
+
 impl TopicId {
     /// Reads what [`Display`](fmt::Display) prints; `None` for anything else.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        const SEXTETS: usize = 22;
-        if text.len() != SEXTETS {
+        if text.len() != ID_CHARACTERS {
             return None;
         }
         let mut bits = 0u128;
@@ -215,6 +217,17 @@ pub struct LogId {
 impl LogId {
     /// The cluster's metadata log.
     pub const METADATA: Self = Self { topic: TopicId::METADATA, partition: PartitionIndex(0) };
+
+    /// Reads what [`Display`](fmt::Display) prints, as folder names carry it; `None` for anything
+    /// else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (topic, partition) = text.split_at_checked(ID_CHARACTERS)?;
+        let partition = PartitionIndex(partition.strip_prefix('-')?.parse().ok()?);
+        let log = Self { topic: TopicId::parse(topic)?, partition };
+        // Numbers have more than one spelling; names have one.
+        (log.to_string() == text).then_some(log)
+    }
 }
 
 impl fmt::Display for LogId {
@@ -237,6 +250,11 @@ mod tests {
         }
         for bad in ["", "AAAAAAAAAAAAAAAAAAAAAB", "AAAAAAAAAAAAAAAAAAAAA+", "A"] {
             assert_eq!(TopicId::parse(bad), None, "{bad}");
+        }
+        let log = LogId { topic: TopicId([7; 16]), partition: PartitionIndex(12) };
+        assert_eq!(LogId::parse(&log.to_string()), Some(log));
+        for bad in ["", "-1", &format!("{}-012", log.topic), &format!("{}12", log.topic)] {
+            assert_eq!(LogId::parse(bad), None, "{bad}");
         }
     }
 

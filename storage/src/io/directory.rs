@@ -131,7 +131,7 @@ pub(crate) fn list(root: &Path, core: CoreId, folder: FileName) -> io::Result<Ve
         }
         FileName::PartitionsFolder => {
             for name in names(&path)? {
-                let Some(log) = parse_log(&name) else { continue };
+                let Some(log) = LogId::parse(&name) else { continue };
                 read_folder(&path.join(name), |name| log_file(log, name), &mut found)?;
             }
         }
@@ -190,29 +190,6 @@ fn log_file(log: LogId, name: &str) -> Option<FileName> {
     }
 }
 
-/// Reads `<topic id>-<partition>` back.
-fn parse_log(name: &str) -> Option<LogId> {
-    let (topic, partition) = (name.get(..22)?, name.get(22..)?.strip_prefix('-')?);
-    let mut bits = 0u128;
-    for (place, byte) in topic.bytes().enumerate() {
-        let sextet = u128::from(match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'-' => 62,
-            b'_' => 63,
-            _ => return None,
-        });
-        // 22 sextets are 132 bits: the last one holds two bits and four zeros.
-        bits = if place < 21 { bits << 6 | sextet } else { bits << 2 | sextet >> 4 };
-    }
-    let log = LogId {
-        topic: TopicId(bits.to_be_bytes()),
-        partition: PartitionIndex(partition.parse().ok()?),
-    };
-    (log.to_string() == name).then_some(log)
-}
-
 /// What kind of failure an operating system error is.
 pub(crate) fn kind_of(error: &io::Error) -> DiskErrorKind {
     match error.raw_os_error() {
@@ -237,10 +214,10 @@ mod tests {
 
     #[test]
     fn names_come_back_from_their_paths() {
-        assert_eq!(parse_log(&log().to_string()), Some(log()));
+        assert_eq!(LogId::parse(&log().to_string()), Some(log()));
         for name in ["x", "AAAAAAAAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAAAAAAAAAB-1", "ä", "lost+found"]
         {
-            assert_eq!(parse_log(name), None, "{name}");
+            assert_eq!(LogId::parse(name), None, "{name}");
         }
         let root = Path::new("/r");
         for file in [FileName::Journal(7), FileName::Quarantine(9)] {
