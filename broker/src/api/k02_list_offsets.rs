@@ -68,6 +68,9 @@ pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body
     Step::Wait(Wait { waiting: AnyWaiting::ListOffsets(waiting), parts, patience })
 }
 
+/// The first version whose answer carries an epoch (KIP-320).
+const EPOCHS_SINCE: i16 = 4;
+
 /// The replica id with which Kafka's tools read as a replica would (KIP-227, debugging).
 const DEBUG_CONSUMER: i32 = -2;
 
@@ -90,8 +93,13 @@ impl Waiting {
         if self.missing == 0 { Progress::Done } else { Progress::Open }
     }
 
-    /// Answers with what is known.
-    pub fn close(self, envelope: &Envelope) -> Step {
+    /// Answers with what is known, as far as the version can carry it.
+    pub fn close(mut self, envelope: &Envelope) -> Step {
+        if envelope.version < EPOCHS_SINCE {
+            for place in self.topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
+                place.leader_epoch = -1;
+            }
+        }
         step::answer(envelope, &ListOffsetsResponse::default().with_topics(self.topics))
     }
 }
@@ -108,4 +116,37 @@ fn unanswered(asked: &ListOffsetsPartition, known: bool) -> ListOffsetsPartition
         .with_timestamp(-1)
         .with_offset(-1)
         .with_leader_epoch(-1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use flumen_protocol::api_table::{self, ApiKey};
+    use flumen_protocol::ids::Offset;
+
+    use super::*;
+    use crate::shard::mailbox::FoundOffset;
+
+    #[test]
+    fn a_found_offset_can_be_told_at_every_version() {
+        let row = api_table::row(ApiKey::ListOffsets.code()).unwrap();
+        for version in (0..=i16::MAX).filter(|version| row.supports(*version)) {
+            let asked = ListOffsetsPartition::default();
+            let topic =
+                ListOffsetsTopicResponse::default().with_partitions(vec![unanswered(&asked, true)]);
+            let mut waiting = Waiting { topics: vec![topic], places: vec![(0, 0)], missing: 1 };
+            let found = FoundOffset { offset: Offset(3), timestamp: -1, epoch: LeaderEpoch(1) };
+            assert!(matches!(waiting.answer(0, Answer::Offset(Ok(found))), Progress::Done));
+            let envelope = Envelope {
+                key: ApiKey::ListOffsets,
+                version,
+                correlation_id: 7,
+                client_id: String::new(),
+                peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
+                listener: 0,
+            };
+            assert!(matches!(waiting.close(&envelope), Step::Answer(_)), "version {version}");
+        }
+    }
 }
