@@ -5,6 +5,10 @@
 //! Invariants: cores are numbered by their place in the mesh; a core listens only after every
 //! core is ready to serve.
 //! Apart because everything here runs once per core and touches the executor.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a core that cannot go on takes the process with it"
+)]
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -110,7 +114,7 @@ async fn serve_core(plan: Plan, mesh: mesh::Builder) -> Result<(), String> {
     let (store, recovered) =
         open::recover(opening, &driver, &clock).await.map_err(|error| error.to_string())?;
     info!(%core, partitions = recovered.logs.len(), "recovered");
-    let memory = Rc::new(RequestMemory::new(plan.memory_per_core));
+    let memory = Rc::new(RequestMemory::new(serve::request_memory(&plan)));
     let limits = connection_limits(&plan.options, cores);
     let connections = Rc::new(Connections::new(limits, clock.now().monotonic));
     let shared = Shared::new(inbox.clone(), connections.clone(), memory.clone());

@@ -6,6 +6,7 @@
 //! it is written; a new folder has an incarnation of its own, durable before the first core runs,
 //! so that a node whose disk was wiped is never taken for the one it was.
 //! Apart because it runs before any executor exists and uses plain files.
+#![expect(clippy::disallowed_methods, reason = "runs before any core and uses plain files")]
 
 use std::fs::{self, File, OpenOptions};
 use std::io;

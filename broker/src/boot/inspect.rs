@@ -4,6 +4,7 @@
 //! Does not: write anything, not even a lock: a copy of a folder may be read-only.
 //! Invariants: what cannot be read is reported and the rest still shown.
 //! Apart because an operator needs it when nothing else starts.
+#![expect(clippy::disallowed_methods, reason = "a program of its own, without any core")]
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -4,6 +4,7 @@
 //! Does not: make anything random later on; every core derives its dice from this.
 //! Invariants: called once per process.
 //! Apart so that a run can be repeated from one number in its log.
+#![expect(clippy::disallowed_methods, reason = "the only entropy of the process")]
 
 use std::fs::File;
 use std::io::{self, Read};

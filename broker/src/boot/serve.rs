@@ -5,6 +5,7 @@
 //! Invariants: whatever keeps the node from running is said in words, with what to do, before
 //! anything is written.
 //! Apart because it is the one place that knows the order of a start.
+#![expect(clippy::disallowed_methods, reason = "waits before any core runs")]
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
@@ -65,8 +66,13 @@ pub fn run(arguments: &ServeArguments) -> Result<(), String> {
     cores::run(&plan, &cpus)
 }
 
+/// What requests may hold of a core's memory: what [`store_config`] leaves.
+pub fn request_memory(plan: &Plan) -> usize {
+    plan.memory_per_core / 8 * 3
+}
+
 /// How a core's store shares the core's memory: a quarter each for what waits to be settled and
-/// for readers near the end; requests have the rest.
+/// for readers near the end, an eighth for what cold readers have just read.
 pub fn store_config(plan: &Plan) -> StoreConfig {
     StoreConfig {
         cache_bytes: plan.memory_per_core / 4,

@@ -81,6 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "the page is a file of the repository")]
     fn the_page_in_the_repository_is_fresh() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/CONFIG.md");
         if std::env::var_os("FLUMEN_REGENERATE").is_some() {

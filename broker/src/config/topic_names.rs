@@ -116,14 +116,14 @@ pub const TOPIC_CONFIGS: &[TopicConfig] = &[
         Kind::long_from(1),
         FOREVER,
         &[same("log.flush.interval.messages")],
-        "Kafka: records between two flushes. Flumen writes durably before it acknowledges, which satisfies every value.",
+        "Unset or 1, every acknowledged record is durable. Above 1, acknowledgements of this topic do not wait for the disk: a crash may lose acknowledged records. They are still written at once, and no count is kept.",
     ),
     row(
         "flush.ms",
         Kind::long_from(0),
         FOREVER,
         &[same("log.flush.interval.ms"), same("log.flush.scheduler.interval.ms")],
-        "Kafka: time between two flushes. Flumen writes durably before it acknowledges, which satisfies every value.",
+        "Unset or 0, every acknowledged record is durable. Above 0, acknowledgements of this topic do not wait for the disk, as with flush.messages, unless that is 1. No clock runs.",
     ),
     row(
         "follower.replication.throttled.replicas",
@@ -214,7 +214,7 @@ pub const TOPIC_CONFIGS: &[TopicConfig] = &[
         Kind::int_from(1),
         "1",
         &[same("min.insync.replicas")],
-        "Replicas that must have a record before acks=all is answered.",
+        "Kept and shown; with one node every record has one replica.",
     ),
     row(
         "preallocate",

@@ -3,6 +3,7 @@
 //! Does: judges each and says what to do. Does not: look at the data folder (`disk` does).
 //! Invariants: cheap enough for every start.
 //! Apart from `disk` because nothing here depends on a folder.
+#![expect(clippy::disallowed_methods, reason = "looks at the machine before any core runs")]
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

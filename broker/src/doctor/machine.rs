@@ -3,6 +3,10 @@
 //! Does: reads names, limits and cgroup files. Does not: judge them.
 //! Invariants: a fact that cannot be read is `None` or the machine's whole, never a guess.
 //! Apart because `serve` needs some of them too (host name, memory, cores).
+#![expect(
+    clippy::disallowed_methods,
+    reason = "reads what the system says of itself, before any core runs"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

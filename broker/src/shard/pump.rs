@@ -10,6 +10,7 @@
 //! Sleeping is bounded by a guard (architecture D11): glommio 0.9 can park a core although tasks
 //! are runnable, and an armed timer is what wakes it. The guard is short while somebody waits and
 //! long while nobody does; how often it found work that nobody had announced is a metric.
+#![expect(clippy::disallowed_methods, reason = "the only reader of the clock")]
 
 use std::future::poll_fn;
 use std::path::PathBuf;

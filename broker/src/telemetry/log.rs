@@ -5,6 +5,7 @@
 //! Invariants: installed at most once; a filter that cannot be read stops the start instead of hiding
 //! lines.
 //! Apart because only `main` calls it.
+#![expect(clippy::disallowed_methods, reason = "RUST_LOG is what everybody knows")]
 
 use std::io::IsTerminal;
 
