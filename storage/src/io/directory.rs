@@ -12,7 +12,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use flumen_protocol::ids::{CoreId, LogId, Offset, PartitionIndex, TopicId};
+use flumen_protocol::ids::{CoreId, LogId, Offset};
 
 use crate::error::{DiskError, DiskErrorKind, StorageError};
 use crate::limits::BLOCK_BYTES;
@@ -206,6 +206,7 @@ pub(crate) fn kind_of(error: &io::Error) -> DiskErrorKind {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use flumen_protocol::ids::{PartitionIndex, TopicId};
 
     fn log() -> LogId {
         let topic = TopicId([0xff, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 0xfd]);
