@@ -171,12 +171,12 @@ impl<'a> Iterator for RecordIter<'a> {
     }
 }
 
-/// The first record of `batch` that is not older than `timestamp` (milliseconds since 1970), as
-/// ListOffsets asks for it: its offset and its timestamp.
+/// The first record of `batch` at `from` or later in the log that is not older than `timestamp`
+/// (milliseconds since 1970), as ListOffsets asks for it: its offset and its timestamp.
 ///
 /// `None` also where the records cannot be read: a lookup then goes on with the next batch.
 #[must_use]
-pub fn first_at_or_after(batch: &[u8], timestamp: i64) -> Option<(Offset, i64)> {
+pub fn first_at_or_after(batch: &[u8], from: Offset, timestamp: i64) -> Option<(Offset, i64)> {
     let header = BatchHeader::parse(batch)?;
     if header.timestamp_type() == TimestampType::Append {
         if header.max_timestamp < timestamp {
@@ -185,12 +185,14 @@ pub fn first_at_or_after(batch: &[u8], timestamp: i64) -> Option<(Offset, i64)> 
         // All have the same timestamp, so it is the first; which is known unless compaction
         // left gaps.
         if header.record_count > 0 && header.last_offset_delta == header.record_count - 1 {
-            return Some((header.base_offset, header.max_timestamp));
+            let first = header.base_offset.max(from);
+            return (first <= header.last_offset()).then_some((first, header.max_timestamp));
         }
     }
     let opened = records(batch, inflated_bytes_max(batch.len())).ok()?;
     let mut readable = opened.iter().map_while(Result::ok);
-    readable.find(|record| record.timestamp >= timestamp).map(|r| (r.offset, r.timestamp))
+    let wanted = |record: &Record<'_>| record.timestamp >= timestamp && record.offset >= from;
+    readable.find(wanted).map(|record| (record.offset, record.timestamp))
 }
 
 /// The first of the records of `batch` with the largest timestamp (KIP-734): its offset and its
@@ -202,7 +204,7 @@ pub fn first_at_or_after(batch: &[u8], timestamp: i64) -> Option<(Offset, i64)> 
 pub fn max_timestamp_record(batch: &[u8]) -> Option<(Offset, i64)> {
     let header = BatchHeader::parse(batch)?;
     if header.timestamp_type() == TimestampType::Append {
-        return first_at_or_after(batch, header.max_timestamp);
+        return first_at_or_after(batch, header.base_offset, header.max_timestamp);
     }
     let opened = records(batch, inflated_bytes_max(batch.len())).ok()?;
     let mut largest: Option<(Offset, i64)> = None;
@@ -338,7 +340,10 @@ mod tests {
         let compacted = goldens::bytes(goldens::COMPACTED);
         assert_eq!(walk(&compacted), [(1001, TIME + 500), (1002, TIME - 1000)]);
         assert_eq!(walk(&goldens::bytes(goldens::EMPTIED)), []);
-        assert_eq!(first_at_or_after(&compacted, TIME - 1000), Some((Offset(1001), TIME + 500)));
+        let first = |from| first_at_or_after(&compacted, Offset(from), TIME - 1000);
+        assert_eq!(first(0), Some((Offset(1001), TIME + 500)));
+        assert_eq!(first(1002), Some((Offset(1002), TIME - 1000)));
+        assert_eq!(first(1003), None);
         assert_eq!(max_timestamp_record(&goldens::bytes(goldens::EMPTIED)), None);
     }
 
@@ -355,9 +360,12 @@ mod tests {
         let times = walk(&batch);
         assert_eq!(times, [1000, 1001, 1002, 1003].map(|offset| (offset, TIME + 9999)));
         let first = Some((Offset(1000), TIME + 9999));
-        assert_eq!(first_at_or_after(&batch, TIME), first);
-        assert_eq!(first_at_or_after(&batch, TIME + 9999), first);
-        assert_eq!(first_at_or_after(&batch, TIME + 10_000), None);
+        assert_eq!(first_at_or_after(&batch, Offset(0), TIME), first);
+        assert_eq!(first_at_or_after(&batch, Offset(0), TIME + 9999), first);
+        assert_eq!(first_at_or_after(&batch, Offset(0), TIME + 10_000), None);
+        let later = first_at_or_after(&batch, Offset(1002), TIME);
+        assert_eq!(later, Some((Offset(1002), TIME + 9999)));
+        assert_eq!(first_at_or_after(&batch, Offset(1004), TIME), None);
         assert_eq!(max_timestamp_record(&batch), first);
     }
 
@@ -365,9 +373,13 @@ mod tests {
     fn time_lookup_finds_the_first_record_not_older() {
         for golden in [goldens::PLAIN, goldens::LZ4] {
             let batch = goldens::bytes(golden);
-            assert_eq!(first_at_or_after(&batch, i64::MIN), Some((Offset(0), TIME)));
-            assert_eq!(first_at_or_after(&batch, TIME + 1), Some((Offset(1), TIME + 500)));
-            assert_eq!(first_at_or_after(&batch, TIME + 501), None);
+            let first = |from, time| first_at_or_after(&batch, Offset(from), time);
+            assert_eq!(first(0, i64::MIN), Some((Offset(0), TIME)));
+            assert_eq!(first(0, TIME + 1), Some((Offset(1), TIME + 500)));
+            assert_eq!(first(0, TIME + 501), None);
+            // What lies before the log's start is gone, though its batch is still there.
+            assert_eq!(first(2, TIME + 1), Some((Offset(3), TIME + 500)));
+            assert_eq!(first(4, i64::MIN), None);
             // Two records have the largest timestamp: the first one counts.
             assert_eq!(max_timestamp_record(&batch), Some((Offset(1), TIME + 500)));
         }

@@ -178,7 +178,7 @@ fn look_through(log: LogId, want: &mut TimeWant, end: Offset, windows: &mut Wind
     while want.cursor < end {
         let Some(batch) = windows.from(log, want.cursor).first() else { return Look::NotRead };
         if batch.max_timestamp >= want.at
-            && let Some(record) = timed_record(&batch.bytes, want.at)
+            && let Some(record) = timed_record(&batch.bytes, want.cursor, want.at)
         {
             return Look::Found(record);
         }
@@ -187,10 +187,10 @@ fn look_through(log: LogId, want: &mut TimeWant, end: Offset, windows: &mut Wind
     Look::NotThere
 }
 
-/// The first record of `batch` at or after `at` milliseconds.
+/// The first record of `batch` from `from` on that is not older than `at` milliseconds.
 #[must_use]
-pub fn timed_record(batch: &Bytes, at: i64) -> Option<TimedRecord> {
-    let (offset, timestamp) = first_at_or_after(batch, at)?;
+pub fn timed_record(batch: &Bytes, from: Offset, at: i64) -> Option<TimedRecord> {
+    let (offset, timestamp) = first_at_or_after(batch, from, at)?;
     let epoch = BatchHeader::parse(batch)?.leader_epoch;
     Some(TimedRecord { offset, timestamp, epoch })
 }

@@ -75,7 +75,7 @@ impl Store {
         if let Some(segment) = image.segments.find_time(image.start, at) {
             let cursor = segment.base.max(image.start);
             if self.cache.holds(log, cursor) {
-                let found = first_among(self.cache.from(log, cursor), at, limit);
+                let found = first_among(self.cache.from(log, cursor), image.start, at, limit);
                 return TimeAnswer::Ready(
                     found.or_else(|| self.find_time_unsettled(log, at, limit)),
                 );
@@ -97,7 +97,7 @@ impl Store {
     fn find_time_unsettled(&self, log: LogId, at: i64, limit: Offset) -> Option<TimedRecord> {
         let (known, image) = self.known(log)?;
         let from = known.tail.first_offset().max(image.start);
-        first_among(known.tail.from(from), at, limit)
+        first_among(known.tail.from(from), image.start, at, limit)
     }
 
     /// Takes an answer of the disk if it belongs to a reader.
@@ -144,16 +144,17 @@ impl Store {
     }
 }
 
-/// The first record at or after `at` among batches that end before `limit`.
+/// The first record from `start` on that is not older than `at`, among batches before `limit`.
 fn first_among<'a>(
     batches: impl Iterator<Item = &'a Records>,
+    start: Offset,
     at: i64,
     limit: Offset,
 ) -> Option<TimedRecord> {
     batches
         .take_while(|records| records.last_offset < limit)
         .filter(|records| records.max_timestamp >= at)
-        .find_map(|records| timed_record(&records.bytes, at))
+        .find_map(|records| timed_record(&records.bytes, start, at))
 }
 
 /// The largest timestamp of the log before `limit`; `None` if no record has one.

@@ -453,6 +453,28 @@ fn records_are_found_by_time() {
 }
 
 #[test]
+fn a_record_before_the_start_is_not_found_though_its_batch_is_there() {
+    let mut world = World::new(9);
+    world.create(log(0), LogSettings::KEEP_ALL);
+    (0..4).for_each(|n| world.append_batch(log(0), n, 10_000));
+    let found = |world: &mut World, time| {
+        world.find_time(log(0), TimeQuery::AtOrAfter(time)).map(|r| (r.offset.0, r.timestamp))
+    };
+    // Batches hold five records. In memory, in the cache, and from the disk:
+    for way in 0..3 {
+        world.store.set_start_offset(log(0), Offset(7));
+        assert_eq!(found(&mut world, 0), Some((7, 1)), "way {way}");
+        assert_eq!(found(&mut world, 1), Some((7, 1)), "way {way}");
+        assert_eq!(found(&mut world, 2), Some((10, 2)), "way {way}");
+        world.run();
+        match way {
+            0 => world.settle(log(0)),
+            _ => world.restart(),
+        }
+    }
+}
+
+#[test]
 fn retention_moves_the_start_first_and_deletes_files_second() {
     let mut world = World::new(8);
     world.create(log(0), small_segments());
