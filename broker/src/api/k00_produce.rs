@@ -199,8 +199,8 @@ impl Opening {
         }
         if settings.is_compacted() {
             let records = check::check_records(batch).map_err(refusals::of_records)?;
-            if let Some(position) = records.first_without_key {
-                return Err(refusals::of_keyless(position));
+            if !records.without_key.is_empty() {
+                return Err(refusals::of_keyless(&records.without_key));
             }
         }
         Ok(())

@@ -68,14 +68,12 @@ pub fn of_records(fault: RecordFault) -> Refused {
     }
 }
 
-/// A record without key in a compacted topic.
-pub fn of_keyless(position: i32) -> Refused {
+/// Records without key in a compacted topic. All are named: clients tell the senders of the others
+/// that theirs were sound and may be sent again.
+pub fn of_keyless(positions: &[i32]) -> Refused {
     let why = "a compacted topic takes no record without a key";
-    Refused {
-        code: ErrorCode::InvalidRecord,
-        message: Some(why.to_owned()),
-        records: vec![(position, Some(why.to_owned()))],
-    }
+    let records = positions.iter().map(|position| (*position, None)).collect();
+    Refused { code: ErrorCode::InvalidRecord, message: Some(why.to_owned()), records }
 }
 
 /// A partition that says no.

@@ -10,7 +10,7 @@
 
 use super::codec::Codec;
 use super::header::{BatchHeader, HEADER_BYTES, MAGIC, TIMESTAMP_NONE, TimestampType, at};
-use super::limits::inflated_bytes_max;
+use super::limits::{KEYLESS_RECORDS_MAX, inflated_bytes_max};
 use super::records::{RecordFault, RecordFaultReason, records};
 use crate::ids::{Offset, ProducerEpoch, ProducerId, Sequence};
 
@@ -130,12 +130,13 @@ pub fn verify_crc(batch: &[u8]) -> bool {
 }
 
 /// What only a walk over the records can tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordsSummary {
     /// The largest of the records' timestamps, milliseconds since 1970; −1: none has one.
     pub max_timestamp: i64,
-    /// The first record without a key, which a compacted topic refuses with INVALID_RECORD (87).
-    pub first_without_key: Option<i32>,
+    /// The records without a key, by their place in the batch, at most [`KEYLESS_RECORDS_MAX`]: a
+    /// compacted topic refuses the batch with INVALID_RECORD (87) and names them all (KIP-467).
+    pub without_key: Vec<i32>,
 }
 
 /// Walks every record of a batch that [`check_produced`] accepted, inflating it if need be.
@@ -147,7 +148,7 @@ pub struct RecordsSummary {
 /// The first bad record, by its place in the batch. Kafka answers INVALID_RECORD (87).
 pub fn check_records(batch: &[u8]) -> Result<RecordsSummary, RecordFault> {
     let opened = records(batch, inflated_bytes_max(batch.len()))?;
-    let mut summary = RecordsSummary { max_timestamp: TIMESTAMP_NONE, first_without_key: None };
+    let mut summary = RecordsSummary { max_timestamp: TIMESTAMP_NONE, without_key: Vec::new() };
     for (record_index, record) in (0..).zip(&opened) {
         let record = record?;
         let expected = opened.header().base_offset.0.saturating_add(i64::from(record_index));
@@ -155,8 +156,8 @@ pub fn check_records(batch: &[u8]) -> Result<RecordsSummary, RecordFault> {
             return Err(RecordFault { record_index, reason: RecordFaultReason::OffsetDelta });
         }
         summary.max_timestamp = summary.max_timestamp.max(record.timestamp);
-        if record.key.is_none() {
-            summary.first_without_key = summary.first_without_key.or(Some(record_index));
+        if record.key.is_none() && summary.without_key.len() < KEYLESS_RECORDS_MAX {
+            summary.without_key.push(record_index);
         }
     }
     Ok(summary)
@@ -265,7 +266,7 @@ mod tests {
             assert_eq!(summary.max_timestamp, batch.max_timestamp);
             let transactional = golden == goldens::TRANSACTIONAL;
             assert_eq!(batch.transactional, transactional);
-            assert_eq!(summary.first_without_key, (!transactional).then_some(1));
+            assert_eq!(summary.without_key, if transactional { &[][..] } else { &[1] });
         }
     }
 

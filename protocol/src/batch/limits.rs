@@ -34,6 +34,13 @@ pub const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 /// The densest element, a copy with a two-byte offset, makes 64 bytes out of three.
 pub const SNAPPY_RATIO_MAX: usize = 22;
 
+/// How many records without a key are named to a producer on a compacted topic.
+///
+/// Clients blame the others of the batch on these, so all should be named; a client's largest batch
+/// by default (10,000 records in librdkafka) has no more. The answer to one such batch stays below
+/// 100 KiB, whatever a batch claims.
+pub const KEYLESS_RECORDS_MAX: usize = 10_000;
+
 const _: () = assert!(INFLATED_BYTES_FLOOR <= INFLATED_BYTES_MAX);
 const _: () = assert!(1 << ZSTD_WINDOW_LOG_MAX <= INFLATED_BYTES_MAX);
 
