@@ -13,6 +13,7 @@ use flumen_protocol::batch::builder::{BatchBuilder, NewRecord};
 use flumen_protocol::batch::iter::batches;
 use flumen_protocol::batch::records::records;
 use flumen_protocol::error_code::ErrorCode;
+use flumen_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use flumen_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use flumen_protocol::messages::metadata_request::MetadataRequestTopic;
 use flumen_protocol::messages::offset_commit_request::{
@@ -23,8 +24,9 @@ use flumen_protocol::messages::offset_fetch_request::{
 };
 use flumen_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use flumen_protocol::messages::{
-    BrokerId, DeleteTopicsRequest, FetchRequest, FindCoordinatorRequest, GroupId, MetadataRequest,
-    OffsetCommitRequest, OffsetFetchRequest, ProduceRequest, StrBytes, TopicName,
+    BrokerId, CreateTopicsRequest, DeleteTopicsRequest, FetchRequest, FindCoordinatorRequest,
+    GroupId, MetadataRequest, OffsetCommitRequest, OffsetFetchRequest, ProduceRequest, StrBytes,
+    TopicName,
 };
 
 use crate::world::World;
@@ -159,6 +161,28 @@ fn a_time_out_of_zero_does_not_cut_the_own_disk_short() {
         let answer = world.ask(0, ApiKey::Produce, PRODUCE, &request);
         assert_eq!(answer.responses[0].partition_responses[0].error_code, 0);
     }
+}
+
+#[test]
+fn too_few_replicas_refuse_what_wants_all_of_them() {
+    let mut world = World::new(1);
+    let config = CreatableTopicConfig::default()
+        .with_name(StrBytes::from_static_str("min.insync.replicas"))
+        .with_value(Some(StrBytes::from_static_str("2")));
+    let topic = CreatableTopic::default()
+        .with_name(name("strict"))
+        .with_num_partitions(1)
+        .with_replication_factor(1)
+        .with_configs(vec![config]);
+    let create = CreateTopicsRequest::default().with_timeout_ms(1000).with_topics(vec![topic]);
+    assert_eq!(world.ask(0, ApiKey::CreateTopics, 5, &create).topics[0].error_code, 0);
+    let mut produce = |acks| {
+        let request = produce_request("strict", 0, "x").with_acks(acks);
+        let answer = world.ask(0, ApiKey::Produce, PRODUCE, &request);
+        answer.responses[0].partition_responses[0].error_code
+    };
+    assert_eq!(produce(-1), ErrorCode::NotEnoughReplicas.code());
+    assert_eq!(produce(1), 0);
 }
 
 #[test]

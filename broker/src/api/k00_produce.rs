@@ -4,7 +4,8 @@
 //!   a bad partition never spoils a good one (G50, G51).
 //! - acks 1 and −1 both answer after the batch is on stable media (decision D6); acks 0 has no
 //!   answer, and an error closes the connection, which is the only sign there is (G21).
-//! - The topic's own settings decide `max.message.bytes` and timestamp bounds (G53).
+//! - The topic's own settings decide `max.message.bytes`, timestamp bounds (G53) and
+//!   `min.insync.replicas` (G27).
 //! - Past `timeout_ms` the open partitions answer REQUEST_TIMED_OUT, though their records stay
 //!   (G26).
 //!
@@ -25,7 +26,7 @@ use flumen_protocol::hot::produce::{
 use flumen_protocol::ids::{LogId, Offset, PartitionIndex};
 use flumen_protocol::time::Monotonic;
 use flumen_replication::error::Refusal;
-use flumen_replication::metadata::image::Topic;
+use flumen_replication::metadata::image::{Placement, Topic};
 use flumen_replication::outbox::AppendReceipt;
 use flumen_replication::partition::Acks;
 
@@ -155,8 +156,9 @@ impl Opening {
                 "the disk is nearly full: this broker takes no records until space is freed",
             ));
         }
-        let batch = asked.records.ok_or(ErrorCode::InvalidRecord)?;
         let settings = context.settings(topic.id);
+        self.check_replicas(&topic.partitions[asked.index.0 as usize], settings)?;
+        let batch = asked.records.ok_or(ErrorCode::InvalidRecord)?;
         let limit = usize::try_from(settings.max_message_bytes).unwrap_or(0);
         if batch.len() > limit {
             return Err(Refused::with(
@@ -170,6 +172,24 @@ impl Opening {
         let batch =
             if batch.len() <= COPY_BATCH_BYTES { BytesMut::from(&batch[..]) } else { batch };
         Ok(Checked { log, batch, summary })
+    }
+
+    /// A producer that wants all replicas must not be told yes by fewer than the topic demands
+    /// (G27). Nothing is appended, so the producer may try again.
+    fn check_replicas(
+        &self,
+        placement: &Placement,
+        settings: &TopicSettings,
+    ) -> Result<(), Refused> {
+        let wanted = usize::try_from(settings.min_insync_replicas).unwrap_or(0);
+        let there = placement.replicas.len();
+        if self.acks == Some(Acks::All) && there < wanted {
+            return Err(Refused::with(
+                ErrorCode::NotEnoughReplicas,
+                format!("min.insync.replicas={wanted}, but there are {there} replicas"),
+            ));
+        }
+        Ok(())
     }
 
     /// What depends on the topic's settings and the request's version.

@@ -261,7 +261,7 @@ pub const DECLARATIONS: &[Declaration] = &[
         "min.insync.replicas",
         Kind::int_from(1),
         "1",
-        "Kept and shown; with one node every record has one replica. Inherited by topics.",
+        "Replicas a topic needs for acks=all; with more than it has, such a produce is refused. Inherited by topics.",
         Field::I32(|o| &mut o.min_insync_replicas),
     ),
     row(

@@ -214,7 +214,7 @@ pub const TOPIC_CONFIGS: &[TopicConfig] = &[
         Kind::int_from(1),
         "1",
         &[same("min.insync.replicas")],
-        "Kept and shown; with one node every record has one replica.",
+        "Replicas needed for acks=all; a topic with fewer refuses such a produce.",
     ),
     row(
         "preallocate",
