@@ -178,13 +178,19 @@ impl Waiting {
         place.log_start_offset = records.start;
         let bytes: usize = records.batches.iter().map(Bytes::len).sum();
         let left = (wanted.question.max_bytes as usize).saturating_sub(bytes);
+        let visible = if wanted.question.committed_only {
+            records.last_stable
+        } else {
+            records.high_watermark
+        };
+        // A partition that gave all it may give has nothing to wait for: nothing is left, or what
+        // comes next is a batch larger than that.
+        self.urgent |= left == 0 || (bytes == 0 && records.next < visible);
         wanted.question.from = records.next;
         wanted.question.max_bytes = left as u32;
         wanted.question.at_least_one = false;
         place.records.extend(records.batches);
         self.bytes += bytes;
-        // A partition that gave all it may give has nothing to wait for.
-        self.urgent |= left == 0;
     }
 
     fn fail(&mut self, part: usize, refused: Refused) {
@@ -257,5 +263,64 @@ fn nothing(partition: &FetchPartition) -> FetchPartitionResponse {
         preferred_read_replica: NodeId::NONE,
         current_leader: None,
         records: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flumen_protocol::ids::{LeaderEpoch, PartitionIndex, TopicId};
+
+    use super::*;
+
+    fn gave(bytes: usize, next: i64, high_watermark: i64) -> Answer {
+        Answer::Records(Box::new(RecordsAnswer {
+            fault: None,
+            high_watermark: Offset(high_watermark),
+            last_stable: Offset(high_watermark),
+            start: Offset(0),
+            next: Offset(next),
+            batches: if bytes == 0 { Vec::new() } else { vec![Bytes::from(vec![0; bytes])] },
+        }))
+    }
+
+    fn one_partition(bytes_max: u32, bytes_min: usize) -> Waiting {
+        let asked = FetchPartition {
+            index: PartitionIndex(0),
+            current_leader_epoch: LeaderEpoch::UNKNOWN,
+            fetch_offset: Offset(0),
+            last_fetched_epoch: LeaderEpoch::UNKNOWN,
+            log_start_offset: Offset::UNKNOWN,
+            max_bytes: bytes_max as i32,
+        };
+        let log = LogId { topic: TopicId([1; 16]), partition: PartitionIndex(0) };
+        let topic =
+            FetchTopicResponse { name: None, id: log.topic, partitions: vec![nothing(&asked)] };
+        Waiting {
+            topics: vec![topic],
+            wanted: vec![Wanted { log, place: (0, 0), question: question(&asked, false, 10_000) }],
+            missing: 1,
+            watching: false,
+            urgent: false,
+            bytes: 0,
+            bytes_min,
+            bytes_max: 10_000,
+            patience: Duration::from_secs(1),
+        }
+    }
+
+    #[test]
+    fn a_batch_that_does_not_fit_any_more_is_not_waited_for() {
+        let mut fetch = one_partition(1500, 5000);
+        // Two batches of 1000 bytes are there; one fits, and that is less than the minimum.
+        assert!(matches!(fetch.answer(0, gave(1000, 1, 2)), Progress::AskWithin(..)));
+        assert!(matches!(fetch.answer(0, gave(0, 1, 2)), Progress::Done));
+    }
+
+    #[test]
+    fn what_is_not_there_yet_is_waited_for() {
+        let mut fetch = one_partition(1500, 1200);
+        assert!(matches!(fetch.answer(0, gave(1000, 1, 1)), Progress::AskWithin(..)));
+        assert!(matches!(fetch.answer(0, gave(100, 2, 2)), Progress::Ask(_)));
+        assert!(matches!(fetch.answer(0, gave(100, 3, 3)), Progress::Done));
     }
 }

@@ -173,10 +173,21 @@ impl Shard {
         match request.waiting.answer(ticket.part, answer) {
             Progress::Open => {}
             Progress::Done => self.close_request(ticket.request),
-            Progress::Ask(parts) => self.ask(ticket.request, parts),
+            Progress::Ask(parts) => self.follow_ups.push_back((ticket.request, parts)),
             Progress::AskWithin(parts, patience) => {
                 self.pending.limit(ticket.request, patience);
-                self.ask(ticket.request, parts);
+                self.follow_ups.push_back((ticket.request, parts));
+            }
+        }
+    }
+
+    /// Asks what answers of this turn have led to.
+    pub(super) fn ask_further(&mut self) {
+        while let Some((request, parts)) = self.follow_ups.pop_front() {
+            // A request that was answered meanwhile must not leave watchers behind.
+            if self.pending.get_mut(request).is_some() {
+                self.ask(request, parts);
+                self.carry_out();
             }
         }
     }

@@ -10,7 +10,7 @@
 //! the effects of replication), `reads` (records out), `coordinators` (groups), `metadata`
 //! (topics), `chores` (settling, retention, space), `stop` (the end).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -37,6 +37,7 @@ use super::reads::Reads;
 use super::routing::{self, Leaders};
 use super::settings::Settings;
 use super::timers::{Due, Timers};
+use crate::api::step::Part;
 use crate::config::options::Options;
 use crate::telemetry::metrics::Metrics;
 
@@ -86,6 +87,9 @@ pub struct Shard {
     pub(super) retention_checked: Wall,
     pub(super) metrics: Metrics,
     pub(super) scrapes: Scrapes,
+    /// Further questions of open requests; asked before `apply` returns. A queue, because an
+    /// answer that asked at once could lead to an answer that asks, as deep as a client likes.
+    pub(super) follow_ups: VecDeque<(u64, Vec<Part>)>,
     /// What this turn wants done; taken by the pump.
     pub(super) effects: Vec<Effect>,
     /// What partitions want done; emptied before `apply` returns.
@@ -131,6 +135,7 @@ impl Shard {
             retention_checked: now.wall,
             metrics: Metrics::new(),
             scrapes: Scrapes::default(),
+            follow_ups: VecDeque::new(),
             effects: Vec::new(),
             outbox: Outbox::new(),
             events: Vec::new(),
@@ -167,6 +172,7 @@ impl Shard {
             Input::Stop => self.begin_stop(),
         }
         self.carry_out();
+        self.ask_further();
     }
 
     /// Ends a turn: what is due is done, and everything queued for the disk goes out as one
@@ -179,6 +185,7 @@ impl Shard {
         }
         self.settle_coordinators();
         self.carry_out();
+        self.ask_further();
         self.settle_logs();
         let mut ops = Vec::new();
         self.store.next_ops(now, &mut ops);
