@@ -13,6 +13,10 @@ pub const FRAME_BYTES_MAX: usize = 100 * 1024 * 1024;
 /// make us hold more than this. Beyond it the connection is closed.
 pub const FRAME_BYTES_MAX_UNAUTHENTICATED: usize = 512 * 1024;
 
+/// Bytes of one string, in every encoding: Kafka counts them in 16 bits, and its compact readers
+/// hold on to that. Beyond it the request is malformed.
+pub const STRING_BYTES_MAX: usize = i16::MAX as usize;
+
 /// Tagged fields in one struct. Kafka defines at most four anywhere; the rest is room for versions
 /// to come. Beyond it the request is malformed.
 pub const TAGGED_FIELDS_MAX: u32 = 64;

@@ -359,4 +359,19 @@ mod tests {
         let error = check(ApiKey::Produce, 2, &[]).unwrap_err();
         assert_eq!((error.what, error.kind), ("Produce", DecodeErrorKind::UnsupportedVersion));
     }
+
+    #[test]
+    fn a_string_longer_than_kafkas_is_refused_in_every_encoding() {
+        // DeleteGroups v2: one group named by 32,768 letters; one letter less is allowed.
+        let named = |length: usize| {
+            let mut body = vec![2, (((length + 1) & 0x7f) | 0x80) as u8];
+            body.extend([((((length + 1) >> 7) & 0x7f) | 0x80) as u8, ((length + 1) >> 14) as u8]);
+            body.extend(std::iter::repeat_n(b'g', length));
+            body.push(0);
+            body
+        };
+        assert_eq!(check(ApiKey::DeleteGroups, 2, &named(32_767)), Ok(()));
+        let error = check(ApiKey::DeleteGroups, 2, &named(32_768)).unwrap_err();
+        assert_eq!(error.kind, DecodeErrorKind::StringTooLong);
+    }
 }

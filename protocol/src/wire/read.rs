@@ -22,6 +22,9 @@ pub enum DecodeErrorKind {
     CountTooLarge,
     /// Null where the field may not be null at this version.
     UnexpectedNull,
+    /// A string of more than 32,767 bytes. Kafka refuses it in the compact encoding too, and an
+    /// older version could not carry it back.
+    StringTooLong,
     /// A string that is not UTF-8.
     InvalidUtf8,
     /// A varint that does not end or does not fit its width.
@@ -209,6 +212,9 @@ impl<'a> Reader<'a> {
                 self.classic_length(what, length)?
             }
         };
+        if length.is_some_and(|length| length > limits::STRING_BYTES_MAX) {
+            return Err(self.error(what, DecodeErrorKind::StringTooLong));
+        }
         self.fitting(what, length)
     }
 
