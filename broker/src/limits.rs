@@ -82,6 +82,10 @@ pub const SPACE_HYSTERESIS_PERCENT: u64 = 5;
 /// producers (serverless) would otherwise grow without bound (G87).
 pub const PRODUCER_IDS_PER_PARTITION: usize = 10_000;
 
+/// Bytes of the message beside an error code. Messages repeat what the client sent, and an answer's
+/// string cannot be longer than 32,767 bytes; nobody reads more than this.
+pub const REFUSAL_MESSAGE_BYTES: usize = 1 << 10;
+
 /// Head of an HTTP request on the admin listener. Scrapers send a few hundred bytes.
 pub const ADMIN_HEAD_BYTES: usize = 4 << 10;
 

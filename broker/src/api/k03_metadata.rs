@@ -9,6 +9,8 @@
 //!
 //! Deviations: none known. KIPs: 4, 430 (authorised operations), 516 (ids), 526, 1102.
 
+use std::collections::BTreeSet;
+
 use bytes::BytesMut;
 use flumen_protocol::error_code::ErrorCode;
 use flumen_protocol::ids::{NodeId, TopicId};
@@ -113,7 +115,11 @@ fn describe(context: &Context<'_>, envelope: &Envelope, request: &MetadataReques
     let described = if all {
         context.image.topics().map(|topic| topic_answer(context, topic, operations)).collect()
     } else {
+        // Each topic once, as in Kafka: a small request must not ask for one large topic a
+        // hundred thousand times.
+        let mut seen = BTreeSet::new();
         let asked = request.topics.iter().flatten();
+        let asked = asked.filter(|asked| seen.insert((asked.name.as_ref(), asked.topic_id)));
         asked.map(|asked| asked_answer(context, envelope, asked, operations)).collect()
     };
     let mut response = MetadataResponse::default()

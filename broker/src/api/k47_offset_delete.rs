@@ -7,6 +7,8 @@
 //!
 //! Deviations: none known. KIPs: 496.
 
+use std::collections::BTreeMap;
+
 use bytes::BytesMut;
 use flumen_protocol::error_code::ErrorCode;
 use flumen_protocol::ids::PartitionIndex;
@@ -14,7 +16,7 @@ use flumen_protocol::messages::offset_delete_request::OffsetDeleteRequestTopic;
 use flumen_protocol::messages::offset_delete_response::{
     OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
 };
-use flumen_protocol::messages::{OffsetDeleteRequest, OffsetDeleteResponse};
+use flumen_protocol::messages::{OffsetDeleteRequest, OffsetDeleteResponse, TopicName};
 use flumen_replication::coordinator::group::requests::{GroupRequest, GroupResponse};
 
 use super::step::{self, Addressee, Context, Envelope, Part, Progress, Step, Wait};
@@ -69,9 +71,12 @@ impl Waiting {
     pub fn close(self, envelope: &Envelope) -> Step {
         let mut response = self.known;
         if response.error_code == ErrorCode::None.code() {
+            let names =
+                (0..).zip(&response.topics).map(|(place, topic)| (topic.name.clone(), place));
+            let places: BTreeMap<TopicName, usize> = names.collect();
             for topic in self.unknown {
-                match response.topics.iter_mut().find(|known| known.name == topic.name) {
-                    Some(known) => known.partitions.extend(topic.partitions),
+                match places.get(&topic.name) {
+                    Some(place) => response.topics[*place].partitions.extend(topic.partitions),
                     None => response.topics.push(topic),
                 }
             }

@@ -12,6 +12,7 @@ use flumen_replication::error::Refusal;
 use flumen_replication::metadata::command::{MetadataRefusal, MetadataRule};
 use flumen_storage::answers::ReadError;
 
+use crate::limits::REFUSAL_MESSAGE_BYTES;
 use crate::shard::mailbox::{Answer, LogFault};
 
 /// What a client is told.
@@ -26,9 +27,14 @@ pub struct Refused {
 }
 
 impl Refused {
-    /// A refusal with a message of its own.
+    /// A refusal with a message of its own, cut to [`REFUSAL_MESSAGE_BYTES`].
     pub fn with(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: Some(message.into()), records: Vec::new() }
+        let mut message = message.into();
+        if message.len() > REFUSAL_MESSAGE_BYTES {
+            message.truncate(message.floor_char_boundary(REFUSAL_MESSAGE_BYTES));
+            message.push('…');
+        }
+        Self { code, message: Some(message), records: Vec::new() }
     }
 }
 
@@ -140,4 +146,16 @@ pub fn of_misplaced(answer: &Answer) -> Refused {
 pub fn of_no_controller(answer: &Answer) -> Refused {
     assert!(matches!(answer, Answer::NotHere), "an answer to another question: {answer:?}");
     ErrorCode::NotController.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_fits_an_answer_whatever_the_client_sent() {
+        let refused = Refused::with(ErrorCode::InvalidConfig, "ä".repeat(40_000));
+        let message = refused.message.unwrap();
+        assert!(message.len() <= REFUSAL_MESSAGE_BYTES + '…'.len_utf8() && message.ends_with('…'));
+    }
 }

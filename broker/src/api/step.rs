@@ -17,7 +17,7 @@ use flumen_protocol::time::Now;
 use flumen_replication::dice::Dice;
 use flumen_replication::metadata::image::{Broker, Endpoint, Image};
 
-use tracing::info;
+use tracing::{error, info};
 
 use super::table::Waiting;
 use crate::config::options::Options;
@@ -171,16 +171,18 @@ pub fn decode<T: Request>(envelope: &Envelope, mut frame: BytesMut, body: usize)
         .ok()
 }
 
-/// Encodes an answer.
-///
-/// # Panics
-/// When the response sets a field its version does not have: our own bug, found by the tests
-/// that encode every answer at every version.
+/// Encodes an answer. One that cannot be encoded closes the connection: it sets a field its version
+/// does not have (our own bug, found by the tests that encode every answer at every version), or is
+/// larger than a frame can be, which a client can bring about.
 pub fn answer(envelope: &Envelope, response: &impl Encodable) -> Step {
     let (version, correlation_id) = (envelope.version, envelope.correlation_id);
-    let bytes = messages::encode_response(envelope.key, version, correlation_id, response)
-        .unwrap_or_else(|error| panic!("{error}"));
-    Step::Answer(vec![bytes])
+    match messages::encode_response(envelope.key, version, correlation_id, response) {
+        Ok(bytes) => Step::Answer(vec![bytes]),
+        Err(error) => {
+            error!(%error, "an answer cannot be encoded");
+            Step::Close("its answer cannot be encoded")
+        }
+    }
 }
 
 /// How long a request waits that says so itself; a negative time is none.

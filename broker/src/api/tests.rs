@@ -173,3 +173,19 @@ fn each_topic_is_refused_for_its_own_reason() {
     assert_eq!(codes, [17, 37, 44, 42, 38]);
     assert!(response.topics.iter().all(|topic| topic.error_message.is_some()));
 }
+
+#[test]
+fn a_refusal_of_something_long_is_answered_at_every_version() {
+    let mut bare = Bare::new();
+    let config = create_topics_request::CreatableTopicConfig::default()
+        .with_name(text("cleanup.policy"))
+        .with_value(Some(text("z".repeat(32_767))));
+    let topic = create_topics_request::CreatableTopic::default()
+        .with_name(TopicName(text("t")))
+        .with_num_partitions(1)
+        .with_replication_factor(1)
+        .with_configs(vec![config]);
+    bare.ask_all(ApiKey::CreateTopics, |_| {
+        CreateTopicsRequest::default().with_topics(vec![topic.clone()])
+    });
+}

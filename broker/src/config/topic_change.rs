@@ -5,6 +5,8 @@
 //! Invariants: pure; what comes out passes `topic::validate_all`.
 //! Apart because creating and reading topics does not need it.
 
+use std::collections::BTreeSet;
+
 use super::kind::{ValueType, words};
 use super::options::Options;
 use super::topic::{Overrides, effective, validate, validate_all};
@@ -45,10 +47,16 @@ pub fn apply(
         TopicChange::Append(more) => appended(&listed(options, overrides, config)?, more),
         TopicChange::Subtract(less) => subtracted(&listed(options, overrides, config)?, less),
     };
+    if value.len() > VALUE_BYTES_MAX {
+        return Err(format!("The list of {name} is too long: {VALUE_BYTES_MAX} bytes at most"));
+    }
     validate(name, &value)?;
     changed.insert(name.to_owned(), value);
     validate_all(options, &changed).map(|()| changed)
 }
+
+/// Bytes of one value. A list grows word by word, but a client reads it as one Kafka string.
+const VALUE_BYTES_MAX: usize = i16::MAX as usize;
 
 /// The list that holds now, whether the topic's own or inherited.
 fn listed(
@@ -66,18 +74,15 @@ fn listed(
 }
 
 fn appended(list: &str, more: &str) -> String {
+    let mut known: BTreeSet<&str> = words(list).collect();
     let mut all: Vec<&str> = words(list).collect();
-    for word in words(more) {
-        if !all.contains(&word) {
-            all.push(word);
-        }
-    }
+    all.extend(words(more).filter(|word| known.insert(word)));
     all.join(",")
 }
 
 fn subtracted(list: &str, less: &str) -> String {
-    let kept: Vec<&str> =
-        words(list).filter(|word| !words(less).any(|gone| gone == *word)).collect();
+    let gone: BTreeSet<&str> = words(less).collect();
+    let kept: Vec<&str> = words(list).filter(|word| !gone.contains(word)).collect();
     kept.join(",")
 }
 
@@ -125,5 +130,19 @@ mod tests {
         assert!(changed(&[], "retention.ms", TopicChange::Set("x")).is_err());
         assert!(changed(&[], "compression.type", TopicChange::Set("zstd")).is_err());
         assert!(changed(&[], "no.such", TopicChange::Delete).is_err());
+    }
+
+    #[test]
+    fn a_list_does_not_outgrow_what_an_answer_can_carry() {
+        let name = "leader.replication.throttled.replicas";
+        let list = |from: usize| {
+            let all: Vec<String> = (from..from + 4000).map(|n| format!("{n}:1")).collect();
+            all.join(",")
+        };
+        let start = [(name, list(0))];
+        let start: Vec<(&str, &str)> = start.iter().map(|(n, v)| (*n, v.as_str())).collect();
+        assert!(changed(&start, name, TopicChange::Append(&list(0))).is_ok());
+        let error = changed(&start, name, TopicChange::Append(&list(10_000))).unwrap_err();
+        assert!(error.contains("too long"), "{error}");
     }
 }
