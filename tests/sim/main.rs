@@ -8,4 +8,5 @@
 
 mod lives;
 mod stories;
+mod versions;
 mod world;

@@ -34,7 +34,7 @@ use crate::world::World;
 pub const PRODUCE: i16 = 9;
 const FETCH: i16 = 11;
 
-fn name(topic: &str) -> TopicName {
+pub fn name(topic: &str) -> TopicName {
     TopicName(StrBytes::from_string(topic.to_owned()))
 }
 
