@@ -62,10 +62,10 @@ fn change(
     topic: &Topic,
     configs: &[AlterableConfig],
 ) -> Result<Overrides, Refused> {
-    let mut changed = topic.configs.clone();
+    let mut changes = Vec::with_capacity(configs.len());
     for config in configs {
         let value = config.value.as_deref().unwrap_or_default();
-        let operation = match config.config_operation {
+        let change = match config.config_operation {
             SET => TopicChange::Set(value),
             DELETE => TopicChange::Delete,
             APPEND => TopicChange::Append(value),
@@ -75,10 +75,10 @@ fn change(
                 return Err(Refused::with(ErrorCode::InvalidRequest, why));
             }
         };
-        changed = apply(context.options, &changed, &config.name, operation)
-            .map_err(|reason| Refused::with(ErrorCode::InvalidConfig, reason))?;
+        changes.push((config.name.as_str(), change));
     }
-    Ok(changed)
+    apply(context.options, &topic.configs, &changes)
+        .map_err(|reason| Refused::with(ErrorCode::InvalidConfig, reason))
 }
 
 impl Waiting {

@@ -137,16 +137,7 @@ pub fn validate_all(options: &Options, overrides: &Overrides) -> Result<(), Stri
         validate(name, value)?;
     }
     let source = Source { options, overrides };
-    at_most(&source, "min.compaction.lag.ms", "max.compaction.lag.ms")?;
-    for (local, whole) in
-        [("local.retention.ms", "retention.ms"), ("local.retention.bytes", "retention.bytes")]
-    {
-        // Negative means "no bound" for the whole and "as the whole" for the local part.
-        if source.number(whole) >= 0 {
-            at_most(&source, local, whole)?;
-        }
-    }
-    Ok(())
+    at_most(&source, "min.compaction.lag.ms", "max.compaction.lag.ms")
 }
 
 /// The value that holds for one config, in the config's own unit.
@@ -308,7 +299,7 @@ mod tests {
     fn values_that_contradict_each_other_are_refused() {
         let all = |pairs| validate_all(&Options::default(), &overrides(pairs));
         assert!(all(&[("min.compaction.lag.ms", "9"), ("max.compaction.lag.ms", "8")]).is_err());
-        assert!(all(&[("local.retention.ms", "9"), ("retention.ms", "8")]).is_err());
-        assert!(all(&[("local.retention.ms", "9"), ("retention.ms", "-1")]).is_ok());
+        // Without tiered storage the local part has no meaning, so Kafka does not compare either.
+        assert!(all(&[("local.retention.ms", "9"), ("retention.ms", "8")]).is_ok());
     }
 }

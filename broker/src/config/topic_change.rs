@@ -1,6 +1,6 @@
 //! Changes to the configs of a topic, as AlterConfigs and IncrementalAlterConfigs ask for them.
 //!
-//! Does: turns a topic's own values and one change into its new values, checked (KIP-339).
+//! Does: turns a topic's own values and changes to them into its new values, checked (KIP-339).
 //! Does not: store them or map errors to codes.
 //! Invariants: pure; what comes out passes `topic::validate_all`.
 //! Apart because creating and reading topics does not need it.
@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use super::kind::{ValueType, words};
 use super::options::Options;
-use super::topic::{Overrides, effective, validate, validate_all};
+use super::topic::{Overrides, effective, validate_all};
 use super::topic_names::{TopicConfig, find};
 
 /// What is done to one config.
@@ -25,34 +25,47 @@ pub enum TopicChange<'a> {
     Subtract(&'a str),
 }
 
-/// The topic's own values after one change.
+/// The topic's own values after these changes, one after another. Only what comes out in the end
+/// must make sense: two settings that depend on each other may change in any order.
 ///
 /// # Errors
-/// The sentence for INVALID_CONFIG: that of `topic::validate`, or a list operation on something that
-/// is no list.
+/// The sentence for INVALID_CONFIG: that of `topic::validate_all`, or a list operation on something
+/// that is no list.
 pub fn apply(
+    options: &Options,
+    overrides: &Overrides,
+    changes: &[(&str, TopicChange<'_>)],
+) -> Result<Overrides, String> {
+    let mut changed = overrides.clone();
+    for (name, change) in changes {
+        match value_after(options, &changed, name, *change)? {
+            Some(value) => changed.insert((*name).to_owned(), value),
+            None => changed.remove(*name),
+        };
+    }
+    validate_all(options, &changed).map(|()| changed)
+}
+
+/// The topic's own value after one change; `None` if it has none any more.
+fn value_after(
     options: &Options,
     overrides: &Overrides,
     name: &str,
     change: TopicChange<'_>,
-) -> Result<Overrides, String> {
-    let config = find(name).ok_or_else(|| format!("Unknown topic config name: {name}"))?;
-    let mut changed = overrides.clone();
+) -> Result<Option<String>, String> {
+    let config = || find(name).ok_or_else(|| format!("Unknown topic config name: {name}"));
+    let list = || listed(options, overrides, config()?);
     let value = match change {
-        TopicChange::Delete => {
-            changed.remove(name);
-            return validate_all(options, &changed).map(|()| changed);
-        }
+        // Of a name nobody knows as well, as in Kafka: what is not there is gone already.
+        TopicChange::Delete => return Ok(None),
         TopicChange::Set(value) => value.to_owned(),
-        TopicChange::Append(more) => appended(&listed(options, overrides, config)?, more),
-        TopicChange::Subtract(less) => subtracted(&listed(options, overrides, config)?, less),
+        TopicChange::Append(more) => appended(&list()?, more),
+        TopicChange::Subtract(less) => subtracted(&list()?, less),
     };
     if value.len() > VALUE_BYTES_MAX {
         return Err(format!("The list of {name} is too long: {VALUE_BYTES_MAX} bytes at most"));
     }
-    validate(name, &value)?;
-    changed.insert(name.to_owned(), value);
-    validate_all(options, &changed).map(|()| changed)
+    Ok(Some(value))
 }
 
 /// Bytes of one value. A list grows word by word, but a client reads it as one Kafka string.
@@ -96,7 +109,7 @@ mod tests {
         change: TopicChange<'_>,
     ) -> Result<Overrides, String> {
         let start = start.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-        apply(&Options::default(), &start, name, change)
+        apply(&Options::default(), &start, &[(name, change)])
     }
 
     #[test]
@@ -109,6 +122,24 @@ mod tests {
                 .is_empty()
         );
         assert!(changed(&[], "retention.ms", TopicChange::Delete).unwrap().is_empty());
+    }
+
+    #[test]
+    fn two_settings_that_depend_on_each_other_change_together() {
+        let start = [("max.compaction.lag.ms", "50")].map(|(n, v)| (n.to_owned(), v.to_owned()));
+        let changes = [
+            ("min.compaction.lag.ms", TopicChange::Set("100")),
+            ("max.compaction.lag.ms", TopicChange::Set("200")),
+        ];
+        let changed = apply(&Options::default(), &start.into(), &changes).unwrap();
+        assert_eq!(changed["min.compaction.lag.ms"], "100");
+        assert_eq!(changed["max.compaction.lag.ms"], "200");
+    }
+
+    #[test]
+    fn deleting_what_nobody_knows_changes_nothing() {
+        let kept = changed(&[("retention.ms", "5")], "no.such", TopicChange::Delete).unwrap();
+        assert_eq!(kept.len(), 1);
     }
 
     #[test]
@@ -125,11 +156,12 @@ mod tests {
 
     #[test]
     fn a_change_that_contradicts_what_is_there_is_refused() {
-        let start = [("local.retention.ms", "9")];
-        assert!(changed(&start, "retention.ms", TopicChange::Set("8")).is_err());
+        let start = [("min.compaction.lag.ms", "9")];
+        assert!(changed(&start, "max.compaction.lag.ms", TopicChange::Set("8")).is_err());
         assert!(changed(&[], "retention.ms", TopicChange::Set("x")).is_err());
         assert!(changed(&[], "compression.type", TopicChange::Set("zstd")).is_err());
-        assert!(changed(&[], "no.such", TopicChange::Delete).is_err());
+        assert!(changed(&[], "no.such", TopicChange::Set("1")).is_err());
+        assert!(changed(&[], "no.such", TopicChange::Append("1")).is_err());
     }
 
     #[test]
