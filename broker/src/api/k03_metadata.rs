@@ -1,6 +1,7 @@
 //! Metadata (key 3, versions 0–13): brokers, topics, leaders; makes topics on the way.
 //!
 //! - Null topics mean all of them, an empty list none (version 0: all) (G16).
+//! - A topic asked for twice is answered once.
 //! - A named topic that does not exist is made if the broker and the request allow it; the
 //!   answer waits until it is there, so that a producer needs no second round (G36).
 //! - Addresses are those of the listener the request came in on (G39); the controller is this

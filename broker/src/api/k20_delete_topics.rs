@@ -1,7 +1,8 @@
 //! DeleteTopics (key 20, versions 1–6): remove topics with their records.
 //!
 //! - By name up to version 5, by name or id in version 6 (KIP-516); never by both.
-//! - A name or id given twice is INVALID_REQUEST and not deleted.
+//! - A topic given twice, by name or id and whether it exists or not, is answered once, with
+//!   INVALID_REQUEST, and not deleted.
 //! - With `delete.topic.enable=false` every topic answers TOPIC_DELETION_DISABLED, before
 //!   version 3 INVALID_REQUEST.
 //!
@@ -9,7 +10,8 @@
 //! client may not see, and here everybody may see everything.
 //! KIPs: 322 (disabled deletion), 516, 599 (messages from version 5).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bytes::BytesMut;
 use flumen_protocol::error_code::ErrorCode;
@@ -18,6 +20,7 @@ use flumen_protocol::messages::delete_topics_request::DeleteTopicState;
 use flumen_protocol::messages::delete_topics_response::DeletableTopicResult;
 use flumen_protocol::messages::{DeleteTopicsRequest, DeleteTopicsResponse, TopicName, Uuid};
 use flumen_replication::metadata::command::{Command, MetadataRule, Outcome};
+use flumen_replication::metadata::image::Topic;
 
 use super::refusals::{self, Refused};
 use super::step::{self, Addressee, Context, Envelope, Part, Progress, Step, Wait, text};
@@ -60,10 +63,16 @@ pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body
     let named = named.map(|name| DeleteTopicState::default().with_name(Some(name)));
     let asked: Vec<_> = named.chain(request.topics).collect();
     let counts = counted(context, &asked);
+    let mut answered = BTreeSet::new();
     let mut waiting = Waiting { items: Vec::new(), places: Vec::new() };
     let mut ids = Vec::new();
     for asked in asked {
-        let found = find(context, &envelope, &asked, &counts);
+        let meant = meant(context, &asked);
+        if meant.as_ref().is_some_and(|meant| !answered.insert(meant.clone())) {
+            continue;
+        }
+        let is_repeated = meant.is_some_and(|meant| counts[&meant] > 1);
+        let found = find(context, &envelope, &asked, is_repeated);
         let by_name = asked.name.is_some();
         let item = match found {
             Ok((id, name)) => {
@@ -90,20 +99,38 @@ pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body
     })
 }
 
-/// The identity meant, if the topic exists.
-fn identity(context: &Context<'_>, asked: &DeleteTopicState) -> Option<TopicId> {
-    let topic = match &asked.name {
-        Some(name) => context.image.topic_named(name),
-        None => context.image.topic(TopicId::from(asked.topic_id)),
-    };
-    topic.map(|topic| topic.id)
+/// What one item of a request speaks of.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Meant {
+    /// A topic that exists, by whatever it was called.
+    Topic(TopicId),
+    /// A name that leads nowhere.
+    Name(TopicName),
+    /// An id that leads nowhere.
+    Id(Uuid),
+}
+
+/// The topic meant; `None` for an item that names none, or one in both ways.
+fn meant(context: &Context<'_>, asked: &DeleteTopicState) -> Option<Meant> {
+    let known = |topic: &Arc<Topic>| Meant::Topic(topic.id);
+    match (&asked.name, asked.topic_id.is_nil()) {
+        (None, true) | (Some(_), false) => None,
+        (Some(name), true) => {
+            let topic = context.image.topic_named(name).map(known);
+            Some(topic.unwrap_or_else(|| Meant::Name(name.clone())))
+        }
+        (None, false) => {
+            let topic = context.image.topic(TopicId::from(asked.topic_id)).map(known);
+            Some(topic.unwrap_or(Meant::Id(asked.topic_id)))
+        }
+    }
 }
 
 /// How often each topic is asked for, whether by name or by id.
-fn counted(context: &Context<'_>, asked: &[DeleteTopicState]) -> BTreeMap<TopicId, usize> {
+fn counted(context: &Context<'_>, asked: &[DeleteTopicState]) -> BTreeMap<Meant, usize> {
     let mut counts = BTreeMap::new();
-    for id in asked.iter().filter_map(|asked| identity(context, asked)) {
-        *counts.entry(id).or_insert(0) += 1;
+    for meant in asked.iter().filter_map(|asked| meant(context, asked)) {
+        *counts.entry(meant).or_insert(0) += 1;
     }
     counts
 }
@@ -112,7 +139,7 @@ fn find(
     context: &Context<'_>,
     envelope: &Envelope,
     asked: &DeleteTopicState,
-    counts: &BTreeMap<TopicId, usize>,
+    is_repeated: bool,
 ) -> Result<(TopicId, String), Refused> {
     if !context.options.delete_topic_enable {
         let code = if envelope.version < DISABLED_SINCE {
@@ -123,18 +150,19 @@ fn find(
         return Err(Refused::with(code, "Topic deletion is disabled."));
     }
     let invalid = |why: &str| Err(Refused::with(ErrorCode::InvalidRequest, why));
-    let unknown = match (&asked.name, asked.topic_id.is_nil()) {
-        (None, true) => return invalid("Neither topic name nor id were specified."),
-        (Some(_), false) => return invalid("You may not specify both topic name and topic id."),
-        (Some(_), true) => ErrorCode::UnknownTopicOrPartition,
-        (None, false) => ErrorCode::UnknownTopicId,
-    };
-    let id = identity(context, asked).ok_or(unknown)?;
-    if counts.get(&id).is_some_and(|count| *count > 1) {
+    if is_repeated {
         return invalid("The topic is named more than once in this request.");
     }
-    let topic = context.image.topic(id).ok_or(unknown)?;
-    Ok((id, topic.name.clone()))
+    match meant(context, asked) {
+        None if asked.name.is_none() => invalid("Neither topic name nor id were specified."),
+        None => invalid("You may not specify both topic name and topic id."),
+        Some(Meant::Name(_)) => Err(ErrorCode::UnknownTopicOrPartition.into()),
+        Some(Meant::Id(_)) => Err(ErrorCode::UnknownTopicId.into()),
+        Some(Meant::Topic(id)) => {
+            let topic = context.image.topic(id).expect("it was just found");
+            Ok((id, topic.name.clone()))
+        }
+    }
 }
 
 impl Waiting {

@@ -6,19 +6,25 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use flumen_protocol::api_table::ApiKey;
-use flumen_protocol::ids::NodeId;
+use flumen_protocol::ids::{NodeId, TopicId};
 use flumen_protocol::messages::*;
 use flumen_protocol::time::{Monotonic, Now, Wall};
 use flumen_replication::dice::Dice;
-use flumen_replication::metadata::image::Image;
+use flumen_replication::metadata::controller::Controller;
+use flumen_replication::metadata::image::{Image, Placement};
+use flumen_replication::metadata::record::MetadataRecord;
 
 use super::step::{Context, Envelope, Progress, Step, text};
 use super::table;
 use crate::config::options::Options;
+use crate::config::topic::Overrides;
 use crate::shard::mailbox::Answer;
 use crate::shard::producer_ids::ProducerIds;
 use crate::shard::routing::Leaders;
 use crate::shard::settings::Settings;
+
+/// The identity of the one topic of these tests.
+const TOPIC: TopicId = TopicId([7; 16]);
 
 /// A core without topics, coordinators or controller.
 struct Bare {
@@ -41,6 +47,20 @@ impl Bare {
             dice: Dice::new(1),
             producer_ids: ProducerIds::default(),
         }
+    }
+
+    /// The same with a topic of so many partitions.
+    fn with_topic(name: &str, partitions: usize) -> Self {
+        let mut controller = Controller::new();
+        let placement = Placement { replicas: vec![NodeId(1)] };
+        let topic = MetadataRecord::Topic {
+            id: TOPIC,
+            name: name.to_owned(),
+            partitions: vec![placement; partitions],
+            configs: Overrides::new(),
+        };
+        controller.replay(&topic).unwrap();
+        Self { image: controller.image(), ..Self::new() }
     }
 
     fn context(&mut self) -> Context<'_> {
@@ -188,4 +208,47 @@ fn a_refusal_of_something_long_is_answered_at_every_version() {
     bare.ask_all(ApiKey::CreateTopics, |_| {
         CreateTopicsRequest::default().with_topics(vec![topic.clone()])
     });
+}
+
+#[test]
+fn a_topic_to_be_deleted_twice_is_answered_once_and_kept() {
+    let mut bare = Bare::with_topic("logs", 1);
+    let by_name = |name: &str| {
+        delete_topics_request::DeleteTopicState::default().with_name(Some(TopicName(text(name))))
+    };
+    let by_id = |id: TopicId| {
+        delete_topics_request::DeleteTopicState::default().with_name(None).with_topic_id(id.into())
+    };
+    let nobody = TopicId([9; 16]);
+    let asked = vec![
+        by_name("logs"),
+        by_id(TOPIC),
+        by_name("none"),
+        by_name("none"),
+        by_id(nobody),
+        by_id(nobody),
+        by_name("other"),
+        by_id(TopicId::ZERO),
+    ];
+    let request = DeleteTopicsRequest::default().with_topics(asked);
+    let response = bare.ask(ApiKey::DeleteTopics, 6, &request);
+    let codes: Vec<i16> = response.responses.iter().map(|topic| topic.error_code).collect();
+    // INVALID_REQUEST for each that is named twice and for the one without name and id.
+    assert_eq!(codes, [42, 42, 42, 3, 42]);
+}
+
+#[test]
+fn a_topic_asked_for_twice_is_described_once() {
+    let mut bare = Bare::with_topic("logs", 3);
+    let named = |name: &str| {
+        metadata_request::MetadataRequestTopic::default().with_name(Some(TopicName(text(name))))
+    };
+    let asked = vec![named("logs"), named("none"), named("logs"), named("none")];
+    let request =
+        MetadataRequest::default().with_topics(Some(asked)).with_allow_auto_topic_creation(false);
+    let response = bare.ask(ApiKey::Metadata, 12, &request);
+    let names: Vec<&str> =
+        response.topics.iter().map(|topic| topic.name.as_ref().unwrap().as_str()).collect();
+    assert_eq!(names, ["logs", "none"]);
+    assert_eq!(response.topics[0].partitions.len(), 3);
 }
