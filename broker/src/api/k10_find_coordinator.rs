@@ -4,7 +4,9 @@
 //! - Several keys per request from version 4 (KIP-699).
 //!
 //! Deviations: coordinators of transactions (type 1) and share groups (type 2) are refused with
-//! INVALID_REQUEST, since this broker serves neither yet.
+//! INVALID_REQUEST, since this broker serves neither yet; those of transactions up to version 2
+//! with TRANSACTIONAL_ID_AUTHORIZATION_FAILED, the only answer that librdkafka, which speaks these
+//! versions, does not ask about again until its caller's patience ends.
 
 use bytes::BytesMut;
 use flumen_protocol::error_code::ErrorCode;
@@ -21,6 +23,13 @@ use crate::shard::routing::OFFSETS_TOPIC;
 
 /// The key type of groups.
 const GROUP: i8 = 0;
+
+/// The key type of transactional ids.
+const TRANSACTION: i8 = 1;
+
+/// The last version in which a transactional id is refused as not allowed rather than as a
+/// senseless request: only then does librdkafka give up at once, and show our reason.
+const NOT_ALLOWED_UNTIL: i16 = 2;
 
 /// The first version with several keys.
 const KEYS_SINCE: i16 = 4;
@@ -95,10 +104,14 @@ fn coordinator(
             .with_error_message(Some(StrBytes::from_static_str(message)))
     };
     if key_type != GROUP {
-        return refuse(
-            ErrorCode::InvalidRequest,
-            "this broker coordinates consumer groups only; transactions are not served yet",
-        );
+        let is_not_allowed = key_type == TRANSACTION && envelope.version <= NOT_ALLOWED_UNTIL;
+        let code = if is_not_allowed {
+            ErrorCode::TransactionalIdAuthorizationFailed
+        } else {
+            ErrorCode::InvalidRequest
+        };
+        let why = "this broker coordinates consumer groups only; transactions are not served yet";
+        return refuse(code, why);
     }
     let leader = context.group_log(&key).and_then(|log| context.leader(log)?.node);
     let endpoint = leader

@@ -252,3 +252,25 @@ fn a_topic_asked_for_twice_is_described_once() {
     assert_eq!(names, ["logs", "none"]);
     assert_eq!(response.topics[0].partitions.len(), 3);
 }
+
+#[test]
+fn a_transactional_id_is_refused_with_the_reason() {
+    let mut bare = Bare::new();
+    for version in 1..=6 {
+        let key = text("payments");
+        let mut request = FindCoordinatorRequest::default().with_key_type(1);
+        if version < 4 {
+            request.key = key;
+        } else {
+            request.coordinator_keys = vec![key];
+        }
+        let response = bare.ask(ApiKey::FindCoordinator, version, &request);
+        let (code, message) = match response.coordinators.first() {
+            Some(found) => (found.error_code, found.error_message.clone()),
+            None => (response.error_code, response.error_message),
+        };
+        // TRANSACTIONAL_ID_AUTHORIZATION_FAILED, INVALID_REQUEST.
+        assert_eq!(code, if version <= 2 { 53 } else { 42 });
+        assert!(message.is_some_and(|why| why.contains("transactions are not served")));
+    }
+}
