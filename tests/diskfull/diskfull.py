@@ -8,6 +8,7 @@ A full disk must cost writers a retriable error and nobody anything else; when r
 Prints `PASS|FAIL name` and `N passed, N failed`.
 """
 import argparse
+import errno
 import os
 import shlex
 import signal
@@ -177,9 +178,70 @@ def one_round(report, broker, how, make_room, limit):
     report.step(f"{how}.nothing-kept-is-lost-in-a-crash", survives)
 
 
+def foreign_round(report, broker, folder, limit):
+    """Somebody else takes the last block, so that the broker itself meets a full disk, reserve or not."""
+    address, topic, foreign = broker.address, "kept-foreign", os.path.join(folder, "foreign")
+    seen = {}
+
+    def prepare():
+        create(address, topic)
+        p = producer(address)
+        p.send(topic, b"before", partition=0).get(30)
+        p.close()
+        with open(foreign, "wb") as f:
+            while True:  # in ever smaller pieces, until not one block is left
+                try:
+                    f.write(b"x" * (1 << 20))
+                    f.flush()
+                except OSError as e:
+                    assert e.errno == errno.ENOSPC, e
+                    return
+
+    def refused():
+        seen["acked"], error, seconds = fill(address, topic, limit)
+        assert getattr(error, "retriable", False), f"not retriable: {error!r}"
+        assert seconds < REFUSED_WITHIN, f"refused only after {seconds:.1f} s"
+        return f"{type(error).__name__} after {seen['acked']} records, in {seconds:.2f} s"
+
+    def readable():
+        got = count(address, topic)
+        assert got >= seen["acked"] + 1, f"{seen['acked'] + 1} acknowledged, {got} readable"
+
+    def stays_refused():
+        """Settling goes on trying; none of that may end the broker or let records in."""
+        end = time.time() + 5
+        while time.time() < end:
+            p = producer(address)
+            try:
+                p.send(topic, RECORD, partition=0).get(30)
+                raise AssertionError("a record was taken although not a block is free")
+            except kafka.errors.KafkaError as e:
+                assert getattr(e, "retriable", False), f"not retriable: {e!r}"
+            finally:
+                p.close(timeout=1)
+            time.sleep(0.5)
+
+    report.step("foreign.prepare", prepare)
+    report.step("foreign.a-full-disk-is-a-retriable-error", refused)
+    report.step("foreign.it-stays-one", stays_refused)
+    report.step("foreign.the-broker-lives", broker.alive)
+    report.step("foreign.everything-acknowledged-can-be-read", readable)
+
+    def survives():
+        broker.kill()
+        broker.start()
+        readable()
+
+    report.step("foreign.it-starts-on-a-full-disk", survives)
+    report.step("foreign.room-is-made", lambda: os.unlink(foreign))
+    report.step("foreign.writing-resumes-by-itself", lambda: f"after {resumes(address, topic):.1f} s")
+    report.step("foreign.everything-acknowledged-is-still-there", readable)
+
+
 def main():
     flumen = os.environ.get("FLUMEN_BIN", "target/release/flumen")
-    default = f"{flumen} serve --override listeners=PLAINTEXT://127.0.0.1:{{port}} --override log.dirs={{data}} --override flumen.admin.listener="
+    default = f"{flumen} serve --override listeners=PLAINTEXT://127.0.0.1:{{port}} --override log.dirs={{data}} --override flumen.admin.listener= " \
+        "--override flumen.disk.reserve.bytes=67108864 --override group.initial.rebalance.delay.ms=0"
     parser = argparse.ArgumentParser()
     parser.add_argument("folder")
     parser.add_argument("--port", type=int, default=23192)
@@ -193,6 +255,7 @@ def main():
     try:
         one_round(report, broker, "delete-topic", delete_topic, limit)
         one_round(report, broker, "delete-records", delete_records, limit)
+        foreign_round(report, broker, options.folder, limit)
     finally:
         broker.kill()
     if report.failed:

@@ -29,7 +29,7 @@ import history
 
 PARTITIONS, PRODUCERS, MEMBERS = 4, 2, 2
 PROGRESS_WITHIN = 90       # seconds a broker may take from its start to new acknowledgements
-RECORDS_PER_CYCLE = 200    # acknowledged before it is killed again
+RECORDS_PER_CYCLE = 200    # acknowledged before it is killed again; every other time a commit of the group besides
 TOPIC, GROUP = "kill", "kill-readers"
 PATIENT = {"reconnect.backoff.ms": 50, "reconnect.backoff.max.ms": 500, "retry.backoff.ms": 50,
            "topic.metadata.refresh.interval.ms": 1000, "log_level": 2}
@@ -124,8 +124,8 @@ class Clients:
             self.book.sent[partition].add(record)
             sequence[partition] += 1
             p.poll(0)
-            if dice.random() < 0.02:
-                time.sleep(0.005)
+            if dice.random() < 0.02:  # some 5,000 records a second: readers written in Python must keep up
+                time.sleep(0.02)
         left = p.flush(130)
         if left:
             self.errors.append(f"{who}: {left} records without an answer")
@@ -135,7 +135,7 @@ class Clients:
                          "enable.auto.commit": False, "session.timeout.ms": 6000, "heartbeat.interval.ms": 500, **PATIENT})
         c.subscribe([TOPIC])
         while not self.stop_reading.is_set():
-            messages = [m for m in c.consume(200, timeout=0.3) if not m.error()]
+            messages = [m for m in c.consume(500, timeout=0.3) if not m.error()]
             if not messages:
                 continue
             with self.book.lock:
@@ -157,15 +157,24 @@ class Clients:
         c.close()
 
 
+def wait_until(done, broker, clients):
+    """Why the condition did not come true in time; None where it did."""
+    end = time.time() + PROGRESS_WITHIN
+    while not done():
+        if clients.errors or broker.process.poll() is not None or time.time() > end:
+            return f"no progress (broker exit {broker.process.poll()}, see {broker.log})"
+        time.sleep(0.01)
+    return None
+
+
 def cycles(broker, book, clients, count, dice):
     """Kills and restarts; the number of cycles done before the clients stopped getting on."""
     for n in range(count):
-        mark, end = len(book.acked), time.time() + PROGRESS_WITHIN
-        while len(book.acked) < mark + RECORDS_PER_CYCLE:
-            if time.time() > end or clients.errors or broker.process.poll() is not None:
-                clients.errors.append(f"cycle {n}: no progress (broker exit {broker.process.poll()}, see {broker.log})")
-                return n
-            time.sleep(0.02)
+        acked, commits = len(book.acked) + RECORDS_PER_CYCLE, len(book.committed) + n % 2
+        stuck = wait_until(lambda: len(book.acked) >= acked and len(book.committed) >= commits, broker, clients)
+        if stuck:
+            clients.errors.append(f"cycle {n}: {stuck}")
+            return n
         time.sleep(dice.random() * 1.5)
         alive = broker.kill()
         while alive and dice.random() < 0.2:  # and once more while it is starting
@@ -213,7 +222,8 @@ def run(options):
         done = cycles(broker, book, clients, options.cycles, random.Random(options.seed))
         clients.stop_producing.set()
         clients.join("producer")
-        time.sleep(1)
+        ends = {p: max((o + 1 for q, o, _ in book.acked if q == p), default=0) for p in range(PARTITIONS)}
+        behind = wait_until(lambda: all(book.highest_commit(p) >= end for p, end in ends.items()), broker, clients)
         clients.stop_reading.set()
         clients.join("reader")
         broker.kill()  # the last word is that of a broker that remembers only what is on its disk
@@ -222,7 +232,9 @@ def run(options):
     finally:
         broker.kill()
     verdicts = {"all_cycles_ran": [] if done == options.cycles else [f"{done} of {options.cycles} cycles"],
-                "clients_got_on": clients.errors, "everything_can_be_read": unread, **history.judge(book)}
+                "clients_got_on": clients.errors,
+                "the_group_reads_to_the_end": [f"{behind}: {book.highest} of {ends} committed"] if behind else [],
+                "everything_can_be_read": unread, **history.judge(book)}
     print(f"seed {options.seed}: {done} kills, {len(book.acked)} acknowledged, {len(book.read)} read, "
           f"{len(book.committed)} commits")
     if not any(verdicts.values()) and not options.data:
@@ -235,7 +247,7 @@ def run(options):
 
 def main():
     flumen = os.environ.get("FLUMEN_BIN", "target/release/flumen")
-    default = f"{flumen} serve --override listeners=PLAINTEXT://127.0.0.1:{{port}} --override log.dirs={{data}} --override flumen.admin.listener="
+    default = f"{flumen} serve --override listeners=PLAINTEXT://127.0.0.1:{{port}} --override log.dirs={{data}} --override flumen.admin.listener= --override group.initial.rebalance.delay.ms=0"
     parser = argparse.ArgumentParser()
     parser.add_argument("cycles", type=int)
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "big"))

@@ -99,10 +99,21 @@ impl Broker {
     /// Where the program cannot be started at all.
     #[must_use]
     pub fn launch(folder: &Folder, port: u16, more: &[&str]) -> Self {
+        Self::launch_with(folder, port, more, &[])
+    }
+
+    /// As [`Broker::launch`], with further variables in its environment. A service manager that
+    /// may watch over these tests is not passed on.
+    ///
+    /// # Panics
+    /// As [`Broker::launch`].
+    #[must_use]
+    pub fn launch_with(folder: &Folder, port: u16, more: &[&str], told: &[(&str, &str)]) -> Self {
         let log = folder.path().with_extension(format!("{port}.log"));
         let out = File::create(&log).expect("a log beside the data folder");
         let mut command = Command::new(program());
-        command.arg("serve");
+        command.arg("serve").env_remove("NOTIFY_SOCKET").env_remove("WATCHDOG_USEC");
+        command.envs(told.iter().copied());
         let listen: &str = &format!("listeners=PLAINTEXT://127.0.0.1:{port}");
         let data: &str = &format!("log.dirs={}", folder.path().join("data").display());
         for option in [listen, data, "flumen.admin.listener="].iter().chain(more) {
@@ -129,10 +140,30 @@ impl Broker {
     /// # Panics
     /// Where it does not end in time.
     pub fn stop(mut self) -> ExitStatus {
-        let id = self.child.id().to_string();
-        let asked = Command::new("kill").args(["-TERM", &id]).status().expect("kill can be run");
-        assert!(asked.success(), "the broker had ended before it was asked to:\n{}", self.said());
+        self.signal("-TERM");
         self.wait(STOP_WITHIN)
+    }
+
+    /// Stops all its threads where they are (SIGSTOP).
+    ///
+    /// # Panics
+    /// Where it has ended.
+    pub fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets it go on (SIGCONT).
+    ///
+    /// # Panics
+    /// Where it has ended.
+    pub fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill").args([name, &id]).status().expect("kill can be run");
+        assert!(sent.success(), "the broker had ended before {name}:\n{}", self.said());
     }
 
     /// Waits until it ends by itself.

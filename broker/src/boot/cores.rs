@@ -109,8 +109,7 @@ async fn serve_core(plan: Plan, mesh: mesh::Builder) -> Result<(), String> {
     let core = mesh.place();
     let driver = Rc::new(Driver::new(plan.folder.root.clone(), core));
     let identity = plan.folder.record.identity(core);
-    let opening =
-        Store::open(serve::store_config(&plan), serve::journal_config(&plan.options), identity);
+    let opening = Store::open(serve::store_config(&plan), serve::journal_config(&plan), identity);
     let (store, recovered) =
         open::recover(opening, &driver, &clock).await.map_err(|error| error.to_string())?;
     info!(%core, partitions = recovered.logs.len(), "recovered");

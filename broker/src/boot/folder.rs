@@ -38,6 +38,12 @@ impl Folder {
         // A cluster id is a UUID printed like a topic's.
         TopicId(self.record.cluster).to_string()
     }
+
+    /// Size of the file system it lies on; `None` where that cannot be seen.
+    pub fn file_system_bytes(&self) -> Option<u64> {
+        let space = rustix::fs::statvfs(&self.root).ok()?;
+        Some(space.f_blocks * space.f_frsize)
+    }
 }
 
 /// Takes the data folder, making it if it is not there.

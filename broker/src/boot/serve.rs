@@ -81,14 +81,18 @@ pub fn store_config(plan: &Plan) -> StoreConfig {
     }
 }
 
-/// The journal's share of the disk.
-pub fn journal_config(options: &Options) -> JournalConfig {
+/// The journal's share of the disk: what the operator says, but of a small file system at most an
+/// eighth over all cores. Journal files are kept for reuse and never given back, so without this
+/// bound they alone could hold a small disk below its reserve for good.
+pub fn journal_config(plan: &Plan) -> JournalConfig {
     let positive = |value: i64| u64::try_from(value).unwrap_or(0);
-    JournalConfig {
-        file_bytes: positive(options.journal_file_bytes),
-        window_bytes: positive(options.journal_window_bytes),
-        ..JournalConfig::default()
-    }
+    let options = &plan.options;
+    let file_bytes = positive(options.journal_file_bytes);
+    let cores = u64::from(plan.folder.record.core_count).max(1);
+    let share = plan.folder.file_system_bytes().map_or(u64::MAX, |b| b / 8 / cores);
+    let fewest = JournalConfig::FILES_MIN * file_bytes;
+    let window_bytes = positive(options.journal_window_bytes).min(share.max(fewest));
+    JournalConfig { file_bytes, window_bytes, ..JournalConfig::default() }
 }
 
 fn examine(options: &Options) -> Result<(), String> {

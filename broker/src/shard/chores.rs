@@ -39,7 +39,10 @@ impl Shard {
     fn let_old_segments_go(&mut self) {
         let interval = self.identity.options.log_retention_check_interval_ms;
         let now = self.now.wall.0;
-        if now.abs_diff(self.retention_checked.0) < u64::try_from(interval).unwrap_or(u64::MAX) {
+        let early =
+            now.abs_diff(self.retention_checked.0) < u64::try_from(interval).unwrap_or(u64::MAX);
+        // On a full disk whatever may go, goes now: producers wait for it.
+        if early && self.writable {
             return;
         }
         self.retention_checked = self.now.wall;
@@ -61,12 +64,19 @@ impl Shard {
             warn!("the disk is full: records are refused until space is freed");
             self.writable = false;
         }
+        self.disk_was_full = true;
     }
 
     /// The free space was looked up.
     pub(super) fn take_free_space(&mut self, free: u64, total: u64) {
         let reserve = self.identity.options.disk_reserve_of(total);
-        let enough = reserve + reserve / 100 * SPACE_HYSTERESIS_PERCENT;
+        let mut enough = reserve + reserve / 100 * SPACE_HYSTERESIS_PERCENT;
+        if self.disk_was_full {
+            // Without a reserve any freed block would count as room. What ran out of it is a
+            // journal file, or a settle, which is smaller.
+            let file = self.identity.options.journal_file_bytes;
+            enough = enough.max(u64::try_from(file).unwrap_or(0));
+        }
         if self.writable && free < reserve {
             warn!(
                 free,
@@ -76,6 +86,7 @@ impl Shard {
         } else if !self.writable && free > enough {
             info!(free, reserve, "there is space again: records are taken");
             self.writable = true;
+            self.disk_was_full = false;
         }
     }
 

@@ -133,6 +133,10 @@ impl Shard {
     /// Appends a batch.
     pub(super) fn append(&mut self, ticket: Ticket, log: LogId, question: AppendQuestion) {
         let AppendQuestion { batch, summary, acks, deadline } = question;
+        if !self.writable {
+            // The asking core looked at its own view of the disk; this core's is what counts.
+            return self.answer(ticket, Answer::Appended(Err(Refusal::Storage)));
+        }
         let records = u64::try_from(summary.record_count).unwrap_or(0);
         self.count_appended(log, batch.len(), records);
         let Some(partition) = self.partitions.get_mut(&log) else {

@@ -83,6 +83,9 @@ pub struct Shard {
     pub(super) producer_ids: ProducerIds,
     /// Whether the disk has room for records beyond the reserve.
     pub(super) writable: bool,
+    /// Whether the disk refused room, so that more than a free block must be seen before records
+    /// are taken again. Invariant: only while not `writable`.
+    pub(super) disk_was_full: bool,
     /// When old segments were last looked for.
     pub(super) retention_checked: Wall,
     pub(super) metrics: Metrics,
@@ -132,6 +135,7 @@ impl Shard {
             dice: Dice::new(seed ^ (u64::from(identity.core.0) << 48)),
             producer_ids: ProducerIds::default(),
             writable: true,
+            disk_was_full: false,
             retention_checked: now.wall,
             metrics: Metrics::new(),
             scrapes: Scrapes::default(),

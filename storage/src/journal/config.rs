@@ -35,6 +35,9 @@ impl Default for JournalConfig {
 }
 
 impl JournalConfig {
+    /// The fewest files a window may have room for.
+    pub const FILES_MIN: u64 = JOURNAL_FILES_MIN;
+
     /// Largest payload of one entry that fits a file.
     #[must_use]
     pub fn payload_bytes_max(&self) -> usize {
