@@ -244,7 +244,8 @@ impl Opening {
         if self.waiting.missing == 0 {
             return self.waiting.close(envelope);
         }
-        // Even with acks=0 the owners answer, so that an error can close the connection.
+        // Even with acks=0 the owners answer, so that an error can close the connection, and so
+        // that the client is read no faster than the disk writes.
         Step::Wait(Wait {
             waiting: AnyWaiting::Produce(self.waiting),
             parts: self.parts,

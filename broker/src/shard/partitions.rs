@@ -13,7 +13,7 @@ use flumen_protocol::ids::{LeaderEpoch, LogId, LogIndex, Offset, Term};
 use flumen_protocol::time::Monotonic;
 use flumen_replication::error::{Refusal, StateError};
 use flumen_replication::metadata::image::Image;
-use flumen_replication::outbox::{AppendReceipt, Effect as Wish, Ticket};
+use flumen_replication::outbox::{Effect as Wish, Ticket};
 use flumen_replication::partition::{
     Acks, Append, Deletion, Partition, PartitionBoot, PartitionSettings,
 };
@@ -142,17 +142,12 @@ impl Shard {
         let Some(partition) = self.partitions.get_mut(&log) else {
             return self.answer(ticket, Answer::NotHere);
         };
+        // A producer that wants no answer waits for the disk like one that wants it, only that
+        // nothing is sent then: its open requests are what bounds the memory it can fill.
+        let acks = if acks == Acks::None { Acks::Leader } else { acks };
         let append = Append { batch, summary, ticket, acks, deadline, leader_epoch: None };
-        let outcome = partition.append(self.now, append, &mut self.outbox);
-        if acks == Acks::None {
-            // Nobody is told, but an error closes the connection, so the asking core must know.
-            let unknown = AppendReceipt {
-                base_offset: Offset::UNKNOWN,
-                append_time: None,
-                start_offset: Offset::UNKNOWN,
-            };
-            self.answer(ticket, Answer::Appended(outcome.map(|()| unknown)));
-        }
+        // A refusal comes back as a release, like every other outcome.
+        let _released = partition.append(self.now, append, &mut self.outbox);
         self.look_at_deadline(log);
         self.carry_out();
     }
