@@ -49,15 +49,7 @@ case $what in
     echo "$root/bin/cargo-deny"
     ;;
   port)
-    # below those the system gives to outgoing connections: no client may take it before its broker does
-    python3 -c '
-import os, socket
-for n in range(9000):
-    port = 11000 + (os.getpid() * 97 + n) % 9000
-    with socket.socket() as s:
-        try: s.bind(("127.0.0.1", port)); print(port); break
-        except OSError: continue
-else: raise SystemExit("no free port")'
+    python3 "$(dirname "$0")/../tests/free_port.py"
     ;;
   *) sed -n 2,8p "$0" >&2; exit 2 ;;
 esac

@@ -5,6 +5,7 @@
 set -euo pipefail
 [[ ${1:-} == -h ]] && { sed -n 2,4p "$0" >&2; exit 2; }
 here=$(cd "$(dirname "$0")/.." && pwd)
+command -v cc > /dev/null || "$here/scripts/prepare.sh" debian build-essential
 cargo build --manifest-path "$here/Cargo.toml" --release --bin flumen
 target=${CARGO_TARGET_DIR:-$here/target}
 exec "$target/release/flumen" serve --override "log.dirs=$here/flumen-data" "$@"
