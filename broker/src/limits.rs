@@ -18,6 +18,21 @@ pub const REQUESTS_IN_FLIGHT_PER_CONNECTION: usize = 128;
 /// never reads holds one large fetch at most.
 pub const RESPONSE_BYTES_QUEUED_PER_CONNECTION: usize = 1 << 20;
 
+/// A request of this size is read even when the budget of requests is used up, one per connection.
+/// Metadata, heartbeats and most commits fit.
+pub const SMALL_REQUEST_BYTES: usize = 16 << 10;
+
+/// How slowly the first bytes of a request may come without anybody looking at the clock. A client
+/// that was suspended for a moment is no attacker.
+pub const REQUEST_ARRIVAL_GRACE: Duration = Duration::from_secs(30);
+
+/// Bytes per second at which a request must arrive on average; slower, its connection is closed. A
+/// modem is faster.
+pub const REQUEST_BYTES_PER_SECOND: u64 = 1 << 10;
+
+/// The same while the budget of requests is used up: others wait for what this one holds.
+pub const REQUEST_BYTES_PER_SECOND_WHEN_FULL: u64 = 256 << 10;
+
 /// Pause after a failed accept (no descriptors left), so that a full table does not spin.
 pub const ACCEPT_RETRY_PAUSE: Duration = Duration::from_millis(100);
 
@@ -93,5 +108,6 @@ pub const ADMIN_HEAD_BYTES: usize = 4 << 10;
 /// memory, and Kafka users rarely have more than a few hundred.
 pub const PARTITIONS_PER_TOPIC: i32 = 10_000;
 
+const _: () = assert!(SMALL_REQUEST_BYTES <= READ_SCRATCH_BYTES);
 const _: () = assert!(COALESCE_BYTES <= READ_SCRATCH_BYTES);
 const _: () = assert!(GUARD_BUSY.as_nanos() < GUARD_IDLE.as_nanos());

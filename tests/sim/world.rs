@@ -177,7 +177,9 @@ impl World {
                 let whole: Vec<u8> = answer.concat();
                 self.answers.insert(Awaited { core, connection, slot }, whole.into());
             }
-            Effect::Close { connection } => self.closed.push(connection),
+            Effect::CloseAt { connection, .. } | Effect::Close { connection } => {
+                self.closed.push(connection);
+            }
             Effect::Serve => self.serving += 1,
             Effect::LookUpSpace => {
                 self.inboxes[core].push_back(Input::FreeSpace { free: 1 << 40, total: 1 << 41 });

@@ -113,7 +113,7 @@ async fn serve_core(plan: Plan, mesh: mesh::Builder) -> Result<(), String> {
     let (store, recovered) =
         open::recover(opening, &driver, &clock).await.map_err(|error| error.to_string())?;
     info!(%core, partitions = recovered.logs.len(), "recovered");
-    let memory = Rc::new(RequestMemory::new(serve::request_memory(&plan)));
+    let memory = Rc::new(RequestMemory::new(serve::request_bytes(&plan)));
     let limits = connection_limits(&plan.options, cores);
     let connections = Rc::new(Connections::new(limits, clock.now().monotonic));
     let shared = Shared::new(inbox.clone(), connections.clone(), memory.clone());

@@ -66,11 +66,6 @@ pub fn run(arguments: &ServeArguments) -> Result<(), String> {
     cores::run(&plan, &cpus)
 }
 
-/// What requests may hold of a core's memory: what [`store_config`] leaves.
-pub fn request_memory(plan: &Plan) -> usize {
-    plan.memory_per_core / 8 * 3
-}
-
 /// How a core's store shares the core's memory: a quarter each for what waits to be settled and
 /// for readers near the end, an eighth for what cold readers have just read.
 pub fn store_config(plan: &Plan) -> StoreConfig {
@@ -79,6 +74,13 @@ pub fn store_config(plan: &Plan) -> StoreConfig {
         window_bytes: plan.memory_per_core / 8,
         unsettled_bytes: plan.memory_per_core / 4,
     }
+}
+
+/// Bytes of requests and of answers that one core may hold, each: what the store leaves over.
+pub fn request_bytes(plan: &Plan) -> usize {
+    let store = store_config(plan);
+    let taken = store.cache_bytes + store.window_bytes + store.unsettled_bytes;
+    (plan.memory_per_core - taken) / 2
 }
 
 /// The journal's share of the disk: what the operator says, but of a small file system at most an

@@ -14,9 +14,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use flumen_protocol::time::Monotonic;
+use tracing::warn;
 
 use super::connection::Connection;
 use crate::shard::input::ConnectionId;
+use crate::shard::memory::RequestMemory;
 
 /// Why a connection was refused before it sent a byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +128,13 @@ impl Connections {
         }
     }
 
+    /// Closes a connection after the answers to everything before this slot.
+    pub fn close_at(&self, id: ConnectionId, slot: u64) {
+        if let Some(connection) = self.open.borrow().get(&id) {
+            connection.close_at(slot);
+        }
+    }
+
     /// Closes a connection after the answers that are ready.
     pub fn close(&self, id: ConnectionId) {
         if let Some(connection) = self.open.borrow().get(&id) {
@@ -140,17 +149,18 @@ impl Connections {
         }
     }
 
-    /// Closes what was idle for too long; returns how many.
-    pub fn close_idle(&self) -> usize {
+    /// Ends what was idle for too long, and what sends a request too slowly. Nothing was read or
+    /// written there, so there is nothing to wait for either.
+    pub fn close_idle(&self, memory: &RequestMemory) {
         let now = self.now();
-        let mut count = 0;
         for connection in self.open.borrow().values() {
-            if now.since(connection.last_used()) > self.limits.idle {
-                connection.close();
-                count += 1;
+            if connection.is_stalled(now, memory) {
+                warn!(peer = %connection.peer, "closing a connection: a request does not arrive");
+                connection.abort();
+            } else if now.since(connection.last_used()) > self.limits.idle {
+                connection.abort();
             }
         }
-        count
     }
 
     /// Closes all of them after the answers that are ready; for a stop.

@@ -16,6 +16,17 @@ enum Slot {
     Open,
     /// Its answer, possibly no bytes at all (a produce request with acks=0).
     Filled(Vec<Bytes>),
+    /// It has no answer; the connection ends here.
+    Last,
+}
+
+/// What comes next in order.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next {
+    /// This answer.
+    Answer(Vec<Bytes>),
+    /// The end of the connection.
+    Close,
 }
 
 /// The open requests of one connection.
@@ -43,21 +54,34 @@ impl Slots {
     /// # Panics
     /// When the slot was never reserved or is filled already: two answers to one request.
     pub fn fill(&mut self, slot: u64, answer: Vec<Bytes>) {
+        self.settle(slot, Slot::Filled(answer));
+    }
+
+    /// Ends the connection at this slot.
+    ///
+    /// # Panics
+    /// As [`Slots::fill`].
+    pub fn fill_last(&mut self, slot: u64) {
+        self.settle(slot, Slot::Last);
+    }
+
+    fn settle(&mut self, slot: u64, outcome: Slot) {
         let place = usize::try_from(slot.checked_sub(self.first).expect("slot is not given out"))
             .expect("slot distance fits");
         let place = self.queue.get_mut(place).expect("slot was reserved");
         assert!(matches!(place, Slot::Open), "slot is filled once");
-        *place = Slot::Filled(answer);
+        *place = outcome;
     }
 
-    /// Takes the next answer in order, if it is there.
-    pub fn next_filled(&mut self) -> Option<Vec<Bytes>> {
-        if !matches!(self.queue.front(), Some(Slot::Filled(_))) {
+    /// Takes what is next in order, if it is there.
+    pub fn next_filled(&mut self) -> Option<Next> {
+        if matches!(self.queue.front(), Some(Slot::Open) | None) {
             return None;
         }
         self.first += 1;
         match self.queue.pop_front() {
-            Some(Slot::Filled(answer)) => Some(answer),
+            Some(Slot::Filled(answer)) => Some(Next::Answer(answer)),
+            Some(Slot::Last) => Some(Next::Close),
             Some(Slot::Open) | None => unreachable!("the front was just seen filled"),
         }
     }
@@ -74,12 +98,23 @@ mod tests {
         slots.fill(b, vec![Bytes::from_static(b"b")]);
         assert!(slots.next_filled().is_none(), "a is still open");
         slots.fill(a, vec![]);
-        assert_eq!(slots.next_filled(), Some(vec![]));
-        assert_eq!(slots.next_filled(), Some(vec![Bytes::from_static(b"b")]));
+        assert_eq!(slots.next_filled(), Some(Next::Answer(vec![])));
+        assert_eq!(slots.next_filled(), Some(Next::Answer(vec![Bytes::from_static(b"b")])));
         assert!(slots.next_filled().is_none());
         assert_eq!(slots.open_count(), 1);
         slots.fill(c, vec![Bytes::from_static(b"c")]);
-        assert_eq!(slots.next_filled(), Some(vec![Bytes::from_static(b"c")]));
+        assert_eq!(slots.next_filled(), Some(Next::Answer(vec![Bytes::from_static(b"c")])));
+    }
+
+    #[test]
+    fn the_end_waits_for_the_answers_before_it() {
+        let mut slots = Slots::default();
+        let (a, b) = (slots.reserve(), slots.reserve());
+        slots.fill_last(b);
+        assert_eq!(slots.next_filled(), None);
+        slots.fill(a, vec![]);
+        assert_eq!(slots.next_filled(), Some(Next::Answer(vec![])));
+        assert_eq!(slots.next_filled(), Some(Next::Close));
     }
 
     #[test]

@@ -29,6 +29,13 @@ pub enum Effect {
         /// The answer, length included.
         answer: Vec<Bytes>,
     },
+    /// Close a connection after the answers to everything before this slot.
+    CloseAt {
+        /// Which.
+        connection: ConnectionId,
+        /// The slot of the request that has no answer.
+        slot: u64,
+    },
     /// Close a connection after its queued answers.
     Close {
         /// Which.

@@ -143,7 +143,7 @@ impl Rounds {
         world.pulse.beat(core.0);
         if now.since(self.swept) > IDLE_SWEEP_INTERVAL {
             self.swept = now;
-            world.connections.close_idle();
+            world.connections.close_idle(&world.memory);
         }
         if core != CONTROLLER_CORE {
             return;
@@ -206,6 +206,7 @@ fn carry_out(world: &World, effect: Effect) {
         Effect::Respond { connection, slot, answer } => {
             world.connections.respond(connection, slot, answer);
         }
+        Effect::CloseAt { connection, slot } => world.connections.close_at(connection, slot),
         Effect::Close { connection } => world.connections.close(connection),
         Effect::LookUpSpace => look_up_space(world),
         Effect::Serve | Effect::Stopped | Effect::Halt(_) => {

@@ -93,7 +93,8 @@ impl Shard {
                     "closing a connection");
                 self.metrics.refused(RefusedReason::Malformed);
                 self.memory.release(origin.bytes);
-                self.effects.push(Effect::Close { connection: origin.connection });
+                let Origin { connection, slot, .. } = origin;
+                self.effects.push(Effect::CloseAt { connection, slot });
             }
             Step::Wait(wait) => self.wait(origin, envelope, wait),
         }
@@ -249,7 +250,8 @@ impl Shard {
         warn!(%peer, ?reason, why, "closing a connection");
         self.metrics.refused(counted);
         self.memory.release(origin.bytes);
-        self.effects.push(Effect::Close { connection: origin.connection });
+        let Origin { connection, slot, .. } = origin;
+        self.effects.push(Effect::CloseAt { connection, slot });
     }
 
     /// A connection ended: nobody reads the answers to its open requests.
