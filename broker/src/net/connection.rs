@@ -137,11 +137,19 @@ pub async fn serve(
     let reason = connection.read_all(&shared).await;
     shared.memory.unreceive(connection.held.take());
     shared.memory.give_overdraft_back(id);
-    if matches!(reason, CloseReason::ByPeer | CloseReason::Socket) {
-        // Nobody reads the answers any more.
-        connection.out.borrow_mut().clear();
+    match reason {
+        CloseReason::ByPeer | CloseReason::Socket => {
+            // Nobody reads the answers any more.
+            connection.out.borrow_mut().clear();
+            connection.close();
+        }
+        CloseReason::ByBroker => connection.close(),
+        CloseReason::Frame(_) => {
+            // What was asked before the garbage is still answered.
+            let slot = connection.slots.borrow_mut().reserve();
+            connection.close_at(slot);
+        }
     }
-    connection.close();
     let _ended = writer.await;
     shared.connections.remove(id);
     shared.inbox.push(Input::Closed { connection: id, peer, reason });
