@@ -52,6 +52,9 @@ struct Wanted {
     log: LogId,
     /// Topic and partition by position in the answer.
     place: (usize, usize),
+    /// What it may give in all, unless it is the first that has something.
+    bytes_max: usize,
+    /// What to ask next: behind what it gave, within what it may still give.
     question: ReadQuestion,
 }
 
@@ -108,7 +111,8 @@ impl Waiting {
                 Some(log) => {
                     let place = (topic_place, answers.len());
                     let question = question(&partition, committed_only, self.bytes_max);
-                    self.wanted.push(Wanted { log, place, question });
+                    let bytes_max = question.max_bytes as usize;
+                    self.wanted.push(Wanted { log, place, bytes_max, question });
                     answers.push(nothing(&partition));
                 }
                 None => {
@@ -178,24 +182,26 @@ impl Waiting {
         place.log_start_offset = records.start;
         let bytes: usize = records.batches.iter().map(Bytes::len).sum();
         let left = (wanted.question.max_bytes as usize).saturating_sub(bytes);
-        let visible = if wanted.question.committed_only {
-            records.last_stable
-        } else {
-            records.high_watermark
-        };
-        // A partition that gave all it may give has nothing to wait for: nothing is left, or what
-        // comes next is a batch larger than that.
-        self.urgent |= left == 0 || (bytes == 0 && records.next < visible);
+        let committed_only = wanted.question.committed_only;
+        let end = if committed_only { records.last_stable } else { records.high_watermark };
+        // More is there than the limits let through, or nothing more can come: no use waiting.
+        // To watch such a partition would answer at once, with nothing, for ever.
+        let stuck = records.batches.is_empty() && records.next < end;
+        self.urgent |= stuck || (bytes > 0 && left == 0);
         wanted.question.from = records.next;
         wanted.question.max_bytes = left as u32;
-        wanted.question.at_least_one = false;
+        // Its first batch may be over the limit whenever it comes.
+        wanted.question.at_least_one &= bytes == 0;
         place.records.extend(records.batches);
         self.bytes += bytes;
     }
 
     fn fail(&mut self, part: usize, refused: Refused) {
         let (topic, partition) = self.wanted[part].place;
-        self.topics[topic].partitions[partition].error = refused.code;
+        let place = &mut self.topics[topic].partitions[partition];
+        place.error = refused.code;
+        // Whatever came before belongs to a log that is no more, or no more ours.
+        place.records.clear();
         self.urgent = true;
     }
 
@@ -221,21 +227,27 @@ impl Waiting {
         Step::Answer(response.encode(envelope.version, envelope.correlation_id))
     }
 
-    /// Several cores read at the same time, each up to the limit of the whole: cuts, in request
-    /// order, what is over it. The first batch of all always stays (KIP-74).
+    /// Every partition was read up to its own limit, over it for its first batch: cuts, in request
+    /// order, what the limits do not let through. The first batch of all always stays (KIP-74);
+    /// a small batch may follow where a large one did not fit.
     fn keep_to_limits(&mut self) {
-        let mut sum = 0;
-        for partition in self.topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
-            let keep = partition
-                .records
-                .iter()
-                .take_while(|batch| {
-                    let fits = sum == 0 || sum + batch.len() <= self.bytes_max;
-                    sum += batch.len();
-                    fits
-                })
-                .count();
-            partition.records.truncate(keep);
+        let mut left = self.bytes_max;
+        let mut first = true;
+        for wanted in &self.wanted {
+            let (topic, partition) = wanted.place;
+            let records = &mut self.topics[topic].partitions[partition].records;
+            let mut own_left = wanted.bytes_max;
+            let fitting = records.iter().take_while(|batch| {
+                let fits = first || batch.len() <= left.min(own_left);
+                if fits {
+                    first = false;
+                    left = left.saturating_sub(batch.len());
+                    own_left = own_left.saturating_sub(batch.len());
+                }
+                fits
+            });
+            let keep = fitting.count();
+            records.truncate(keep);
         }
     }
 }
@@ -297,7 +309,12 @@ mod tests {
             FetchTopicResponse { name: None, id: log.topic, partitions: vec![nothing(&asked)] };
         Waiting {
             topics: vec![topic],
-            wanted: vec![Wanted { log, place: (0, 0), question: question(&asked, false, 10_000) }],
+            wanted: vec![Wanted {
+                log,
+                place: (0, 0),
+                bytes_max: bytes_max as usize,
+                question: question(&asked, false, 10_000),
+            }],
             missing: 1,
             watching: false,
             urgent: false,
