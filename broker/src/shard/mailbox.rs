@@ -37,10 +37,10 @@ use crate::telemetry::metrics::Snapshot;
 pub enum CoreMessage {
     /// Questions of one request for this core, in the order in which they must be taken.
     Ask(Vec<(Ticket, Target, Question)>),
-    /// The answer to one question.
-    Answer(Ticket, Answer),
-    /// The request no longer waits for news of this log.
-    Unwatch(Ticket, LogId),
+    /// Answers to questions of the receiver, in the order in which they were given.
+    Answer(Vec<(Ticket, Answer)>),
+    /// A request no longer waits for news of these logs.
+    Unwatch(Vec<(Ticket, LogId)>),
     /// What topics there are now.
     Image(Arc<Image>),
     /// Who leads which partitions of the sender now.

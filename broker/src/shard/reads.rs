@@ -67,18 +67,19 @@ impl Reads {
 }
 
 impl Shard {
-    /// Reads from a partition.
-    pub(super) fn read(&mut self, ticket: Ticket, log: LogId, question: ReadQuestion) {
+    /// Reads from a partition; says how many bytes of the answer are spoken for.
+    pub(super) fn read(&mut self, ticket: Ticket, log: LogId, question: ReadQuestion) -> u32 {
         let Some(partition) = self.partitions.get(&log) else {
-            return self.answer(ticket, Answer::NotHere);
+            self.answer(ticket, Answer::NotHere);
+            return 0;
         };
         match partition.read_bounds(query(&question)) {
             Err(refusal) => {
                 let fault = LogFault::Refused(refusal);
-                self.give(ticket, log, RecordsAnswer::fault(fault, question.from));
+                self.give(ticket, log, RecordsAnswer::fault(fault, question.from))
             }
-            Ok(bounds) if bounds.limit <= bounds.from => {
-                self.give(ticket, log, RecordsAnswer::new(&bounds, Vec::new()));
+            Ok(bounds) if bounds.limit <= bounds.from || question.wants_nothing() => {
+                self.give(ticket, log, RecordsAnswer::new(&bounds, Vec::new()))
             }
             Ok(bounds) => self.read_within(ticket, log, question, bounds),
         }
@@ -90,7 +91,7 @@ impl Shard {
         log: LogId,
         question: ReadQuestion,
         bounds: ReadBounds,
-    ) {
+    ) -> u32 {
         let token = self.reads.token();
         let request = ReadRequest {
             from: bounds.from,
@@ -101,15 +102,18 @@ impl Shard {
         };
         match self.store.read(log, request) {
             ReadAnswer::Ready(batches) => {
-                self.give(ticket, log, RecordsAnswer::new(&bounds, batches));
+                self.give(ticket, log, RecordsAnswer::new(&bounds, batches))
             }
             ReadAnswer::Failed(error) => {
                 let fault = LogFault::Unreadable(error);
-                self.give(ticket, log, RecordsAnswer::fault(fault, question.from));
+                self.give(ticket, log, RecordsAnswer::fault(fault, question.from))
             }
             ReadAnswer::Pending => {
                 let purpose = Purpose::Records { ticket, log, question, bounds };
                 self.reads.open.insert(token, purpose);
+                // How much it will be is not known yet; a log that has to be read from the disk
+                // usually has a backlog.
+                question.max_bytes
             }
         }
     }
@@ -129,10 +133,11 @@ impl Shard {
         }
     }
 
-    fn give(&mut self, ticket: Ticket, log: LogId, answer: RecordsAnswer) {
+    fn give(&mut self, ticket: Ticket, log: LogId, answer: RecordsAnswer) -> u32 {
         let bytes: usize = answer.batches.iter().map(Bytes::len).sum();
         self.count_sent(log, bytes);
         self.answer(ticket, Answer::Records(Box::new(answer)));
+        u32::try_from(bytes).unwrap_or(u32::MAX)
     }
 
     /// Answers as soon as there are records at the offset.
@@ -144,7 +149,9 @@ impl Shard {
             Watched::Armed => {
                 self.reads.watchers.insert(ticket, question);
             }
-            Watched::Ready { .. } => self.read(ticket, log, question),
+            Watched::Ready { .. } => {
+                self.read(ticket, log, question);
+            }
             // The client's own wait ends it: nothing is lost but the early answer.
             Watched::Full => {}
         }
@@ -244,6 +251,19 @@ impl Shard {
             }),
         };
         self.answer(ticket, Answer::Offset(answer));
+    }
+}
+
+impl ReadQuestion {
+    /// The same question within what is left of an allowance.
+    pub(super) fn within(self, allowance: u32) -> Self {
+        let max_bytes = self.max_bytes.min(allowance);
+        Self { max_bytes, at_least_one: self.at_least_one && allowance > 0, ..self }
+    }
+
+    /// Whether only the ends of the log are of interest.
+    fn wants_nothing(self) -> bool {
+        self.max_bytes == 0 && !self.at_least_one
     }
 }
 

@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 
 use bytes::{Bytes, BytesMut};
 use flumen_protocol::frame::FrameError;
-use flumen_protocol::ids::CoreId;
+use flumen_protocol::ids::{CoreId, LogId};
 use flumen_replication::outbox::Ticket;
 use tracing::{debug, info, warn};
 
@@ -24,6 +24,7 @@ use super::routing;
 use super::shard::Shard;
 use crate::api::step::{Addressee, Context, Envelope, Part, Progress, Step, Wait};
 use crate::api::table::{self, Unanswerable};
+use crate::limits::FETCH_ANSWER_BYTES;
 use crate::net::connections::Refused;
 use crate::telemetry::metrics::RefusedReason;
 
@@ -134,8 +135,22 @@ impl Shard {
         for (core, questions) in messages {
             self.send(core, CoreMessage::Ask(questions));
         }
-        for (ticket, target, question) in own.into_iter().flatten() {
-            self.take_question(ticket, target, question);
+        self.take_questions(own.unwrap_or_default());
+    }
+
+    /// Answers the questions that one request has for this core. Its reads share what one answer
+    /// can carry: a thousand partitions with a backlog must not bring a thousand times their limit
+    /// into memory only to be cut when the answer is put together.
+    pub(super) fn take_questions(&mut self, questions: Vec<(Ticket, Target, Question)>) {
+        let mut allowance = FETCH_ANSWER_BYTES as u32;
+        for (ticket, target, question) in questions {
+            match (target, question) {
+                (Target::Log(log), Question::Read(read)) => {
+                    let taken = self.read(ticket, log, read.within(allowance));
+                    allowance = allowance.saturating_sub(taken);
+                }
+                (target, question) => self.take_question(ticket, target, question),
+            }
         }
     }
 
@@ -143,7 +158,9 @@ impl Shard {
     pub(super) fn take_question(&mut self, ticket: Ticket, target: Target, question: Question) {
         match (target, question) {
             (Target::Log(log), Question::Append(append)) => self.append(ticket, log, *append),
-            (Target::Log(log), Question::Read(read)) => self.read(ticket, log, read),
+            (Target::Log(log), Question::Read(read)) => {
+                self.read(ticket, log, read);
+            }
             (Target::Log(log), Question::Watch(read)) => self.watch(ticket, log, read),
             (Target::Log(log), Question::ListOffset(wanted)) => {
                 self.list_offset(ticket, log, wanted);
@@ -203,14 +220,18 @@ impl Shard {
     }
 
     fn unwatch_all(&mut self, number: u64, request: &Request) {
+        let mut elsewhere: BTreeMap<CoreId, Vec<(Ticket, LogId)>> = BTreeMap::new();
         for (part, log) in request.waiting.watched() {
             let ticket = Ticket { core: self.identity.core, request: number, part };
             let owner = routing::core_of(log, self.identity.cores);
             if owner == self.identity.core {
                 self.unwatch(ticket, log);
             } else {
-                self.send(owner, CoreMessage::Unwatch(ticket, log));
+                elsewhere.entry(owner).or_default().push((ticket, log));
             }
+        }
+        for (owner, watched) in elsewhere {
+            self.send(owner, CoreMessage::Unwatch(watched));
         }
     }
 

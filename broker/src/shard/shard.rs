@@ -234,13 +234,13 @@ impl Shard {
 
     fn take_message(&mut self, from: CoreId, message: CoreMessage) {
         match message {
-            CoreMessage::Ask(questions) => {
-                for (ticket, target, question) in questions {
-                    self.take_question(ticket, target, question);
-                }
+            CoreMessage::Ask(questions) => self.take_questions(questions),
+            CoreMessage::Answer(answers) => {
+                answers.into_iter().for_each(|(ticket, answer)| self.take_answer(ticket, answer));
             }
-            CoreMessage::Answer(ticket, answer) => self.take_answer(ticket, answer),
-            CoreMessage::Unwatch(ticket, log) => self.unwatch(ticket, log),
+            CoreMessage::Unwatch(watched) => {
+                watched.into_iter().for_each(|(ticket, log)| self.unwatch(ticket, log));
+            }
             CoreMessage::Image(image) => self.adopt_image(image),
             CoreMessage::Leaders(leaders) => self.learn_leaders(from, leaders),
             CoreMessage::Stop => self.begin_stop(),
@@ -250,9 +250,17 @@ impl Shard {
     /// Gives an answer to whoever asked, here or on another core.
     pub(super) fn answer(&mut self, ticket: flumen_replication::outbox::Ticket, answer: Answer) {
         if ticket.core == self.identity.core {
-            self.take_answer(ticket, answer);
-        } else {
-            self.send(ticket.core, CoreMessage::Answer(ticket, answer));
+            return self.take_answer(ticket, answer);
+        }
+        // What is answered in one go travels together: a fetch of a thousand idle partitions must
+        // not cost a thousand messages.
+        match self.effects.last_mut() {
+            Some(Effect::ToCore { to, message: CoreMessage::Answer(answers) })
+                if *to == ticket.core =>
+            {
+                answers.push((ticket, answer));
+            }
+            Some(_) | None => self.send(ticket.core, CoreMessage::Answer(vec![(ticket, answer)])),
         }
     }
 
