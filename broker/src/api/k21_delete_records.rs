@@ -4,6 +4,7 @@
 //! - Records of the broker's own topics are never deleted (INVALID_TOPIC_EXCEPTION), nor those of
 //!   topics that are only compacted (POLICY_VIOLATION), as in Kafka.
 //! - The answer carries the new start, which survives a restart.
+//! - `timeout_ms` bounds the wait for other replicas, not for this broker's disk: 0 succeeds here.
 //!
 //! Deviations: none known. KIPs: 107.
 
@@ -19,6 +20,7 @@ use super::refusals;
 use super::step::{self, Addressee, Context, Envelope, Part, Progress, Step, Wait};
 use super::table::Waiting as AnyWaiting;
 use super::topics;
+use crate::limits::APPEND_PATIENCE_MIN;
 use crate::shard::mailbox::{Answer, Question};
 
 /// "The high watermark".
@@ -41,7 +43,7 @@ pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body
     let Some(request) = step::decode::<DeleteRecordsRequest>(&envelope, frame, body) else {
         return Step::Close("malformed DeleteRecords request");
     };
-    let patience = step::patience(request.timeout_ms);
+    let patience = step::patience(request.timeout_ms).max(APPEND_PATIENCE_MIN);
     let deadline = context.now.monotonic.after(patience);
     let mut waiting = Waiting { topics: Vec::new(), places: Vec::new(), missing: 0 };
     let mut parts = Vec::new();
