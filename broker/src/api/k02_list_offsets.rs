@@ -4,19 +4,23 @@
 //!   local = earliest and −5 latest tiered = none, since nothing is tiered (G77).
 //! - A time gives the first record at or after it, in offset order, with its own timestamp and
 //!   epoch; none gives −1 (G78).
+//! - A special value that the version does not have, or nobody knows, is UNSUPPORTED_VERSION; a
+//!   partition named twice is INVALID_REQUEST.
 //! - The client's leader epoch is checked from version 4 (G79).
 //!
 //! Deviations: `read_committed` equals `read_uncommitted` while there are no transactions.
 //! KIPs: 79, 207 (OFFSET_NOT_AVAILABLE), 320, 734 (largest timestamp), 405 (−4, −5).
 
+use std::collections::BTreeMap;
+
 use bytes::BytesMut;
 use flumen_protocol::error_code::ErrorCode;
-use flumen_protocol::ids::{LeaderEpoch, NodeId, PartitionIndex};
-use flumen_protocol::messages::list_offsets_request::ListOffsetsPartition;
+use flumen_protocol::ids::{LeaderEpoch, LogId, NodeId, PartitionIndex};
+use flumen_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use flumen_protocol::messages::list_offsets_response::{
     ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
 };
-use flumen_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
+use flumen_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse, TopicName};
 
 use super::refusals::{self, Refused};
 use super::step::{self, Addressee, Context, Envelope, Part, Progress, Step, Wait};
@@ -41,13 +45,14 @@ pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body
     }
     let mut waiting = Waiting { topics: Vec::new(), places: Vec::new(), missing: 0 };
     let mut parts = Vec::new();
+    let counts = counts(&request.topics);
     for topic in request.topics {
-        let known = context.image.topic_named(&topic.name);
         let mut answers = Vec::with_capacity(topic.partitions.len());
         for partition in topic.partitions {
-            let log = known.and_then(|known| known.log(PartitionIndex(partition.partition_index)));
-            answers.push(unanswered(&partition, log.is_some()));
-            let Some(log) = log else { continue };
+            let repeated = counts[&(topic.name.clone(), partition.partition_index)] > 1;
+            let found = find(context, &envelope, &topic.name, &partition, repeated);
+            answers.push(unanswered(&partition, found.err().unwrap_or(ErrorCode::RequestTimedOut)));
+            let Ok(log) = found else { continue };
             let number = waiting.places.len() as u32;
             waiting.places.push((waiting.topics.len(), answers.len() - 1));
             let question = Question::ListOffset(OffsetQuestion {
@@ -70,6 +75,47 @@ pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body
 
 /// The first version whose answer carries an epoch (KIP-320).
 const EPOCHS_SINCE: i16 = 4;
+
+/// How often each partition is named.
+fn counts(topics: &[ListOffsetsTopic]) -> BTreeMap<(TopicName, i32), usize> {
+    let mut counts = BTreeMap::new();
+    for topic in topics {
+        for partition in &topic.partitions {
+            *counts.entry((topic.name.clone(), partition.partition_index)).or_insert(0) += 1;
+        }
+    }
+    counts
+}
+
+/// The log to ask, if what is asked means something, in Kafka's order.
+fn find(
+    context: &Context<'_>,
+    envelope: &Envelope,
+    topic: &str,
+    asked: &ListOffsetsPartition,
+    repeated: bool,
+) -> Result<LogId, ErrorCode> {
+    if repeated {
+        return Err(ErrorCode::InvalidRequest);
+    }
+    if !is_known_time(asked.timestamp, envelope.version) {
+        return Err(ErrorCode::UnsupportedVersion);
+    }
+    let known = context.image.topic_named(topic);
+    let log = known.and_then(|known| known.log(PartitionIndex(asked.partition_index)));
+    log.ok_or(ErrorCode::UnknownTopicOrPartition)
+}
+
+/// Whether this version of the request has such a time or special value.
+fn is_known_time(timestamp: i64, version: i16) -> bool {
+    match timestamp {
+        -2.. => true,
+        -3 => version >= 7,
+        -4 => version >= 8,
+        -5 => version >= 9,
+        ..-5 => false,
+    }
+}
 
 /// The replica id with which Kafka's tools read as a replica would (KIP-227, debugging).
 const DEBUG_CONSUMER: i32 = -2;
@@ -108,8 +154,7 @@ fn refuse(place: &mut ListOffsetsPartitionResponse, refused: &Refused) {
     place.error_code = refused.code.code();
 }
 
-fn unanswered(asked: &ListOffsetsPartition, known: bool) -> ListOffsetsPartitionResponse {
-    let error = if known { ErrorCode::RequestTimedOut } else { ErrorCode::UnknownTopicOrPartition };
+fn unanswered(asked: &ListOffsetsPartition, error: ErrorCode) -> ListOffsetsPartitionResponse {
     ListOffsetsPartitionResponse::default()
         .with_partition_index(asked.partition_index)
         .with_error_code(error.code())
@@ -133,8 +178,8 @@ mod tests {
         let row = api_table::row(ApiKey::ListOffsets.code()).unwrap();
         for version in (0..=i16::MAX).filter(|version| row.supports(*version)) {
             let asked = ListOffsetsPartition::default();
-            let topic =
-                ListOffsetsTopicResponse::default().with_partitions(vec![unanswered(&asked, true)]);
+            let topic = ListOffsetsTopicResponse::default()
+                .with_partitions(vec![unanswered(&asked, ErrorCode::RequestTimedOut)]);
             let mut waiting = Waiting { topics: vec![topic], places: vec![(0, 0)], missing: 1 };
             let found = FoundOffset { offset: Offset(3), timestamp: -1, epoch: LeaderEpoch(1) };
             assert!(matches!(waiting.answer(0, Answer::Offset(Ok(found))), Progress::Done));

@@ -166,6 +166,36 @@ fn a_broker_describes_itself_at_every_version() {
 }
 
 #[test]
+fn times_are_refused_where_the_version_does_not_have_them() {
+    let mut bare = Bare::new();
+    let asked = |index, timestamp| {
+        list_offsets_request::ListOffsetsPartition::default()
+            .with_partition_index(index)
+            .with_timestamp(timestamp)
+    };
+    let times = [0, -1, -2, -3, -4, -5, -6, i64::MIN];
+    let mut partitions: Vec<_> = (0..).zip(times).map(|(index, time)| asked(index, time)).collect();
+    partitions.extend([asked(100, -1), asked(100, -2)]);
+    let topic = list_offsets_request::ListOffsetsTopic::default()
+        .with_name(TopicName(text("nowhere")))
+        .with_partitions(partitions);
+    let request =
+        ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic]);
+    // The topic does not exist, which only a time that means something finds out.
+    const UNKNOWN: i16 = 3;
+    const VERSION: i16 = 35;
+    const REPEATED: i16 = 42;
+    for version in 1..=10 {
+        let response = bare.ask(ApiKey::ListOffsets, version, &request);
+        let codes = response.topics[0].partitions.iter().map(|partition| partition.error_code);
+        let since = |first| if version >= first { UNKNOWN } else { VERSION };
+        let wanted = [UNKNOWN, UNKNOWN, UNKNOWN, since(7), since(8), since(9), VERSION, VERSION];
+        let wanted = wanted.into_iter().chain([REPEATED, REPEATED]);
+        assert!(codes.eq(wanted), "version {version}: {response:?}");
+    }
+}
+
+#[test]
 fn each_topic_is_refused_for_its_own_reason() {
     let mut bare = Bare::new();
     let topic = |name: &str, partitions, replicas| {
