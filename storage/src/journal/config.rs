@@ -2,7 +2,7 @@
 //!
 //! Does: hold sizes and counts, and refuse those that contradict each other.
 //! Does not: read options; the broker does.
-//! Invariants: see [`JournalConfig::assert_sound`].
+//! Invariants: `JournalConfig::assert_sound` says which, and holds them before a journal opens.
 //! Apart because the scan needs the same numbers before there is a journal.
 
 use crate::format::frame::frame_bytes;
