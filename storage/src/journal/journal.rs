@@ -142,6 +142,8 @@ pub struct Journal {
     errands: Vec<Errand>,
     prepare_hold: Hold,
     durable: u64,
+    /// Files of an earlier life end at or before this sequence.
+    inherited: u64,
     watermark: Watermark,
     watermark_ready: bool,
     /// When the watermark was last issued.
@@ -179,6 +181,7 @@ impl Journal {
             errands: Vec::new(),
             prepare_hold: Hold::No,
             durable: start.next_sequence - 1,
+            inherited: start.next_sequence - 1,
             counter: start.watermark.counter,
             watermark: start.watermark,
             watermark_ready: start.watermark_ready,
@@ -263,7 +266,7 @@ impl Journal {
     /// Whether another file may be begun. One is held back for carried hard states: with every
     /// file full, writing them is what lets the oldest one go.
     fn may_begin(&self) -> bool {
-        (self.files.used_count() as u64) < self.config.files_usable() || self.must_carry()
+        (self.files.used_count() as u64) < self.files_allowed() || self.must_carry()
     }
 
     fn must_carry(&self) -> bool {
@@ -273,7 +276,18 @@ impl Journal {
     /// How many files there may be.
     fn slots_max(&self) -> u64 {
         // Beyond the window only if a crash took the reserve: better a file more than stuck.
-        if self.must_carry() { JOURNAL_FILES_MAX } else { self.config.files_usable() }
+        if self.must_carry() { JOURNAL_FILES_MAX } else { self.files_allowed() }
+    }
+
+    /// How many files may be in use. Those an earlier life filled go only after their logs are
+    /// settled, for which the logs' members must first write themselves (a promise, an entry of a
+    /// new term): with the window full at a crash they get some files beyond it, or a start would
+    /// wait for itself for good.
+    fn files_allowed(&self) -> u64 {
+        let usable = self.config.files_usable();
+        let inherited = self.files.used_up_to(self.inherited) as u64;
+        let own_fewest = (usable / 2).max(2);
+        usable.max(inherited + own_fewest).min(JOURNAL_FILES_MAX)
     }
 
     fn begin_file(&mut self) -> bool {
@@ -717,14 +731,40 @@ mod tests {
         rig.journal.settled(log(200), LogIndex(5));
         rig.run();
         assert!(rig.journal.durable_sequence() > stuck_at + 100);
-        // The same after a crash in that state, which leaves no file half empty.
+        // The same after a crash in that state, which leaves no file half empty: it goes on a
+        // little further, because settling needs that, and no more.
         rig.restart(scan);
-        rig.journal.append(log(200), entry(41, vec![1; 10_000]));
+        for index in 41..=80u64 {
+            rig.journal.append(log(200), entry(index, vec![1; 10_000]));
+        }
         rig.run();
         assert!(rig.journal.is_blocked());
-        rig.journal.settled(log(200), LogIndex(5));
+        rig.journal.settled(log(200), LogIndex(60));
         rig.run();
         assert!(!rig.journal.is_blocked());
+    }
+
+    /// Settling needs a leader, a leader needs a durable vote: a full window must let that through.
+    #[test]
+    fn a_crash_with_a_full_window_does_not_stop_the_next_start() {
+        let mut rig = Rig::fresh(SMALL, 1);
+        for index in 1..=40u64 {
+            rig.journal.append(log(1), entry(index, vec![1; 10_000]));
+        }
+        rig.run();
+        assert!(rig.journal.is_blocked());
+        let scan = rig.scan().unwrap();
+        let last = scan.frames.len() as u64;
+        rig.restart(scan);
+        rig.journal.append_hard_state(log(1), hard_state(2));
+        rig.journal.append(log(1), entry(last + 1, "of the new term"));
+        rig.run();
+        assert!(rig.events.contains(&durable(log(1), last + 1)), "{:?}", rig.events);
+        assert_eq!(rig.journal.pressing().collect::<Vec<_>>(), [log(1)], "and the window presses");
+        rig.journal.settled(log(1), LogIndex(last + 1));
+        rig.pass(2);
+        rig.run();
+        assert!(rig.journal.used_bytes() <= 2 * SMALL.file_bytes, "what was beyond goes again");
     }
 
     #[test]

@@ -152,6 +152,11 @@ impl Files {
         self.used.len()
     }
 
+    /// Files in use that hold nothing after this sequence.
+    pub(crate) fn used_up_to(&self, sequence: u64) -> usize {
+        self.used.iter().take_while(|file| file.last_sequence <= sequence).count()
+    }
+
     /// Notes what a frame holds; frames come in sequence order.
     pub(crate) fn note(&mut self, log: LogId, sequence: u64, what: LandedContent) {
         match what {

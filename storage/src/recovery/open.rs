@@ -22,7 +22,7 @@ use flumen_protocol::time::{Monotonic, Now, Wall};
 use super::scan::{JournalScan, Scanned, Scanner, Tail as JournalTail};
 use super::truncate::Replay;
 use crate::answers::{Recovered, RecoveredLog, StoreConfig};
-use crate::error::{DiskErrorKind, StorageError};
+use crate::error::{DiskError, DiskErrorKind, StorageError};
 use crate::format::frame::Mark;
 use crate::format::node::Identity;
 use crate::journal::journal::{Journal, JournalConfig};
@@ -172,8 +172,10 @@ impl Opening {
                 self.classify_if_scanned(scanner, parsed, slots)?
             }
             Phase::SettingAside { found, mut waiting, queued } => {
-                assert!(waiting.remove(&done.id).is_some(), "an answer nobody asked for");
-                done.result.map_err(StorageError::DeviceFailed)?;
+                let file = waiting.remove(&done.id).expect("an answer to what was asked");
+                if let Err(error) = done.result {
+                    self.go_on_without(file, &found.scan, error)?;
+                }
                 self.record_if_safe(found, waiting, queued)
             }
             Phase::Recording { found, mut manifest } => {
@@ -247,6 +249,29 @@ impl Opening {
         }
         let waiting = queued.iter().map(|op| (op.id, op.file)).collect();
         Ok(self.record_if_safe(found, waiting, queued))
+    }
+
+    /// On a full disk a node must start, and a torn tail is of interest to the curious only: nothing
+    /// of it was acknowledged. What was acknowledged and is damaged is not let go like that.
+    fn go_on_without(
+        &mut self,
+        file: FileName,
+        scan: &JournalScan,
+        error: DiskError,
+    ) -> Result<(), StorageError> {
+        let is_tail = matches!(scan.tail, JournalTail::Cut { sequence, .. }
+            if file == FileName::Quarantine(sequence));
+        let is_full = error.kind == DiskErrorKind::NoSpace;
+        if is_full && is_tail {
+            self.report.push(format!("{error}; what was cut is not kept"));
+            return Ok(());
+        }
+        let is_kept_for_repair = matches!(file, FileName::Quarantine(_));
+        Err(if is_full && is_kept_for_repair {
+            StorageError::NoSpace(error)
+        } else {
+            StorageError::DeviceFailed(error)
+        })
     }
 
     /// Bytes found after a crash may not be durable (F14): they are flushed before the manifest,

@@ -429,6 +429,9 @@ impl<'a> Walk<'a> {
     fn end(&mut self, header: Header) -> bool {
         let Some(place) = self.place.filter(|_| header == Header::Unreadable) else { return true };
         let survey = &self.surveys[&place.slot];
+        if survey.was_used_before {
+            return true;
+        }
         let rest = survey.range(place.at, u64::MAX);
         let used = rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
         self.cut_bytes = rest.slice(..used);
@@ -757,6 +760,26 @@ mod tests {
         let found = indices(&scan);
         assert!(found.len() < 20 && found.last() == Some(&60), "{found:?}");
         assert_eq!((scan.tail, scan.damaged.len()), (Tail::Clean, 0));
+    }
+
+    /// The bytes behind the last frame are then the middle of an older one, unreadable, and behind
+    /// that the rest of the older use, often megabytes: calling all of it a torn write would set it
+    /// aside at every start. Only where nothing whole is left of the older use it cannot be told.
+    #[test]
+    fn at_most_the_rest_of_one_older_frame_is_taken_for_a_torn_write() {
+        let mut rig = Rig::fresh(SMALL, 3);
+        for index in 1..=60u64 {
+            let bytes = if index < 55 { 9_000 } else { 3_000 };
+            rig.appended(log(1), std::iter::once(entry(index, vec![7; bytes])));
+            rig.journal.settled(log(1), LogIndex(index));
+            let scan = rig.scan().unwrap();
+            assert_eq!((indices(&scan).last(), scan.damaged.len()), (Some(&index), 0));
+            let cut = match scan.tail {
+                Tail::Clean => 0,
+                Tail::Cut { bytes, .. } => bytes,
+            };
+            assert!(cut < 9_000, "{cut} bytes after {index}");
+        }
     }
 
     /// Found by a random life (two commits under way at the very first start).

@@ -34,6 +34,9 @@ pub(crate) struct Survey {
     pub(crate) current: Vec<Candidate>,
     /// The latest use; zero if the file holds no frame.
     pub(crate) counter: u64,
+    /// Whether the file holds whole frames of an earlier use: then bytes behind the latest use's
+    /// last frame are what that one left there.
+    pub(crate) was_used_before: bool,
     /// The highest floor any opening in the file declares.
     pub(crate) floor: u64,
     /// The highest watermark any frame in the file declares.
@@ -43,7 +46,14 @@ pub(crate) struct Survey {
 impl Survey {
     /// Looks through a file.
     pub(crate) fn of(slot: u16, bytes: Bytes, owner: &Identity) -> Result<Self, StorageError> {
-        let mut survey = Self { bytes, current: Vec::new(), counter: 0, floor: 0, watermark: 0 };
+        let mut survey = Self {
+            bytes,
+            current: Vec::new(),
+            counter: 0,
+            was_used_before: false,
+            floor: 0,
+            watermark: 0,
+        };
         let mut at = 0;
         while at + FRAME_HEADER_BYTES <= survey.bytes.len() {
             at += survey.look_at(slot, at, owner)?;
@@ -86,6 +96,7 @@ impl Survey {
 
     fn note(&mut self, found: Candidate) {
         let counter = found.header.use_id.counter;
+        self.was_used_before |= self.counter > 0 && counter != self.counter;
         if counter > self.counter {
             self.counter = counter;
             self.current.clear();

@@ -570,6 +570,54 @@ fn a_full_disk_stops_settling_and_nothing_else() {
 }
 
 #[test]
+fn a_torn_tail_does_not_keep_a_node_with_a_full_disk_from_starting() {
+    let mut world = World::new(16);
+    world.create(log(0), small_segments());
+    for n in 0..3 {
+        world.append_batch(log(0), n, 5_000);
+        world.run();
+    }
+    let journal = FileName::Journal(0);
+    let bytes = world.disk.contents(journal).expect("it is there");
+    let end = bytes.iter().rposition(|byte| *byte != 0).expect("frames") as u64;
+    world.disk.flip_bit(journal, end - 100, 1);
+    let mut with_room = world.disk.clone();
+    open(&mut with_room, world.config, world.now).expect("a torn tail is cut");
+    let side = with_room.all().map(|(name, _)| name);
+    let side: Vec<_> = side.filter(|name| matches!(name, FileName::Quarantine(_))).collect();
+    assert_eq!(side.len(), 1, "what was cut is kept where there is room");
+    world.disk.inject(Fault::Fail(side[0], DiskErrorKind::NoSpace));
+    world.restart();
+    assert_eq!(world.recovered[0].entries.len(), 2);
+    assert!(world.report.iter().any(|line| line.contains("not kept")), "{:?}", world.report);
+}
+
+#[test]
+fn a_start_on_a_full_disk_waits_for_room() {
+    let mut world = World::new(17);
+    world.create(log(0), small_segments());
+    world.append_batch(log(0), 1, 5_000);
+    world.run();
+    let mut opening = Store::open(world.config, JOURNAL, IDENTITY);
+    let mut now = world.now;
+    loop {
+        let mut ops = Vec::new();
+        opening.next_ops(now, &mut ops);
+        if ops.iter().any(|op| matches!(op.action, Action::Replace { .. })) {
+            world.disk.inject(Fault::Fail(FileName::Manifest, DiskErrorKind::NoSpace));
+        }
+        ops.into_iter().for_each(|op| world.disk.submit(op));
+        let Some(done) = world.disk.step() else { break };
+        opening.on_done(done, now).expect("want of room is no failure");
+    }
+    assert!(opening.finish().is_none(), "nothing is served before the manifest is written");
+    now.monotonic = opening.next_wakeup().expect("it is tried again");
+    world.now = now;
+    world.restart();
+    assert_eq!(world.recovered[0].entries.len(), 1);
+}
+
+#[test]
 fn an_unreadable_end_of_a_segment_begins_a_new_one() {
     let mut world = World::new(11);
     world.create(log(0), LogSettings::KEEP_ALL);
