@@ -13,6 +13,8 @@ use flumen_storage::error::StorageError;
 use flumen_storage::io::driver::Driver;
 use flumen_storage::recovery::open::Opening;
 use flumen_storage::store::Store;
+use glommio::timer::Timer;
+use tracing::warn;
 
 use crate::shard::pump::Clock;
 
@@ -33,12 +35,14 @@ pub async fn recover(
             let driver = driver.clone();
             running.push_back(glommio::spawn_local(async move { driver.carry_out(op).await }));
         }
-        match running.pop_front() {
-            Some(done) => opening.on_done(done.await, clock.now())?,
-            None => {
-                let complete = opening.finish();
-                return Ok(complete.expect("recovery without open operations is complete"));
-            }
+        if let Some(done) = running.pop_front() {
+            opening.on_done(done.await, clock.now())?;
+        } else if let Some(then) = opening.next_wakeup() {
+            warn!("the disk is full: the start waits until a few KiB are free");
+            Timer::new(then.since(clock.now().monotonic)).await;
+        } else {
+            let complete = opening.finish();
+            return Ok(complete.expect("recovery without open operations is complete"));
         }
     }
 }
