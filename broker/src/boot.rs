@@ -5,6 +5,7 @@
 //! Invariants: nothing listens before everything is recovered; the only entropy is drawn here.
 //! Apart because it runs once, and may block while it does.
 
+pub mod core_change;
 pub mod cores;
 pub mod folder;
 pub mod inspect;

@@ -55,6 +55,11 @@ pub const GUARD_BUSY: Duration = Duration::from_millis(1);
 /// measurable processor time.
 pub const GUARD_IDLE: Duration = Duration::from_secs(1);
 
+/// How often a change of the number of cores looks, a guard interval apart and with nothing under
+/// way, whether an old core's journal is empty: about ten seconds, several times what the store
+/// leaves a log alone for that could not be settled.
+pub const CORE_CHANGE_LOOKS: u32 = 10_000;
+
 /// glommio's preemption timer: never, because a core's pump bounds its own turn and a short
 /// timer can park a core with runnable tasks (architecture D11).
 pub const PREEMPT_TIMER: Duration = Duration::from_secs(36_000);

@@ -9,3 +9,4 @@
 
 pub mod directory;
 pub mod driver;
+pub mod moving;

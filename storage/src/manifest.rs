@@ -1,5 +1,6 @@
 //! The manifest: one small log per core that says what its segments consist of.
 
+pub mod handover;
 pub mod image;
 #[expect(clippy::module_inception, reason = "the room is named after what it holds")]
 pub mod manifest;

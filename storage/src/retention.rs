@@ -80,6 +80,12 @@ impl ClockGuard {
         (!self.doubted).then_some(now.wall)
     }
 
+    /// The wall clock when the manifest was last written before this start.
+    #[must_use]
+    pub fn written(&self) -> Option<Wall> {
+        self.written
+    }
+
     /// Whether deletion by age is suspended.
     #[must_use]
     pub fn is_doubted(&self) -> bool {

@@ -26,6 +26,7 @@ use crate::format::frame::Mark;
 use crate::format::node::Identity;
 use crate::journal::journal::{Journal, JournalConfig, JournalEvent};
 use crate::limits::SETTLE_BYTES_WORTH;
+use crate::manifest::handover::Handover;
 use crate::manifest::image::LogImage;
 use crate::manifest::manifest::{Manifest, Ticket};
 use crate::op::{DiskDone, DiskOp, OpIds};
@@ -282,6 +283,24 @@ impl Store {
     /// until there is none: for a stop after which nothing must be replayed.
     pub fn prepare_stop(&mut self) {
         self.settles.stopping = true;
+    }
+
+    /// What the cores of another layout take over from this one: everything, because the journal
+    /// holds nothing that is not in segments.
+    ///
+    /// # Errors
+    /// A log with entries that only the journal holds: settle it first.
+    ///
+    /// # Panics
+    /// While anything is [`outstanding`](Self::outstanding).
+    pub fn hand_over(&self) -> Result<Handover, LogId> {
+        assert!(!self.outstanding(), "a store is handed over at rest");
+        match self.logs.iter().find(|(_, known)| !known.tail.is_empty()) {
+            Some((log, _)) => Err(*log),
+            None => {
+                Ok(Handover::new(self.manifest.image(), self.clock.written().max(Some(self.wall))))
+            }
+        }
     }
 
     /// A log that is not being deleted, in memory and in the manifest.

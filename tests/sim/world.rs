@@ -57,8 +57,13 @@ pub struct World {
 impl World {
     /// A new node of so many cores, serving.
     pub fn new(cores: u16) -> Self {
-        let record =
-            NodeRecord { cluster: [7; 16], node: NodeId(1), core_count: cores, incarnation: 9 };
+        let record = NodeRecord {
+            cluster: [7; 16],
+            node: NodeId(1),
+            core_count: cores,
+            incarnation: 9,
+            taking_over: false,
+        };
         let mut options = Options::default();
         options.group_initial_rebalance_delay_ms = 0;
         options.num_partitions = 4;

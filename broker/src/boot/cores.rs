@@ -68,7 +68,8 @@ pub fn run(plan: &Plan, cpus: &[usize]) -> Result<(), String> {
     let mesh = mesh::builder(cores);
     let mut threads: Vec<ExecutorJoinHandle<Result<(), String>>> = Vec::new();
     for core in 0..cores {
-        // More cores than processors happens after a move to a smaller machine: share them.
+        // More cores than processors happens after a move to a smaller machine, or by the wish of
+        // an operator: they share them, wherever the system puts them.
         let placement = match cpus.get(usize::from(core)) {
             Some(cpu) if cpus.len() >= usize::from(cores) => Placement::Fixed(*cpu),
             Some(_) | None => Placement::Unbound,
@@ -109,7 +110,9 @@ async fn serve_core(plan: Plan, mesh: mesh::Builder) -> Result<(), String> {
     let core = mesh.place();
     let driver = Rc::new(Driver::new(plan.folder.root.clone(), core));
     let identity = plan.folder.record.identity(core);
-    let opening = Store::open(serve::store_config(&plan), serve::journal_config(&plan), identity);
+    let config = serve::store_config(plan.memory_per_core);
+    let journal = serve::journal_config(&plan.options, &plan.folder);
+    let opening = Store::open(config, journal, identity);
     let (store, recovered) =
         open::recover(opening, &driver, &clock).await.map_err(|error| error.to_string())?;
     info!(%core, partitions = recovered.logs.len(), "recovered");

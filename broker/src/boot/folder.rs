@@ -1,6 +1,7 @@
 //! The data folder: taken, checked, recorded.
 //!
-//! Does: take the lock, read the node record, or make it for a new folder.
+//! Does: take the lock, read the node record, or make it for a new folder; finish a change of the
+//! number of cores that a crash cut short, and switch to another number.
 //! Does not: look at journals or segments.
 //! Invariants: a folder of another cluster, node or newer format is refused before anything in
 //! it is written; a new folder has an incarnation of its own, durable before the first core runs,
@@ -8,17 +9,20 @@
 //! Apart because it runs before any executor exists and uses plain files.
 #![expect(clippy::disallowed_methods, reason = "runs before any core and uses plain files")]
 
+use std::fmt::Display;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use flumen_protocol::ids::{CoreId, NodeId, TopicId};
 use flumen_replication::dice::Dice;
 use flumen_storage::format::node::NodeRecord;
 use flumen_storage::io::directory::{self, FolderLock};
+use flumen_storage::io::moving;
 use flumen_storage::op::FileName;
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::config::options::Options;
 
@@ -28,6 +32,8 @@ pub struct Folder {
     pub root: PathBuf,
     /// Whose it is, in this life of the node.
     pub record: NodeRecord,
+    /// Of the record as it is on disk; every change of it counts on.
+    generation: u64,
     /// Held as long as the process lives.
     _lock: FolderLock,
 }
@@ -44,6 +50,45 @@ impl Folder {
         let space = rustix::fs::statvfs(&self.root).ok()?;
         Some(space.f_blocks * space.f_frsize)
     }
+
+    /// Gives the folder another number of cores: one for each of these manifests, which together
+    /// say all that its old cores had. A crash leaves either the old cores or the new ones; what
+    /// is missing of them is made up for by the next [`take`].
+    ///
+    /// # Errors
+    /// What the disk refused, for the operator.
+    pub fn switch_cores(&mut self, manifests: &[Bytes]) -> Result<(), String> {
+        let root = self.root.clone();
+        let say = |error: &dyn Display| format!("data folder {}: {error}", root.display());
+        moving::stage(&root, manifests).map_err(|error| say(&error))?;
+        let core_count = u16::try_from(manifests.len()).expect("a count of cores");
+        let switched = NodeRecord { core_count, taking_over: true, ..self.record };
+        self.write(switched).map_err(|error| say(&error))?;
+        self.finish_switch()
+    }
+
+    /// Does what is left to do of a change of the number of cores; nothing if there was none.
+    fn finish_switch(&mut self) -> Result<(), String> {
+        let root = self.root.clone();
+        let say = |error: &dyn Display| format!("data folder {}: {error}", root.display());
+        if !self.record.taking_over {
+            return moving::discard(&root).map_err(|error| say(&error));
+        }
+        info!(cores = self.record.core_count, "the cores' folders are being exchanged");
+        // What was read may not be durable yet, and what follows cannot be taken back.
+        let synced = File::open(record_path(&root)).and_then(|file| file.sync_all());
+        synced.map_err(|error| say(&error))?;
+        moving::take_over(&root, self.record.core_count).map_err(|error| say(&error))?;
+        let finished = NodeRecord { taking_over: false, ..self.record };
+        self.write(finished).map_err(|error| say(&error))
+    }
+
+    fn write(&mut self, record: NodeRecord) -> io::Result<()> {
+        let generation = self.generation + 1;
+        write_record(&record_path(&self.root), &record, generation)?;
+        (self.record, self.generation) = (record, generation);
+        Ok(())
+    }
 }
 
 /// Takes the data folder, making it if it is not there.
@@ -52,10 +97,10 @@ impl Folder {
 /// What is wrong with it and what to do, for the operator.
 pub fn take(options: &Options, cores: u16, dice: &mut Dice) -> Result<Folder, String> {
     let root = options.log_dir.clone();
-    let say = |error: &dyn std::fmt::Display| format!("data folder {}: {error}", root.display());
+    let say = |error: &dyn Display| format!("data folder {}: {error}", root.display());
     fs::create_dir_all(&root).map_err(|error| say(&error))?;
     let lock = directory::lock(&root).map_err(|error| say(&error))?;
-    let path = directory::path_of(&root, CoreId(0), FileName::Node);
+    let path = record_path(&root);
     let found = read_record(&path).map_err(|error| say(&error))?;
     let wanted_cluster = match &options.cluster_id {
         Some(text) => {
@@ -67,33 +112,32 @@ pub fn take(options: &Options, cores: u16, dice: &mut Dice) -> Result<Folder, St
         None => None,
     };
     let node = NodeId(options.node_id);
-    let record = match found {
-        Some((record, _)) => {
+    let (record, generation) = match found {
+        Some((record, generation)) => {
             let cluster = wanted_cluster.unwrap_or(record.cluster);
             record.check(cluster, node).map_err(|error| say(&error))?;
-            record
+            (record, generation)
         }
         None => {
             let cluster = wanted_cluster.unwrap_or_else(|| dice.uuid_bytes());
-            NodeRecord { cluster, node, core_count: cores, incarnation: dice.draw() }
+            let incarnation = dice.draw();
+            let taking_over = false;
+            (NodeRecord { cluster, node, core_count: cores, incarnation, taking_over }, 0)
         }
     };
-    if record.core_count != cores {
-        warn!(
-            recorded = record.core_count,
-            cores, "this data folder is spread over another number of cores and keeps it"
-        );
-    }
+    let mut folder = Folder { root: root.clone(), record, generation, _lock: lock };
+    folder.finish_switch()?;
     directory::prepare_root(&root, record.core_count).map_err(|error| say(&error))?;
     if found.is_none() {
-        write_record(&path, &record).map_err(|error| say(&error))?;
+        folder.write(record).map_err(|error| say(&error))?;
     }
-    info!(folder = %root.display(), cluster = %TopicId(record.cluster), "data folder taken");
-    Ok(Folder { root, record, _lock: lock })
+    info!(folder = %root.display(), cluster = %folder.cluster_id(), "data folder taken");
+    Ok(folder)
 }
 
-/// The generation of a new folder's record; a later change would count on from it.
-const FIRST_GENERATION: u64 = 1;
+fn record_path(root: &Path) -> PathBuf {
+    directory::path_of(root, CoreId(0), FileName::Node)
+}
 
 fn read_record(path: &Path) -> Result<Option<(NodeRecord, u64)>, String> {
     match fs::read(path) {
@@ -103,8 +147,8 @@ fn read_record(path: &Path) -> Result<Option<(NodeRecord, u64)>, String> {
     }
 }
 
-fn write_record(path: &Path, record: &NodeRecord) -> io::Result<()> {
-    let slot = record.encode(FIRST_GENERATION);
+fn write_record(path: &Path, record: &NodeRecord, generation: u64) -> io::Result<()> {
+    let slot = record.encode(generation);
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
     file.write_all_at(&slot.bytes, slot.at)?;
     file.sync_all()?;

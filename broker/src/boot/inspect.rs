@@ -86,6 +86,10 @@ fn replay(controller: &mut Controller, batch: &Bytes) -> Option<()> {
 async fn show_all(root: &Path, record: &NodeRecord, names: &Image) -> Result<(), String> {
     let cluster = flumen_protocol::ids::TopicId(record.cluster);
     say(&format!("cluster {cluster}, node {}, {} cores", record.node, record.core_count));
+    if record.taking_over {
+        say("  a change to this number of cores was cut short and the next start finishes it;");
+        say("  until then some cores show what they had before, and some show nothing");
+    }
     let labels = labels(names);
     for core in (0..record.core_count).map(CoreId) {
         say(&format!("core {core}"));

@@ -21,8 +21,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{info, warn};
 
 use super::cores::{self, Plan};
+use super::folder::{self, Folder};
 use super::pulse::Pulse;
-use super::{folder, seed};
+use super::{core_change, seed};
 use crate::cli::ServeArguments;
 use crate::config::listener::Listener;
 use crate::config::load;
@@ -45,20 +46,21 @@ pub fn run(arguments: &ServeArguments) -> Result<(), String> {
     examine(&options)?;
     let addresses = find_addresses(&mut options)?;
     let admin = admin_address(&options)?;
-    let cpus = allowed_cpus(&options);
-    let wanted = u16::try_from(cpus.len()).map_err(|_| "more than 65,535 cores".to_owned())?;
+    let cpus = allowed_cpus();
+    let wanted = wanted_cores(&options, cpus.len());
     let seed = seed::seed(options.seed).map_err(|error| format!("no randomness: {error}"))?;
     info!(seed, version = env!("CARGO_PKG_VERSION"), "starting");
-    let folder = folder::take(&options, wanted, &mut Dice::new(!seed))?;
-    let cores = folder.record.core_count;
+    let mut folder = folder::take(&options, wanted, &mut Dice::new(!seed))?;
     let memory = options.memory_budget_bytes(machine::memory_bytes());
+    keep_or_change_cores(&mut folder, &options, wanted, memory)?;
+    let cores = folder.record.core_count;
     let plan = Plan {
         options: Arc::new(options),
         folder: Arc::new(folder),
         seed,
         addresses: Arc::new(addresses),
         admin,
-        memory_per_core: usize::try_from(memory / u64::from(cores)).unwrap_or(usize::MAX),
+        memory_per_core: share_of(memory, cores),
         stop: stop_signal()?,
         unready: Arc::new(AtomicUsize::new(usize::from(cores))),
         pulse: Arc::new(Pulse::new(cores)),
@@ -66,19 +68,47 @@ pub fn run(arguments: &ServeArguments) -> Result<(), String> {
     cores::run(&plan, &cpus)
 }
 
+/// Another number of cores than the folder's is taken only if the operator named it (decision
+/// 0011): partitions are never moved because a machine, an affinity mask or a quota changed.
+fn keep_or_change_cores(
+    folder: &mut Folder,
+    options: &Options,
+    wanted: u16,
+    memory: u64,
+) -> Result<(), String> {
+    let recorded = folder.record.core_count;
+    if wanted == recorded {
+        return Ok(());
+    }
+    if options.cores == 0 {
+        warn!(
+            recorded,
+            machine = wanted,
+            "this data folder is spread over another number of cores than the machine has, and \
+             keeps it; set flumen.cores to move its partitions"
+        );
+        return Ok(());
+    }
+    core_change::carry_out(folder, options, wanted, share_of(memory, recorded))
+}
+
+fn share_of(memory: u64, cores: u16) -> usize {
+    usize::try_from(memory / u64::from(cores)).unwrap_or(usize::MAX)
+}
+
 /// How a core's store shares the core's memory: a quarter each for what waits to be settled and
 /// for readers near the end, an eighth for what cold readers have just read.
-pub fn store_config(plan: &Plan) -> StoreConfig {
+pub fn store_config(memory_per_core: usize) -> StoreConfig {
     StoreConfig {
-        cache_bytes: plan.memory_per_core / 4,
-        window_bytes: plan.memory_per_core / 8,
-        unsettled_bytes: plan.memory_per_core / 4,
+        cache_bytes: memory_per_core / 4,
+        window_bytes: memory_per_core / 8,
+        unsettled_bytes: memory_per_core / 4,
     }
 }
 
 /// Bytes of requests and of answers that one core may hold, each: what the store leaves over.
 pub fn request_bytes(plan: &Plan) -> usize {
-    let store = store_config(plan);
+    let store = store_config(plan.memory_per_core);
     let taken = store.cache_bytes + store.window_bytes + store.unsettled_bytes;
     (plan.memory_per_core - taken) / 2
 }
@@ -86,12 +116,11 @@ pub fn request_bytes(plan: &Plan) -> usize {
 /// The journal's share of the disk: what the operator says, but of a small file system at most an
 /// eighth over all cores. Journal files are kept for reuse and never given back, so without this
 /// bound they alone could hold a small disk below its reserve for good.
-pub fn journal_config(plan: &Plan) -> JournalConfig {
+pub fn journal_config(options: &Options, folder: &Folder) -> JournalConfig {
     let positive = |value: i64| u64::try_from(value).unwrap_or(0);
-    let options = &plan.options;
     let file_bytes = positive(options.journal_file_bytes);
-    let cores = u64::from(plan.folder.record.core_count).max(1);
-    let share = plan.folder.file_system_bytes().map_or(u64::MAX, |b| b / 8 / cores);
+    let cores = u64::from(folder.record.core_count).max(1);
+    let share = folder.file_system_bytes().map_or(u64::MAX, |b| b / 8 / cores);
     let fewest = JournalConfig::FILES_MIN * file_bytes;
     let window_bytes = positive(options.journal_window_bytes).min(share.max(fewest));
     JournalConfig { file_bytes, window_bytes, ..JournalConfig::default() }
@@ -213,23 +242,22 @@ fn admin_address(options: &Options) -> Result<Option<SocketAddr>, String> {
     })
 }
 
-/// The processors this process may use: by affinity, at most as many as the cgroup's quota pays
-/// for, or as many as the operator wants.
-fn allowed_cpus(options: &Options) -> Vec<usize> {
-    let affinity = rustix::thread::sched_getaffinity(None).ok();
-    let all: Vec<usize> = match affinity {
-        Some(set) => (0..rustix::thread::CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect(),
-        None => (0..machine::core_count()).collect(),
-    };
+/// The processors this process may use, by affinity.
+fn allowed_cpus() -> Vec<usize> {
+    match rustix::thread::sched_getaffinity(None) {
+        Ok(set) => (0..rustix::thread::CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect(),
+        Err(_) => (0..machine::core_count()).collect(),
+    }
+}
+
+/// As many cores as the operator wants, more than there are processors if need be; else as many
+/// as the cgroup's quota pays for.
+fn wanted_cores(options: &Options, allowed: usize) -> u16 {
     let wanted = match usize::try_from(options.cores) {
         Ok(cores) if cores > 0 => cores,
-        Ok(_) | Err(_) => machine::core_count().clamp(1, all.len()),
+        Ok(_) | Err(_) => machine::core_count().clamp(1, allowed.max(1)),
     };
-    if wanted <= all.len() {
-        return all.into_iter().take(wanted).collect();
-    }
-    // More cores than processors: they share (useful in tests only).
-    (0..wanted).map(|core| all[core % all.len()]).collect()
+    u16::try_from(wanted).unwrap_or(u16::MAX)
 }
 
 /// A flag that SIGTERM and SIGINT set. The cores look at it once per turn, at least every second.

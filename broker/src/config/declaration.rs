@@ -484,7 +484,7 @@ pub const DECLARATIONS: &[Declaration] = &[
         "flumen.cores",
         Kind::Int { min: 0, max: 1024 },
         "0",
-        "Cores to run on, one thread each; 0 takes all the process may use.",
+        "Cores to run on, one thread each; more than there are processors share them. 0: for a new data folder all the process may use, for another as many as it was made for, whatever the machine. A number other than the folder's moves its partitions at the next start, before it serves: the log names each, and a crash during it loses nothing.",
         Field::I32(|o| &mut o.cores),
     ),
     row(

@@ -118,7 +118,7 @@ pub struct Options {
     pub producer_id_expiration_ms: i32,
     /// `request.timeout.ms`.
     pub request_timeout_ms: i32,
-    /// `flumen.cores`; 0 takes every core the process may use.
+    /// `flumen.cores`; 0 takes as many as the data folder has, or every core for a new one.
     pub cores: i32,
     /// `flumen.memory.bytes`; 0 decides by `memory_budget_bytes`.
     pub memory_bytes: i64,

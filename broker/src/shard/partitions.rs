@@ -9,11 +9,11 @@
 
 use bytes::Bytes;
 use flumen_protocol::entry::HardState;
-use flumen_protocol::ids::{LeaderEpoch, LogId, LogIndex, Offset, Term};
-use flumen_protocol::time::Monotonic;
+use flumen_protocol::ids::{LeaderEpoch, LogId, LogIndex, NodeId, Offset, Term};
+use flumen_protocol::time::{Monotonic, Now};
 use flumen_replication::error::{Refusal, StateError};
 use flumen_replication::metadata::image::Image;
-use flumen_replication::outbox::{Effect as Wish, Ticket};
+use flumen_replication::outbox::{Effect as Wish, Outbox, Ticket};
 use flumen_replication::partition::{
     Acks, Append, Deletion, Partition, PartitionBoot, PartitionSettings,
 };
@@ -38,7 +38,7 @@ impl Shard {
             for damage in &log.damaged {
                 error!(log = %name, damage, "records of this partition are damaged on disk");
             }
-            let boot = self.boot_of(log);
+            let boot = boot_of(log, self.identity.node, self.partition_settings(name));
             self.open_partition(boot).map_err(|error| format!("partition {name}: {error}"))?;
         }
         if self.controller.is_some() && !self.partitions.contains_key(&LogId::METADATA) {
@@ -51,30 +51,8 @@ impl Shard {
         Ok(())
     }
 
-    fn boot_of(&self, log: RecoveredLog) -> PartitionBoot {
-        PartitionBoot {
-            log: log.log,
-            me: self.identity.node,
-            voters: vec![self.identity.node],
-            hard_state: log.hard_state,
-            settled: log.settled,
-            settled_end: log.settled_end,
-            start_offset: log.start_offset,
-            state: log.state.1,
-            rebuild: Vec::new(),
-            entries: log.entries,
-            settings: self.partition_settings(log.log),
-            election_seed: 0,
-        }
-    }
-
     fn partition_settings(&self, log: LogId) -> PartitionSettings {
-        let settings = self.settings.of(log.topic);
-        let mut settings = settings::for_partition(&self.identity.options, settings);
-        settings.replay = log == LogId::METADATA;
-        // The cluster's own log is never relaxed, whatever the broker's defaults say.
-        settings.relaxed &= log != LogId::METADATA;
-        settings
+        settings::of_log(&self.identity.options, self.settings.of(log.topic), log)
     }
 
     fn log_settings(&self, log: LogId) -> LogSettings {
@@ -86,14 +64,7 @@ impl Shard {
 
     fn open_partition(&mut self, boot: PartitionBoot) -> Result<(), StateError> {
         let log = boot.log;
-        let again = PartitionBoot { state: Default::default(), ..boot.clone() };
-        let opened = match Partition::open(boot, self.now, &mut self.outbox) {
-            Err(why @ (StateError::StateRotten | StateError::StateAheadOfLog { .. })) => {
-                warn!(%log, %why, "opening without its saved state: producers are forgotten");
-                Partition::open(again, self.now, &mut self.outbox)
-            }
-            other => other,
-        }?;
+        let opened = open(boot, self.now, &mut self.outbox)?;
         self.partitions.insert(log, opened);
         self.look_at_deadline(log);
         Ok(())
@@ -102,7 +73,7 @@ impl Shard {
     /// Makes a new, empty partition on this core.
     pub(super) fn create_partition(&mut self, log: LogId) {
         self.store.create(log, self.log_settings(log));
-        let boot = self.boot_of(empty(log));
+        let boot = boot_of(empty(log), self.identity.node, self.partition_settings(log));
         // An empty partition has no state that could be wrong.
         self.open_partition(boot).unwrap_or_else(|error| unreachable!("{log}: {error}"));
     }
@@ -269,6 +240,40 @@ impl Shard {
     pub(super) fn internal(&self, room: u32, id: u64) -> Ticket {
         assert_eq!(id & INTERNAL, 0, "an id leaves the mark free");
         Ticket { core: self.identity.core, request: id | INTERNAL, part: room }
+    }
+}
+
+/// What a partition of this node is opened with.
+pub fn boot_of(log: RecoveredLog, node: NodeId, settings: PartitionSettings) -> PartitionBoot {
+    PartitionBoot {
+        log: log.log,
+        me: node,
+        voters: vec![node],
+        hard_state: log.hard_state,
+        settled: log.settled,
+        settled_end: log.settled_end,
+        start_offset: log.start_offset,
+        state: log.state.1,
+        rebuild: Vec::new(),
+        entries: log.entries,
+        settings,
+        election_seed: 0,
+    }
+}
+
+/// Opens a partition; if its saved state is of no use, without it.
+///
+/// # Errors
+/// Its log contradicts itself.
+pub fn open(boot: PartitionBoot, now: Now, outbox: &mut Outbox) -> Result<Partition, StateError> {
+    let log = boot.log;
+    let again = PartitionBoot { state: Default::default(), ..boot.clone() };
+    match Partition::open(boot, now, outbox) {
+        Err(why @ (StateError::StateRotten | StateError::StateAheadOfLog { .. })) => {
+            warn!(%log, %why, "opening without its saved state: producers are forgotten");
+            Partition::open(again, now, outbox)
+        }
+        other => other,
     }
 }
 

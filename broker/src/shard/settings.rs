@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flumen_protocol::ids::TopicId;
+use flumen_protocol::ids::{LogId, TopicId};
 use flumen_replication::metadata::image::{Image, Topic};
 use flumen_replication::partition::PartitionSettings;
 use flumen_storage::answers::LogSettings;
@@ -64,8 +64,17 @@ pub fn for_storage(settings: &TopicSettings) -> LogSettings {
     }
 }
 
+/// What the partition of a log must know of its topic's settings.
+pub fn of_log(options: &Options, settings: &TopicSettings, log: LogId) -> PartitionSettings {
+    let mut settings = for_partition(options, settings);
+    settings.replay = log == LogId::METADATA;
+    // The cluster's own log is never relaxed, whatever the broker's defaults say.
+    settings.relaxed &= log != LogId::METADATA;
+    settings
+}
+
 /// What a partition must know of its topic's settings.
-pub fn for_partition(options: &Options, settings: &TopicSettings) -> PartitionSettings {
+fn for_partition(options: &Options, settings: &TopicSettings) -> PartitionSettings {
     let expiry = u64::try_from(options.producer_id_expiration_ms).unwrap_or(0);
     PartitionSettings {
         max_producer_ids: PRODUCER_IDS_PER_PARTITION,

@@ -25,9 +25,12 @@ pub const NODE_LAYOUT: [(usize, usize, &str); 5] = [
     (0, 16, "cluster id"),
     (16, 4, "node id"),
     (20, 2, "core count"),
-    (22, 2, "reserved, zero"),
+    (22, 2, "1 while the manifests under `moving` replace those of the cores, else 0"),
     (24, 8, "incarnation"),
 ];
+
+/// Where the record's body says that a change of the number of cores is being carried out.
+const TAKING_OVER_AT: usize = 22;
 
 /// Who a core's files belong to (D19).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +115,9 @@ pub struct NodeRecord {
     pub core_count: u16,
     /// Which life of the node.
     pub incarnation: u64,
+    /// The manifests under `moving` are those of this record's cores, and what lies in the cores'
+    /// own folders is of another number of cores: see [`crate::io::moving`].
+    pub taking_over: bool,
 }
 
 impl NodeRecord {
@@ -122,6 +128,7 @@ impl NodeRecord {
         body[..16].copy_from_slice(&self.cluster);
         body[16..20].copy_from_slice(&self.node.0.to_le_bytes());
         body[20..22].copy_from_slice(&self.core_count.to_le_bytes());
+        body[TAKING_OVER_AT] = u8::from(self.taking_over);
         body[24..32].copy_from_slice(&self.incarnation.to_le_bytes());
         slots::encode(NODE_MAGIC, NODE_VERSION, generation, &body)
     }
@@ -151,6 +158,7 @@ impl NodeRecord {
                     node: identity.node,
                     core_count: identity.core.0,
                     incarnation: identity.incarnation,
+                    taking_over: body[TAKING_OVER_AT] != 0,
                 };
                 Ok(Some((record, generation)))
             }
@@ -169,7 +177,7 @@ impl NodeRecord {
     /// What the files of one core of this node are held against.
     #[must_use]
     pub fn identity(&self, core: CoreId) -> Identity {
-        let Self { cluster, node, incarnation, core_count: _ } = *self;
+        let Self { cluster, node, incarnation, core_count: _, taking_over: _ } = *self;
         Identity { cluster, node, core, incarnation }
     }
 }
@@ -182,8 +190,13 @@ fn hex(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    const RECORD: NodeRecord =
-        NodeRecord { cluster: [3; 16], node: NodeId(4), core_count: 2, incarnation: 9 };
+    const RECORD: NodeRecord = NodeRecord {
+        cluster: [3; 16],
+        node: NodeId(4),
+        core_count: 2,
+        incarnation: 9,
+        taking_over: false,
+    };
 
     fn file_of(writes: &[SlotWrite]) -> Vec<u8> {
         let mut file = vec![0; slots::SLOT_FILE_BYTES as usize];
@@ -195,7 +208,7 @@ mod tests {
 
     #[test]
     fn the_newer_copy_counts_and_a_torn_one_leaves_the_older() {
-        let newer = NodeRecord { core_count: 8, ..RECORD };
+        let newer = NodeRecord { core_count: 8, taking_over: true, ..RECORD };
         let mut file = file_of(&[RECORD.encode(1), newer.encode(2)]);
         assert_eq!(NodeRecord::decode(&file), Ok(Some((newer, 2))));
         let at = newer.encode(2).at as usize;

@@ -59,18 +59,21 @@ pub fn prepare_root(root: &Path, core_count: u16) -> Result<(), StorageError> {
             sync_folder(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })
         })
     };
-    made().map_err(|error| {
-        let kind = kind_of(&error);
-        let error = DiskError { kind, file: FileName::CoreFolder, action: "create" };
-        match kind {
-            DiskErrorKind::NoSpace => StorageError::NoSpace(error),
-            DiskErrorKind::NotFound
-            | DiskErrorKind::NoDescriptors
-            | DiskErrorKind::TooLarge
-            | DiskErrorKind::Denied
-            | DiskErrorKind::Io(_) => StorageError::DeviceFailed(error),
-        }
-    })
+    made().map_err(|error| failed(&error, FileName::CoreFolder, "create"))
+}
+
+/// What a failure of the operating system means to the caller.
+pub(crate) fn failed(error: &io::Error, file: FileName, action: &'static str) -> StorageError {
+    let kind = kind_of(error);
+    let error = DiskError { kind, file, action };
+    match kind {
+        DiskErrorKind::NoSpace => StorageError::NoSpace(error),
+        DiskErrorKind::NotFound
+        | DiskErrorKind::NoDescriptors
+        | DiskErrorKind::TooLarge
+        | DiskErrorKind::Denied
+        | DiskErrorKind::Io(_) => StorageError::DeviceFailed(error),
+    }
 }
 
 /// A file with contents that every driver opens first, see [`crate::io::driver`].

@@ -190,6 +190,38 @@ fn owner_bytes(identity: &Identity) -> [u8; 32] {
     owner
 }
 
+/// A whole manifest file that says this image, as it would be after a start of this owner.
+///
+/// `wall`: when it was last written, against which the next start holds its clock.
+#[must_use]
+pub(crate) fn whole_file(image: &Image, identity: &Identity, wall: Wall) -> Bytes {
+    let mut body = Vec::new();
+    image.records().for_each(|record| record.encode(&mut body));
+    Bytes::from(chunk((1, 0), wall, identity, &body))
+}
+
+/// The bytes of a chunk, padded. `place`: its sequence and the checksum of the one before.
+fn chunk(place: (u64, u32), wall: Wall, identity: &Identity, body: &[u8]) -> Vec<u8> {
+    let (sequence, chain) = place;
+    let mut out = Vec::with_capacity(padded(HEADER_BYTES + body.len()));
+    out.extend_from_slice(&MAGIC.to_le_bytes());
+    out.extend_from_slice(&VERSION.to_le_bytes());
+    out.extend_from_slice(&[0; 2]);
+    out.extend_from_slice(&sequence.to_le_bytes());
+    let length = u32::try_from(body.len()).expect("a manifest is below 4 GiB");
+    out.extend_from_slice(&length.to_le_bytes());
+    out.extend_from_slice(&chain.to_le_bytes());
+    out.extend_from_slice(&wall.0.to_le_bytes());
+    out.extend_from_slice(&owner_bytes(identity));
+    assert_eq!(out.len(), CRC_AT, "the drawing above");
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&out), body);
+    out.extend_from_slice(&crc.to_le_bytes());
+    out.extend_from_slice(&[0; HEADER_BYTES - CRC_AT - 4]);
+    out.extend_from_slice(body);
+    out.resize(padded(out.len()), 0);
+    out
+}
+
 /// Counts records in the order they were queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket(u64);
@@ -338,7 +370,8 @@ impl Manifest {
         } else {
             mem::take(&mut self.queue)
         };
-        let chunk = self.chunk(&body, now.wall);
+        let place = (self.sequence + 1, self.chain);
+        let chunk = chunk(place, now.wall, &self.identity, &body);
         let bytes = chunk.len() as u64;
         let chain = u32::from_le_bytes([chunk[64], chunk[65], chunk[66], chunk[67]]);
         let flight =
@@ -352,27 +385,6 @@ impl Manifest {
         };
         out.push(DiskOp { id: flight.op, file: FileName::Manifest, action });
         self.state = if replace { State::Replacing(flight) } else { State::Writing(flight) };
-    }
-
-    /// The bytes of the next chunk, padded.
-    fn chunk(&self, body: &[u8], wall: Wall) -> Vec<u8> {
-        let mut out = Vec::with_capacity(padded(HEADER_BYTES + body.len()));
-        out.extend_from_slice(&MAGIC.to_le_bytes());
-        out.extend_from_slice(&VERSION.to_le_bytes());
-        out.extend_from_slice(&[0; 2]);
-        out.extend_from_slice(&(self.sequence + 1).to_le_bytes());
-        let length = u32::try_from(body.len()).expect("a manifest is below 4 GiB");
-        out.extend_from_slice(&length.to_le_bytes());
-        out.extend_from_slice(&self.chain.to_le_bytes());
-        out.extend_from_slice(&wall.0.to_le_bytes());
-        out.extend_from_slice(&owner_bytes(&self.identity));
-        assert_eq!(out.len(), CRC_AT, "the drawing above");
-        let crc = crc32c::crc32c_append(crc32c::crc32c(&out), body);
-        out.extend_from_slice(&crc.to_le_bytes());
-        out.extend_from_slice(&[0; HEADER_BYTES - CRC_AT - 4]);
-        out.extend_from_slice(body);
-        out.resize(padded(out.len()), 0);
-        out
     }
 
     /// Takes an answer; gives it back if it is somebody else's.
