@@ -1,7 +1,8 @@
 """Kills a broker again and again under load and sees whether what it had promised still holds.
 
-usage: kill.py CYCLES [--seed N] [--port N] [--data FOLDER] [--command TEMPLATE]
+usage: kill.py CYCLES [--seed N] [--port N] [--data FOLDER] [--command TEMPLATE] [--cores N,N…]
   --command  how to start a broker, with {port} and {data}; default: $FLUMEN_BIN serve with the overrides of a test
+  --cores    every start takes one of these as its flumen.cores: partitions move, and are killed while they move
 
 Two idempotent producers (librdkafka, acks=all) write numbered records to four partitions, two members of a group read and
 commit. At random moments the broker gets SIGKILL and is started again, one time in five while it is still starting.
@@ -38,14 +39,16 @@ PATIENT = {"reconnect.backoff.ms": 50, "reconnect.backoff.max.ms": 500, "retry.b
 class Broker:
     """The process under test; its output goes to a file beside the data."""
 
-    def __init__(self, command, port, data):
+    def __init__(self, command, port, data, cores, seed):
         self.command = shlex.split(command.format(port=port, data=shlex.quote(data)))
+        self.cores, self.dice = cores, random.Random(seed)
         self.port, self.log, self.process = port, data.rstrip("/") + ".log", None
 
     def start(self):
         with open(self.log, "ab") as out:
             # a session of its own: the command may be a script with the broker as its child
-            self.process = subprocess.Popen(self.command, stdout=out, stderr=out, start_new_session=True)
+            cores = ["--override", f"flumen.cores={self.dice.choice(self.cores)}"] if self.cores else []
+            self.process = subprocess.Popen(self.command + cores, stdout=out, stderr=out, start_new_session=True)
 
     def kill(self):
         """False where there was nothing left to kill: the broker had ended by itself."""
@@ -177,9 +180,9 @@ def cycles(broker, book, clients, count, dice):
             return n
         time.sleep(dice.random() * 1.5)
         alive = broker.kill()
-        while alive and dice.random() < 0.2:  # and once more while it is starting
+        while alive and dice.random() < (0.6 if broker.cores else 0.2):  # and once more while it is starting
             broker.start()
-            time.sleep(dice.random() * 0.4)
+            time.sleep(dice.random() * (0.8 if broker.cores else 0.4))
             alive = broker.kill()
         if not alive:
             clients.errors.append(f"cycle {n}: the broker ended by itself with {broker.process.returncode}, see {broker.log}")
@@ -212,7 +215,7 @@ def read_all(address, book):
 def run(options):
     data = options.data or tempfile.mkdtemp(prefix="kill-", dir=os.environ.get("FLUMEN_SCRATCH"))
     address = f"127.0.0.1:{options.port}"
-    broker, book = Broker(options.command, options.port, data), history.History()
+    broker, book = Broker(options.command, options.port, data, options.cores, options.seed), history.History()
     try:
         broker.serve()
         admin = cka.AdminClient({"bootstrap.servers": address, **PATIENT})
@@ -254,6 +257,7 @@ def main():
     parser.add_argument("--port", type=int, default=23092)
     parser.add_argument("--data")
     parser.add_argument("--command", default=default)
+    parser.add_argument("--cores", type=lambda text: [int(n) for n in text.split(",")], default=[])
     planted = history.self_test()
     print(f"the oracles find {planted} planted faults")
     verdicts = run(parser.parse_args())

@@ -77,7 +77,16 @@ impl Broker {
     /// As [`Broker::start`].
     #[must_use]
     pub fn start_on(folder: &Folder, port: u16) -> Self {
-        let mut broker = Self::launch(folder, port, &[]);
+        Self::start_with(folder, port, &[])
+    }
+
+    /// Starts a broker with further `KEY=VALUE` overrides and waits until it answers.
+    ///
+    /// # Panics
+    /// As [`Broker::start`].
+    #[must_use]
+    pub fn start_with(folder: &Folder, port: u16, more: &[&str]) -> Self {
+        let mut broker = Self::launch(folder, port, more);
         let deadline = Instant::now() + START_WITHIN;
         while Wire::connect(broker.address).is_none_or(|mut wire| wire.api_versions().is_none()) {
             if let Some(status) = broker.child.try_wait().expect("the child can be asked") {
@@ -219,6 +228,20 @@ pub fn free_port() -> u16 {
     tries
         .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
         .expect("one of twelve thousand ports is free")
+}
+
+/// What `flumen inspect` says of a folder whose broker has ended.
+///
+/// # Panics
+/// Where it refuses.
+#[must_use]
+pub fn inspect(folder: &Folder) -> String {
+    let mut command = Command::new(program());
+    let output = command.arg("inspect").arg(folder.path().join("data")).output();
+    let output = output.expect("the broker's program can be started");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "inspect ended with {}: {said}", output.status);
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// `FLUMEN_BIN`, or what was built last in the usual place.
