@@ -82,7 +82,7 @@ pub struct PartitionBoot {
 
 impl Partition {
     /// Opens a partition. Alone it leads at once, in a new term, and its effects say so; what the
-    /// journal held is committed as soon as the new term's first entry is durable.
+    /// journal held is committed, so that nobody sees a shorter log after a start than before.
     ///
     /// # Errors
     /// What the disk gave back is not a partition, see [`StateError`].

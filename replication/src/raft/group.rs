@@ -92,10 +92,13 @@ impl Group {
         if commit > last && !boot.loss_allowed {
             return Err(StateError::CommittedLost { commit, last });
         }
+        // With one voter what is durable is committed, and what was recovered is durable. Waiting
+        // for the new term's first entry to say so would show clients a shorter log until then.
+        let commit = if boot.voters == [boot.me] { last } else { commit.min(last) };
         let hard_state = RaftHardState {
             term: boot.hard_state.term.0,
             vote: boot.hard_state.vote.map_or(INVALID_ID, member),
-            commit: commit.min(last).0,
+            commit: commit.0,
             ..RaftHardState::default()
         };
         let voters: Vec<u64> = boot.voters.iter().copied().map(member).collect();
