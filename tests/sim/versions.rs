@@ -7,6 +7,7 @@
 //! Apart because a field that some version has no place for shows only when it is filled.
 
 use flumen_protocol::api_table::ApiKey;
+use flumen_protocol::error_code::ErrorCode;
 use flumen_protocol::messages::delete_records_request::{
     DeleteRecordsPartition, DeleteRecordsTopic,
 };
@@ -65,7 +66,9 @@ fn versions(key: ApiKey) -> std::ops::RangeInclusive<i16> {
 fn offsets_are_listed_at_every_version() {
     let mut world = node();
     for version in versions(ApiKey::ListOffsets) {
-        for (timestamp, expected) in [(-1, 1), (-2, 0), (0, 0), (i64::MAX, -1), (-3, 0), (-5, -1)] {
+        // Each with the offset it means and the first version that has it.
+        let times = [(-1, 1, 1), (-2, 0, 1), (0, 0, 1), (i64::MAX, -1, 1), (-3, 0, 7), (-5, -1, 9)];
+        for (timestamp, expected, since) in times {
             let partitions = (0..4).map(|partition| {
                 ListOffsetsPartition::default()
                     .with_partition_index(partition)
@@ -80,8 +83,13 @@ fn offsets_are_listed_at_every_version() {
                 .with_topics(vec![topic]);
             let answer = world.ask(1, ApiKey::ListOffsets, version, &request);
             for partition in &answer.topics[0].partitions {
-                assert_eq!(partition.error_code, 0, "version {version}, {timestamp}");
-                assert_eq!(partition.offset, expected, "version {version}, {timestamp}");
+                let (code, offset) = if version >= since {
+                    (ErrorCode::None, expected)
+                } else {
+                    (ErrorCode::UnsupportedVersion, -1)
+                };
+                assert_eq!(partition.error_code, code.code(), "version {version}, {timestamp}");
+                assert_eq!(partition.offset, offset, "version {version}, {timestamp}");
             }
         }
     }
