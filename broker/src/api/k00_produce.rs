@@ -316,3 +316,102 @@ fn refusal(index: PartitionIndex, refused: Refused) -> ProducePartitionResponse 
         current_leader: None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use bytes::Bytes;
+    use flumen_protocol::api_table::ApiKey;
+    use flumen_protocol::ids::TopicId;
+    use flumen_protocol::messages::{ProduceRequest as Produced, StrBytes, decode_response};
+
+    use super::*;
+
+    const VERSION: i16 = 9;
+
+    /// Two topics of two partitions, all four on their way.
+    fn waiting(acks: Acks) -> Waiting {
+        let topic = |name: &'static str| ProduceTopicResponse {
+            name: Some(StrBytes::from_static_str(name)),
+            id: TopicId([0; 16]),
+            partitions: [0, 1].map(|index| unanswered(PartitionIndex(index))).to_vec(),
+        };
+        Waiting {
+            acks,
+            topics: vec![topic("a"), topic("b")],
+            places: vec![(0, 0), (0, 1), (1, 0), (1, 1)],
+            missing: 4,
+        }
+    }
+
+    fn appended(base_offset: i64) -> Answer {
+        let base_offset = Offset(base_offset);
+        let receipt = AppendReceipt { base_offset, append_time: None, start_offset: Offset(0) };
+        Answer::Appended(Ok(receipt))
+    }
+
+    fn close(waiting: Waiting) -> Step {
+        waiting.close(&Envelope {
+            key: ApiKey::Produce,
+            version: VERSION,
+            correlation_id: 7,
+            client_id: String::new(),
+            peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 9)),
+            listener: 0,
+        })
+    }
+
+    /// Error and base offset of each partition, as a client reads them.
+    fn told(waiting: Waiting) -> Vec<(i16, i64)> {
+        let Step::Answer(pieces) = close(waiting) else { panic!("it is answered") };
+        let payload: Bytes = pieces.concat().split_off(4).into();
+        let (_, response) = decode_response::<Produced>(ApiKey::Produce, VERSION, payload).unwrap();
+        let topics: Vec<StrBytes> = response.responses.iter().map(|t| t.name.0.clone()).collect();
+        assert_eq!(topics, ["a", "b"].map(StrBytes::from_static_str), "in request order");
+        let partitions = response.responses.iter().flat_map(|topic| &topic.partition_responses);
+        partitions.map(|partition| (partition.error_code, partition.base_offset)).collect()
+    }
+
+    #[test]
+    fn owners_may_answer_in_any_order() {
+        for order in [[0, 1, 2, 3], [3, 2, 1, 0], [1, 3, 0, 2], [2, 0, 3, 1]] {
+            let mut waiting = waiting(Acks::All);
+            for (answered, part) in order.into_iter().enumerate() {
+                let progress = waiting.answer(part, appended(i64::from(part) * 10));
+                assert_eq!(matches!(progress, Progress::Done), answered == 3, "{order:?}");
+            }
+            assert_eq!(told(waiting), [(0, 0), (0, 10), (0, 20), (0, 30)], "{order:?}");
+        }
+    }
+
+    #[test]
+    fn a_refused_batch_leaves_its_neighbours_alone() {
+        let mut waiting = waiting(Acks::Leader);
+        waiting.answer(2, Answer::NotHere);
+        waiting.answer(0, appended(5));
+        waiting.answer(1, Answer::Appended(Err(Refusal::Storage)));
+        assert!(matches!(waiting.answer(3, appended(6)), Progress::Done));
+        let (moved, storage) = (ErrorCode::NotLeaderOrFollower, ErrorCode::KafkaStorageError);
+        assert_eq!(told(waiting), [(0, 5), (storage.code(), -1), (moved.code(), -1), (0, 6)]);
+    }
+
+    #[test]
+    fn who_has_not_answered_when_time_is_up_has_timed_out() {
+        let mut waiting = waiting(Acks::All);
+        waiting.answer(1, appended(5));
+        let late = (ErrorCode::RequestTimedOut.code(), -1);
+        assert_eq!(told(waiting), [late, (0, 5), late, late]);
+    }
+
+    #[test]
+    fn without_acks_only_a_refusal_is_told_and_only_by_closing() {
+        let mut sound = waiting(Acks::None);
+        sound.answer(0, appended(0));
+        assert!(matches!(close(sound), Step::Answer(pieces) if pieces.is_empty()));
+        let mut refused = waiting(Acks::None);
+        refused.answer(0, appended(0));
+        refused.answer(1, Answer::Appended(Err(Refusal::Storage)));
+        assert!(matches!(close(refused), Step::Close(_)));
+    }
+}

@@ -284,60 +284,183 @@ mod tests {
 
     use super::*;
 
-    fn gave(bytes: usize, next: i64, high_watermark: i64) -> Answer {
-        Answer::Records(Box::new(RecordsAnswer {
-            fault: None,
-            high_watermark: Offset(high_watermark),
-            last_stable: Offset(high_watermark),
-            start: Offset(0),
-            next: Offset(next),
-            batches: if bytes == 0 { Vec::new() } else { vec![Bytes::from(vec![0; bytes])] },
-        }))
-    }
+    const TOPIC: TopicId = TopicId([1; 16]);
+    const PLENTY: i32 = 1 << 20;
 
-    fn one_partition(bytes_max: u32, bytes_min: usize) -> Waiting {
-        let asked = FetchPartition {
-            index: PartitionIndex(0),
-            current_leader_epoch: LeaderEpoch::UNKNOWN,
-            fetch_offset: Offset(0),
-            last_fetched_epoch: LeaderEpoch::UNKNOWN,
-            log_start_offset: Offset::UNKNOWN,
-            max_bytes: bytes_max as i32,
-        };
-        let log = LogId { topic: TopicId([1; 16]), partition: PartitionIndex(0) };
-        let topic =
-            FetchTopicResponse { name: None, id: log.topic, partitions: vec![nothing(&asked)] };
-        Waiting {
-            topics: vec![topic],
-            wanted: vec![Wanted {
-                log,
-                place: (0, 0),
-                bytes_max: bytes_max as usize,
-                question: question(&asked, false, 10_000),
-            }],
-            missing: 1,
+    /// A fetch of one topic whose partitions have these limits, within `bytes` in all.
+    fn fetch(limits: &[i32], bytes: std::ops::RangeInclusive<usize>) -> Waiting {
+        let mut waiting = Waiting {
+            topics: vec![FetchTopicResponse { name: None, id: TOPIC, partitions: Vec::new() }],
+            wanted: Vec::new(),
+            missing: limits.len(),
             watching: false,
             urgent: false,
             bytes: 0,
-            bytes_min,
-            bytes_max: 10_000,
+            bytes_min: *bytes.start(),
+            bytes_max: *bytes.end(),
             patience: Duration::from_secs(1),
+        };
+        for (number, limit) in limits.iter().enumerate() {
+            let index = PartitionIndex(number as i32);
+            let asked = FetchPartition {
+                index,
+                current_leader_epoch: LeaderEpoch::UNKNOWN,
+                fetch_offset: Offset(0),
+                last_fetched_epoch: LeaderEpoch::UNKNOWN,
+                log_start_offset: Offset::UNKNOWN,
+                max_bytes: *limit,
+            };
+            let question = question(&asked, false, *bytes.end());
+            waiting.wanted.push(Wanted {
+                log: LogId { topic: TOPIC, partition: index },
+                place: (0, number),
+                bytes_max: question.max_bytes as usize,
+                question,
+            });
+            waiting.topics[0].partitions.push(nothing(&asked));
+        }
+        waiting
+    }
+
+    /// Batches of these sizes, one offset each, of a log that ends at `end`.
+    fn gave(from: i64, sizes: &[usize], end: i64) -> Answer {
+        Answer::Records(Box::new(RecordsAnswer {
+            fault: None,
+            high_watermark: Offset(end),
+            last_stable: Offset(end),
+            start: Offset(0),
+            next: Offset(from + sizes.len() as i64),
+            batches: sizes.iter().map(|size| Bytes::from(vec![0; *size])).collect(),
+        }))
+    }
+
+    /// Bytes per partition after the cut.
+    fn given(mut waiting: Waiting) -> Vec<usize> {
+        waiting.keep_to_limits();
+        let partitions = waiting.topics[0].partitions.iter();
+        partitions.map(|partition| partition.records.iter().map(Bytes::len).sum()).collect()
+    }
+
+    /// The only question asked next, and whether it watches.
+    fn next_question(progress: Progress) -> (u32, ReadQuestion) {
+        let (Progress::Ask(parts) | Progress::AskWithin(parts, _)) = progress else {
+            panic!("a question is due, not {progress:?}")
+        };
+        let [Part { number, question: Question::Watch(question), .. }] = &parts[..] else {
+            panic!("one partition is to be watched, not {parts:?}")
+        };
+        (*number, *question)
+    }
+
+    #[test]
+    fn the_order_of_the_answers_changes_nothing() {
+        let orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+        for order in orders {
+            let mut waiting = fetch(&[PLENTY; 3], 1..=2500);
+            for (answered, part) in order.into_iter().enumerate() {
+                let progress = waiting.answer(part, gave(0, &[1000, 1000], 2));
+                assert_eq!(matches!(progress, Progress::Done), answered == 2, "{order:?}");
+            }
+            assert_eq!(given(waiting), [2000, 0, 0], "{order:?}: request order counts");
         }
     }
 
     #[test]
-    fn a_batch_that_does_not_fit_any_more_is_not_waited_for() {
-        let mut fetch = one_partition(1500, 5000);
-        // Two batches of 1000 bytes are there; one fits, and that is less than the minimum.
-        assert!(matches!(fetch.answer(0, gave(1000, 1, 2)), Progress::AskWithin(..)));
-        assert!(matches!(fetch.answer(0, gave(0, 1, 2)), Progress::Done));
+    fn only_the_first_partition_with_data_goes_over_a_limit() {
+        let answers = |waiting: &mut Waiting, sizes: &[&[usize]]| {
+            for (part, sizes) in (0..).zip(sizes) {
+                waiting.answer(part, gave(0, sizes, 9));
+            }
+        };
+        // Its first batch only.
+        let mut waiting = fetch(&[10, 10, PLENTY], 1..=10);
+        answers(&mut waiting, &[&[], &[500], &[100]]);
+        assert_eq!(given(waiting), [0, 500, 0]);
+        // A partition's own limit binds those behind it.
+        let mut waiting = fetch(&[10, 10, PLENTY], 1..=PLENTY as usize);
+        answers(&mut waiting, &[&[500], &[500], &[100, 100]]);
+        assert_eq!(given(waiting), [500, 0, 200]);
+        // What is too large for the rest leaves the rest to others.
+        let mut waiting = fetch(&[PLENTY; 3], 1..=1000);
+        answers(&mut waiting, &[&[600], &[500, 10], &[300, 100, 1]]);
+        assert_eq!(given(waiting), [600, 0, 400]);
     }
 
     #[test]
-    fn what_is_not_there_yet_is_waited_for() {
-        let mut fetch = one_partition(1500, 1200);
-        assert!(matches!(fetch.answer(0, gave(1000, 1, 1)), Progress::AskWithin(..)));
-        assert!(matches!(fetch.answer(0, gave(100, 2, 2)), Progress::Ask(_)));
-        assert!(matches!(fetch.answer(0, gave(100, 3, 3)), Progress::Done));
+    fn what_is_not_there_yet_is_watched_from_where_reading_ended() {
+        let mut waiting = fetch(&[1500], 1200..=10_000);
+        let (_, question) = next_question(waiting.answer(0, gave(0, &[1000], 1)));
+        assert_eq!((question.from, question.max_bytes), (Offset(1), 500));
+        assert!(!question.at_least_one, "its first batch is given already");
+        let (part, question) = next_question(waiting.answer(0, gave(1, &[100], 2)));
+        assert_eq!((part, question.from, question.max_bytes), (0, Offset(2), 400));
+        assert!(matches!(waiting.answer(0, gave(2, &[100], 3)), Progress::Done));
+        assert_eq!(given(waiting), [1200]);
+    }
+
+    #[test]
+    fn only_the_partition_that_pushed_is_watched_again_and_all_count_together() {
+        let mut waiting = fetch(&[PLENTY; 3], 1000..=10_000);
+        assert!(waiting.watched().is_empty(), "first answers are no watchers");
+        for part in 0..2 {
+            assert!(matches!(waiting.answer(part, gave(0, &[], 0)), Progress::Open));
+        }
+        let Progress::AskWithin(parts, patience) = waiting.answer(2, gave(0, &[100], 1)) else {
+            panic!("too little for an answer")
+        };
+        assert_eq!((parts.len(), patience), (3, Duration::from_secs(1)));
+        assert_eq!(waiting.watched().len(), 3);
+        assert_eq!(next_question(waiting.answer(1, gave(0, &[500], 1))).0, 1);
+        assert_eq!(next_question(waiting.answer(1, gave(1, &[300], 2))).0, 1);
+        assert!(matches!(waiting.answer(0, gave(0, &[100], 1)), Progress::Done));
+        assert_eq!(given(waiting), [100, 800, 100]);
+    }
+
+    #[test]
+    fn a_push_without_records_is_waited_on() {
+        let mut waiting = fetch(&[PLENTY], 1..=10_000);
+        next_question(waiting.answer(0, gave(0, &[], 0)));
+        // Something other than the data changed; the partition is sound and still empty.
+        let (_, question) = next_question(waiting.answer(0, gave(0, &[], 0)));
+        assert!(question.at_least_one, "its first batch is still to come");
+    }
+
+    #[test]
+    fn a_batch_that_does_not_fit_any_more_is_not_waited_for() {
+        let mut waiting = fetch(&[1500], 5000..=10_000);
+        // Two batches of 1000 bytes are there; one fits, and that is less than the minimum.
+        next_question(waiting.answer(0, gave(0, &[1000], 2)));
+        assert!(matches!(waiting.answer(0, gave(1, &[], 2)), Progress::Done));
+        // The limit is spent to the last byte.
+        let mut waiting = fetch(&[1000], 5000..=10_000);
+        assert!(matches!(waiting.answer(0, gave(0, &[1000], 1)), Progress::Done));
+    }
+
+    #[test]
+    fn a_limit_of_nothing_is_no_reason_to_answer_with_nothing() {
+        let mut waiting = fetch(&[0], 1..=10_000);
+        let (_, question) = next_question(waiting.answer(0, gave(0, &[], 0)));
+        assert!(question.at_least_one);
+        assert!(matches!(waiting.answer(0, gave(0, &[700], 1)), Progress::Done));
+        assert_eq!(given(waiting), [700]);
+    }
+
+    #[test]
+    fn no_minimum_no_wait() {
+        let mut waiting = fetch(&[PLENTY; 2], 0..=10_000);
+        assert!(matches!(waiting.answer(1, gave(0, &[], 0)), Progress::Open));
+        assert!(matches!(waiting.answer(0, gave(0, &[], 0)), Progress::Done));
+    }
+
+    #[test]
+    fn a_fault_ends_the_wait_and_takes_its_records_along() {
+        let mut waiting = fetch(&[PLENTY; 2], 5000..=10_000);
+        waiting.answer(0, gave(0, &[1000], 1));
+        waiting.answer(1, gave(0, &[100], 1));
+        assert!(matches!(waiting.answer(0, Answer::NotHere), Progress::Done));
+        let errors: Vec<ErrorCode> =
+            waiting.topics[0].partitions.iter().map(|partition| partition.error).collect();
+        assert_eq!(errors, [ErrorCode::NotLeaderOrFollower, ErrorCode::None]);
+        assert_eq!(given(waiting), [0, 100]);
     }
 }
