@@ -196,6 +196,12 @@ impl Store {
         self.known(log).map(|(_, image)| image.segments.bytes())
     }
 
+    /// Bytes of all batches of the log, wherever they are.
+    #[must_use]
+    pub fn log_bytes(&self, log: LogId) -> Option<u64> {
+        self.known(log).map(|(log, image)| image.segments.bytes() + log.tail.payload_bytes() as u64)
+    }
+
     /// The core's journal, for what the broker measures.
     #[must_use]
     pub fn journal(&self) -> &Journal {

@@ -18,8 +18,8 @@ use super::{
     k09_offset_fetch, k10_find_coordinator, k11_join_group, k12_heartbeat, k13_leave_group,
     k14_sync_group, k15_describe_groups, k16_list_groups, k18_api_versions, k19_create_topics,
     k20_delete_topics, k21_delete_records, k22_init_producer_id, k23_offset_for_leader_epoch,
-    k32_describe_configs, k33_alter_configs, k37_create_partitions, k42_delete_groups,
-    k44_incremental_alter_configs, k47_offset_delete, k60_describe_cluster,
+    k32_describe_configs, k33_alter_configs, k35_describe_log_dirs, k37_create_partitions,
+    k42_delete_groups, k44_incremental_alter_configs, k47_offset_delete, k60_describe_cluster,
     k75_describe_topic_partitions,
 };
 use crate::shard::mailbox::Answer;
@@ -59,6 +59,8 @@ pub enum Waiting {
     OffsetForLeaderEpoch(k23_offset_for_leader_epoch::Waiting),
     /// Settings being replaced.
     AlterConfigs(k33_alter_configs::Waiting),
+    /// Sizes being gathered.
+    DescribeLogDirs(k35_describe_log_dirs::Waiting),
     /// Topics being grown.
     CreatePartitions(k37_create_partitions::Waiting),
     /// Groups being deleted.
@@ -122,6 +124,7 @@ pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body
         }
         ApiKey::DescribeConfigs => k32_describe_configs::open(context, envelope, frame, body),
         ApiKey::AlterConfigs => k33_alter_configs::open(context, envelope, frame, body),
+        ApiKey::DescribeLogDirs => k35_describe_log_dirs::open(context, envelope, frame, body),
         ApiKey::CreatePartitions => k37_create_partitions::open(context, envelope, frame, body),
         ApiKey::DeleteGroups => k42_delete_groups::open(context, envelope, frame, body),
         ApiKey::IncrementalAlterConfigs => {
@@ -156,6 +159,7 @@ impl Waiting {
             Self::InitProducerId(waiting) => waiting.answer(answer),
             Self::OffsetForLeaderEpoch(waiting) => waiting.answer(part, answer),
             Self::AlterConfigs(waiting) => waiting.answer(answer),
+            Self::DescribeLogDirs(waiting) => waiting.answer(answer),
             Self::CreatePartitions(waiting) => waiting.answer(answer),
             Self::DeleteGroups(waiting) => waiting.answer(part, answer),
             Self::IncrementalAlterConfigs(waiting) => waiting.answer(answer),
@@ -182,6 +186,7 @@ impl Waiting {
             Self::InitProducerId(waiting) => waiting.close(context, envelope),
             Self::OffsetForLeaderEpoch(waiting) => waiting.close(envelope),
             Self::AlterConfigs(waiting) => waiting.close(envelope),
+            Self::DescribeLogDirs(waiting) => waiting.close(context, envelope),
             Self::CreatePartitions(waiting) => waiting.close(envelope),
             Self::DeleteGroups(waiting) => waiting.close(envelope),
             Self::IncrementalAlterConfigs(waiting) => waiting.close(envelope),
@@ -208,6 +213,7 @@ impl Waiting {
             | Self::InitProducerId(_)
             | Self::OffsetForLeaderEpoch(_)
             | Self::AlterConfigs(_)
+            | Self::DescribeLogDirs(_)
             | Self::CreatePartitions(_)
             | Self::DeleteGroups(_)
             | Self::IncrementalAlterConfigs(_) => Vec::new(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use flumen_protocol::api_table::ApiKey;
-use flumen_protocol::ids::{NodeId, TopicId};
+use flumen_protocol::ids::{LogId, NodeId, PartitionIndex, TopicId};
 use flumen_protocol::messages::*;
 use flumen_protocol::time::{Monotonic, Now, Wall};
 use flumen_replication::dice::Dice;
@@ -18,7 +18,7 @@ use super::step::{Context, Envelope, Progress, Step, text};
 use super::table;
 use crate::config::options::Options;
 use crate::config::topic::Overrides;
-use crate::shard::mailbox::Answer;
+use crate::shard::mailbox::{Answer, Sizes, Space};
 use crate::shard::producer_ids::ProducerIds;
 use crate::shard::routing::Leaders;
 use crate::shard::settings::Settings;
@@ -81,6 +81,17 @@ impl Bare {
 
     /// Sends a request through its room; whoever is asked is not there.
     fn ask<T: Request>(&mut self, key: ApiKey, version: i16, request: &T) -> T::Response {
+        self.ask_and(key, version, request, |_| Answer::NotHere)
+    }
+
+    /// Sends a request through its room, and answers its questions.
+    fn ask_and<T: Request>(
+        &mut self,
+        key: ApiKey,
+        version: i16,
+        request: &T,
+        answer: impl Fn(u32) -> Answer,
+    ) -> T::Response {
         let frame = encode_request(key, version, 7, Some("me"), request).unwrap();
         let frame = BytesMut::from(&frame[4..]);
         let (_, body, _) = table::read_header(&frame).unwrap();
@@ -90,7 +101,7 @@ impl Bare {
         let mut step = table::open(&mut self.context(), envelope.clone(), frame, body);
         if let Step::Wait(mut wait) = step {
             for part in &wait.parts {
-                match wait.waiting.answer(part.number, Answer::NotHere) {
+                match wait.waiting.answer(part.number, answer(part.number)) {
                     Progress::Open | Progress::Done => {}
                     Progress::Ask(parts) | Progress::AskWithin(parts, _) => {
                         panic!("nobody is there to be asked {parts:?}")
@@ -133,6 +144,7 @@ fn empty_requests_are_answered_at_every_version() {
     bare.ask_all(ApiKey::OffsetForLeaderEpoch, |_| OffsetForLeaderEpochRequest::default());
     bare.ask_all(ApiKey::DescribeConfigs, |_| DescribeConfigsRequest::default());
     bare.ask_all(ApiKey::AlterConfigs, |_| AlterConfigsRequest::default());
+    bare.ask_all(ApiKey::DescribeLogDirs, |_| DescribeLogDirsRequest::default());
     bare.ask_all(ApiKey::CreatePartitions, |_| CreatePartitionsRequest::default());
     bare.ask_all(ApiKey::DeleteGroups, |_| DeleteGroupsRequest::default());
     bare.ask_all(ApiKey::IncrementalAlterConfigs, |_| IncrementalAlterConfigsRequest::default());
@@ -302,5 +314,29 @@ fn a_transactional_id_is_refused_with_the_reason() {
         // TRANSACTIONAL_ID_AUTHORIZATION_FAILED, INVALID_REQUEST.
         assert_eq!(code, if version <= 2 { 53 } else { 42 });
         assert!(message.is_some_and(|why| why.contains("transactions are not served")));
+    }
+}
+
+#[test]
+fn sizes_of_all_cores_come_together() {
+    let mut bare = Bare::with_topic("logs", 3);
+    let asked = describe_log_dirs_request::DescribableLogDirTopic::default()
+        .with_topic(TopicName(text("logs")))
+        .with_partitions(vec![2, 0, 9]);
+    for (topics, expected) in [(None, vec![10, 11, 12]), (Some(vec![asked]), vec![10, 12])] {
+        let request = DescribeLogDirsRequest::default().with_topics(topics);
+        let response = bare.ask_and(ApiKey::DescribeLogDirs, 4, &request, |part| {
+            let size = |partition| (LogId { topic: TOPIC, partition }, 10 + partition.0 as u64);
+            // The first core has the even partitions.
+            let all = (0..3).filter(|number| number % 2 == part as i32);
+            let logs = all.map(|number| size(PartitionIndex(number))).collect();
+            let space = (part == 0).then_some(Space { free: 40, total: 100 });
+            Answer::Sizes(Box::new(Sizes { logs, space }))
+        });
+        let [folder] = &response.results[..] else { panic!("one folder: {response:?}") };
+        assert_eq!((folder.total_bytes, folder.usable_bytes), (100, 40));
+        let sizes: Vec<i64> =
+            folder.topics[0].partitions.iter().map(|one| one.partition_size).collect();
+        assert_eq!(sizes, expected);
     }
 }

@@ -8,9 +8,11 @@
 //! Apart because none of it belongs to a request.
 
 use flumen_protocol::ids::LogId;
+use flumen_replication::outbox::Ticket;
 use tracing::{info, warn};
 
 use super::effect::Effect;
+use super::mailbox::{Answer, Sizes, Space};
 use super::shard::Shard;
 use super::timers::Due;
 use crate::limits::{CHORE_INTERVAL, SPACE_HYSTERESIS_PERCENT};
@@ -69,6 +71,7 @@ impl Shard {
 
     /// The free space was looked up.
     pub(super) fn take_free_space(&mut self, free: u64, total: u64) {
+        self.space = Some(Space { free, total });
         let reserve = self.identity.options.disk_reserve_of(total);
         let mut enough = reserve + reserve / 100 * SPACE_HYSTERESIS_PERCENT;
         if self.disk_was_full {
@@ -88,6 +91,14 @@ impl Shard {
             self.writable = true;
             self.disk_was_full = false;
         }
+    }
+
+    /// How large the partitions of this core are.
+    pub(super) fn give_sizes(&mut self, ticket: Ticket) {
+        let sized = |log: &LogId| Some((*log, self.store.log_bytes(*log)?));
+        let logs = self.partitions.keys().filter_map(sized).collect();
+        let sizes = Sizes { logs, space: self.space };
+        self.answer(ticket, Answer::Sizes(Box::new(sizes)));
     }
 
     /// The counters of this core as they are now.

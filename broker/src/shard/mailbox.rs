@@ -100,6 +100,8 @@ pub enum Question {
     Groups(Box<GroupRequest>),
     /// Change the cluster's metadata; only the controller's core understands it.
     Control(Box<Command>),
+    /// How large the partitions of this core are.
+    Sizes,
     /// Copy the counters.
     Metrics,
 }
@@ -160,10 +162,30 @@ pub enum Answer {
     Groups(Vec<GroupResponse>),
     /// To `Control`.
     Control(Box<Outcome>),
+    /// To `Sizes`.
+    Sizes(Box<Sizes>),
     /// To `Metrics`.
     Metrics(Box<Counters>),
     /// This core has no such partition, coordinator or controller (any more).
     NotHere,
+}
+
+/// How large the partitions of one core are, and the disk below them.
+#[derive(Debug)]
+pub struct Sizes {
+    /// Bytes of all batches, of each partition.
+    pub logs: Vec<(LogId, u64)>,
+    /// The data folder's file system, if it was looked at already.
+    pub space: Option<Space>,
+}
+
+/// A file system's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// Free for us.
+    pub free: u64,
+    /// In all.
+    pub total: u64,
 }
 
 /// What one core counted, for a scrape.

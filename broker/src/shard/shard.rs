@@ -28,7 +28,7 @@ use super::coordinators::Coordinators;
 use super::effect::Effect;
 use super::input::Input;
 use super::loads::Loads;
-use super::mailbox::{Answer, CoreMessage};
+use super::mailbox::{Answer, CoreMessage, Space};
 use super::memory::RequestMemory;
 use super::metadata::{ControllerRoom, Standing};
 use super::pending::Pending;
@@ -88,6 +88,8 @@ pub struct Shard {
     pub(super) disk_was_full: bool,
     /// When old segments were last looked for.
     pub(super) retention_checked: Wall,
+    /// The data folder's file system, as last looked at.
+    pub(super) space: Option<Space>,
     pub(super) metrics: Metrics,
     pub(super) scrapes: Scrapes,
     /// Further questions of open requests; asked before `apply` returns. A queue, because an
@@ -137,6 +139,7 @@ impl Shard {
             writable: true,
             disk_was_full: false,
             retention_checked: now.wall,
+            space: None,
             metrics: Metrics::new(),
             scrapes: Scrapes::default(),
             follow_ups: VecDeque::new(),

@@ -32,6 +32,7 @@ pub(super) fn request(key: ApiKey) -> &'static Layout {
         ApiKey::OffsetForLeaderEpoch => &data::OFFSET_FOR_LEADER_EPOCH_REQUEST,
         ApiKey::DescribeConfigs => &admin::DESCRIBE_CONFIGS_REQUEST,
         ApiKey::AlterConfigs => &admin::ALTER_CONFIGS_REQUEST,
+        ApiKey::DescribeLogDirs => &admin::DESCRIBE_LOG_DIRS_REQUEST,
         ApiKey::CreatePartitions => &admin::CREATE_PARTITIONS_REQUEST,
         ApiKey::DeleteGroups => &groups::DELETE_GROUPS_REQUEST,
         ApiKey::IncrementalAlterConfigs => &admin::INCREMENTAL_ALTER_CONFIGS_REQUEST,

@@ -10,7 +10,8 @@ use super::{Layout, field, layout};
 use crate::messages::{
     alter_configs_request, api_versions_request, create_partitions_request, create_topics_request,
     delete_topics_request, describe_cluster_request, describe_configs_request,
-    describe_topic_partitions_request, incremental_alter_configs_request,
+    describe_log_dirs_request, describe_topic_partitions_request,
+    incremental_alter_configs_request,
 };
 
 pub(super) const API_VERSIONS_REQUEST: Layout = layout(
@@ -100,6 +101,16 @@ const ALTER_CONFIGS_RESOURCE: Layout = layout(
 const ALTER_CONFIGS_ALTERABLE_CONFIG: Layout = layout(
     size_of::<alter_configs_request::AlterableConfig>(),
     &[field("name", Text), field("value", Text).nullable(0)],
+);
+
+pub(super) const DESCRIBE_LOG_DIRS_REQUEST: Layout = layout(
+    size_of::<describe_log_dirs_request::DescribeLogDirsRequest>(),
+    &[field("topics", Array(&Struct(&DESCRIBE_LOG_DIRS_TOPIC))).nullable(0)],
+);
+
+const DESCRIBE_LOG_DIRS_TOPIC: Layout = layout(
+    size_of::<describe_log_dirs_request::DescribableLogDirTopic>(),
+    &[field("topic", Text), field("partitions", Array(&I32))],
 );
 
 pub(super) const CREATE_PARTITIONS_REQUEST: Layout = layout(

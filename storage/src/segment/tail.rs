@@ -65,6 +65,12 @@ impl Tail {
         self.bytes
     }
 
+    /// Bytes of what the entries carry, without the overhead.
+    #[must_use]
+    pub fn payload_bytes(&self) -> usize {
+        self.bytes - self.entries.len() * ENTRY_BYTES
+    }
+
     /// Whether everything is settled.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -295,6 +295,26 @@ fn appended_settled_restarted_and_all_of_it_readable() {
 }
 
 #[test]
+fn a_log_weighs_the_same_before_and_after_it_is_settled() {
+    let mut world = World::new(1);
+    world.create(log(0), small_segments());
+    world.append(log(0), |_| Payload::Empty);
+    assert_eq!(world.store.log_bytes(log(0)), Some(0));
+    for n in 0..60 {
+        world.append_batch(log(0), n, 10_000);
+    }
+    let written = world.written[&log(0)].iter().map(|entry| match &entry.payload {
+        Payload::Records(records) => records.bytes.len() as u64,
+        Payload::Empty | Payload::Control(_) => 0,
+    });
+    let bytes = Some(written.sum());
+    assert_eq!(world.store.log_bytes(log(0)), bytes);
+    world.settle(log(0));
+    assert_eq!(world.store.log_bytes(log(0)), bytes);
+    assert_eq!(world.store.log_bytes(log(1)), None);
+}
+
+#[test]
 fn settling_in_small_steps_rewrites_the_last_block_and_loses_nothing() {
     for reopen in [false, true] {
         let mut world = World::new(2);
