@@ -9,7 +9,8 @@
 //! - Past `timeout_ms` the open partitions answer REQUEST_TIMED_OUT, though their records stay
 //!   (G26).
 //!
-//! Deviations: records inside a batch are not walked unless the topic is compacted (G52);
+//! Deviations: records inside a batch are not walked unless the topic is compacted or the producer
+//! left their largest timestamp out (G52);
 //! transactional batches are refused until transactions are served.
 //! KIPs: 98 (idempotence), 467 (record errors), 516 (topic ids in version 13).
 
@@ -18,6 +19,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use flumen_protocol::batch::check::{self, ProducedBatch};
 use flumen_protocol::batch::codec::Codec;
+use flumen_protocol::batch::stamp;
 use flumen_protocol::error_code::ErrorCode;
 use flumen_protocol::hot::produce::{
     ProducePartition, ProducePartitionResponse, ProduceRequest, ProduceResponse, ProduceTopic,
@@ -158,7 +160,7 @@ impl Opening {
         }
         let settings = context.settings(topic.id);
         self.check_replicas(&topic.partitions[asked.index.0 as usize], settings)?;
-        let batch = asked.records.ok_or(ErrorCode::InvalidRecord)?;
+        let mut batch = asked.records.ok_or(ErrorCode::InvalidRecord)?;
         let limit = usize::try_from(settings.max_message_bytes).unwrap_or(0);
         if batch.len() > limit {
             return Err(Refused::with(
@@ -166,7 +168,8 @@ impl Opening {
                 format!("a batch of {} bytes is over max.message.bytes={limit}", batch.len()),
             ));
         }
-        let summary = check::check_produced(&batch).map_err(refusals::of_batch)?;
+        let mut summary = check::check_produced(&batch).map_err(refusals::of_batch)?;
+        stamp::repair_max_timestamp(&mut batch, &mut summary).map_err(refusals::of_records)?;
         self.check_policy(context, envelope, settings, &batch, &summary)?;
         // A large batch stays where the socket put it; a small one must not pin its neighbours.
         let batch =

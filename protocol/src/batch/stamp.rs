@@ -7,7 +7,9 @@
 //! the timestamp setters leave it true because they compute it again.
 //! Apart because these are the only writes into bytes that are otherwise kept as they came.
 
-use super::header::{HEADER_BYTES, at, bit};
+use super::check::{ProducedBatch, check_records};
+use super::header::{HEADER_BYTES, TIMESTAMP_NONE, at, bit};
+use super::records::RecordFault;
 use crate::ids::{LeaderEpoch, Offset};
 
 /// Gives the batch its place: base offset and leader epoch. The CRC covers neither (G48).
@@ -48,6 +50,31 @@ pub fn stamp_max_timestamp(batch: &mut [u8], max_timestamp_ms: i64) {
     stamp_crc(batch);
 }
 
+/// Gives a batch whose producer left the max timestamp at −1 the largest of its records' own, as
+/// Kafka does: without it no look-up by time finds them, and retention takes them for undated. Every
+/// other batch is left alone, unread.
+///
+/// # Errors
+/// The first bad record: INVALID_RECORD (87).
+///
+/// # Panics
+/// When `summary` is of another batch.
+pub fn repair_max_timestamp(
+    batch: &mut [u8],
+    summary: &mut ProducedBatch,
+) -> Result<(), RecordFault> {
+    assert_eq!(batch.len(), summary.bytes, "the summary is of this batch");
+    if summary.max_timestamp != TIMESTAMP_NONE {
+        return Ok(());
+    }
+    let largest = check_records(batch)?.max_timestamp;
+    if largest != TIMESTAMP_NONE {
+        stamp_max_timestamp(batch, largest);
+        summary.max_timestamp = largest;
+    }
+    Ok(())
+}
+
 /// Computes the CRC over the batch as it stands and writes it.
 pub(super) fn stamp_crc(batch: &mut [u8]) {
     let crc = crc32c::crc32c(&batch[at::ATTRIBUTES..]);
@@ -56,7 +83,7 @@ pub(super) fn stamp_crc(batch: &mut [u8]) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::check::verify_crc;
+    use super::super::check::{check_produced, verify_crc};
     use super::super::goldens;
     use super::*;
 
@@ -67,6 +94,26 @@ mod tests {
         assert_eq!(batch, goldens::bytes(goldens::STAMPED));
         stamp_append_time(&mut batch, 1_700_000_009_999);
         assert_eq!(batch, goldens::bytes(goldens::STAMPED_APPEND_TIME));
+    }
+
+    #[test]
+    fn a_max_timestamp_left_out_is_found_in_the_records() {
+        for golden in [goldens::PLAIN, goldens::GZIP, goldens::SNAPPY, goldens::LZ4, goldens::ZSTD]
+        {
+            let sound = goldens::bytes(golden);
+            let wanted = check_produced(&sound).expect("sound");
+            let mut batch = sound.clone();
+            stamp_max_timestamp(&mut batch, TIMESTAMP_NONE);
+            let mut summary = check_produced(&batch).expect("accepted");
+            repair_max_timestamp(&mut batch, &mut summary).expect("readable");
+            assert_eq!((batch, summary), (sound, wanted));
+        }
+        // A record that cannot be read is refused, not kept without a time.
+        let mut broken = goldens::bytes(goldens::PLAIN);
+        broken[HEADER_BYTES] = 0xff;
+        stamp_max_timestamp(&mut broken, TIMESTAMP_NONE);
+        let mut summary = check_produced(&broken).expect("the header is sound");
+        assert!(repair_max_timestamp(&mut broken, &mut summary).is_err());
     }
 
     #[test]
