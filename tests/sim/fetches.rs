@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use flumen_protocol::api_table::ApiKey;
+use flumen_protocol::error_code::ErrorCode;
 use flumen_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use flumen_protocol::messages::fetch_response::FetchResponse;
 use flumen_protocol::messages::{BrokerId, FetchRequest, ProduceRequest};
@@ -171,4 +172,21 @@ fn a_failed_produce_leaves_the_reader_waiting() {
     let answer = world.ask(0, ApiKey::Produce, PRODUCE, &bad);
     assert_ne!(answer.responses[0].partition_responses[0].error_code, 0);
     assert_eq!(given(&mut world, awaited), None);
+}
+
+#[test]
+fn a_session_of_another_broker_is_unknown_and_a_new_one_is_declined() {
+    let mut world = node();
+    produce(&mut world, 1, 1000);
+    let asked = request(&[(1, 0, PLENTY)], 1..=PLENTY);
+    let next_step = asked.clone().with_session_id(5).with_session_epoch(3).with_topics(Vec::new());
+    let answer = world.ask(0, ApiKey::Fetch, FETCH, &next_step);
+    assert_eq!(answer.error_code, ErrorCode::FetchSessionIdNotFound.code());
+    // A new one, a new one instead of another, none at all instead of another.
+    for (id, epoch) in [(0, 0), (5, 0), (5, -1)] {
+        let asked = asked.clone().with_session_id(id).with_session_epoch(epoch);
+        let answer = world.ask(0, ApiKey::Fetch, FETCH, &asked);
+        assert_eq!((answer.error_code, answer.session_id), (0, 0));
+        assert!(answer.responses[0].partitions[0].records.is_some());
+    }
 }

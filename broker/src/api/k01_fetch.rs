@@ -6,7 +6,8 @@
 //!   the owners push what becomes visible (G61, G62). No polling.
 //! - Topics by name up to version 12, by id from 13 (G66).
 //!
-//! Deviations: no fetch sessions yet: every answer says session 0, which declines them (G69);
+//! Deviations: no fetch sessions yet: every answer says session 0, which declines them, and a step
+//! of a session that another broker gave is FETCH_SESSION_ID_NOT_FOUND (G69);
 //! `read_committed` equals `read_uncommitted` while there are no transactions.
 //! KIPs: 74, 227 (declined), 320 (epochs), 516 (ids).
 
@@ -67,6 +68,10 @@ pub fn open(context: &mut Context<'_>, envelope: Envelope, body: &[u8]) -> Step 
         // Only a broker of this cluster may read as a replica (CVE-2018-1288), and there is none.
         return Step::Close("a fetch in the name of a replica");
     }
+    if request.session_epoch > 0 {
+        // The next step of a session, begun with whoever served this address before us.
+        return refuse_session(&envelope);
+    }
     let bytes_max = usize::try_from(request.max_bytes).unwrap_or(0).min(FETCH_ANSWER_BYTES);
     let bytes_min = usize::try_from(request.min_bytes).unwrap_or(0).min(bytes_max);
     let patience = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
@@ -91,6 +96,18 @@ pub fn open(context: &mut Context<'_>, envelope: Envelope, body: &[u8]) -> Step 
     let parts = waiting.questions(Question::Read);
     waiting.missing = parts.len();
     Step::Wait(Wait { waiting: AnyWaiting::Fetch(waiting), parts, patience: None })
+}
+
+/// An unknown session: the client begins anew with a full list.
+fn refuse_session(envelope: &Envelope) -> Step {
+    let response = FetchResponse {
+        error: ErrorCode::FetchSessionIdNotFound,
+        session_id: 0,
+        throttle_ms: 0,
+        topics: Vec::new(),
+        node_endpoints: Vec::new(),
+    };
+    Step::Answer(response.encode(envelope.version, envelope.correlation_id))
 }
 
 impl Waiting {

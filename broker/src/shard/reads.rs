@@ -303,3 +303,27 @@ fn query(question: &ReadQuestion) -> ReadQuery {
 fn isolation(committed_only: bool) -> Isolation {
     if committed_only { Isolation::ReadCommitted } else { Isolation::ReadUncommitted }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_keeps_within_what_is_left() {
+        let question = ReadQuestion {
+            from: Offset(3),
+            epoch: LeaderEpoch::UNKNOWN,
+            committed_only: false,
+            max_bytes: 1000,
+            at_least_one: true,
+        };
+        let asked = |allowance| {
+            let within = question.within(allowance);
+            (within.max_bytes, within.at_least_one, within.wants_nothing())
+        };
+        assert_eq!(asked(2000), (1000, true, false));
+        // The first batch may still go over it, or a large one could never be read.
+        assert_eq!(asked(10), (10, true, false));
+        assert_eq!(asked(0), (0, false, true));
+    }
+}
