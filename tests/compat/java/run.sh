@@ -151,7 +151,8 @@ live_group() { # live_group PROTOCOL: a member that stays
   kafka consumer-groups --describe --group "$m" --state; has "groups.$1.state" "Stable +1" "$said"
   kafka consumer-groups --delete --group "$m"; has "groups.$1.delete-nonempty" "GroupNotEmpty|not empty" "$said"
   kafka groups --list; has "groups.$1.list" "$m +(Classic|Consumer) +consumer" "$said"
-  kill $live; wait $live 2> /dev/null || true
+  kill $live 2> /dev/null || true # it may have ended by itself
+  wait $live 2> /dev/null || true
   kafka consumer-groups --describe --group "$m" --state; has "groups.$1.left" "Empty +0" "$said"
 }
 
