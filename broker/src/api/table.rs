@@ -19,7 +19,8 @@ use super::{
     k14_sync_group, k15_describe_groups, k16_list_groups, k18_api_versions, k19_create_topics,
     k20_delete_topics, k21_delete_records, k22_init_producer_id, k23_offset_for_leader_epoch,
     k32_describe_configs, k33_alter_configs, k35_describe_log_dirs, k37_create_partitions,
-    k42_delete_groups, k44_incremental_alter_configs, k47_offset_delete, k60_describe_cluster,
+    k42_delete_groups, k43_elect_leaders, k44_incremental_alter_configs,
+    k46_list_partition_reassignments, k47_offset_delete, k60_describe_cluster,
     k75_describe_topic_partitions,
 };
 use crate::shard::mailbox::Answer;
@@ -129,6 +130,10 @@ pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body
         ApiKey::DeleteGroups => k42_delete_groups::open(context, envelope, frame, body),
         ApiKey::IncrementalAlterConfigs => {
             k44_incremental_alter_configs::open(context, envelope, frame, body)
+        }
+        ApiKey::ElectLeaders => k43_elect_leaders::open(context, envelope, frame, body),
+        ApiKey::ListPartitionReassignments => {
+            k46_list_partition_reassignments::open(context, envelope, frame, body)
         }
         ApiKey::OffsetDelete => k47_offset_delete::open(context, envelope, frame, body),
         ApiKey::DescribeCluster => k60_describe_cluster::open(context, envelope, frame, body),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use flumen_protocol::api_table::ApiKey;
-use flumen_protocol::ids::{LogId, NodeId, PartitionIndex, TopicId};
+use flumen_protocol::ids::{LeaderEpoch, LogId, NodeId, PartitionIndex, TopicId};
 use flumen_protocol::messages::*;
 use flumen_protocol::time::{Monotonic, Now, Wall};
 use flumen_replication::dice::Dice;
@@ -18,7 +18,7 @@ use super::step::{Context, Envelope, Progress, Step, text};
 use super::table;
 use crate::config::options::Options;
 use crate::config::topic::Overrides;
-use crate::shard::mailbox::{Answer, Sizes, Space};
+use crate::shard::mailbox::{Answer, Leader, Sizes, Space};
 use crate::shard::producer_ids::ProducerIds;
 use crate::shard::routing::Leaders;
 use crate::shard::settings::Settings;
@@ -148,6 +148,10 @@ fn empty_requests_are_answered_at_every_version() {
     bare.ask_all(ApiKey::CreatePartitions, |_| CreatePartitionsRequest::default());
     bare.ask_all(ApiKey::DeleteGroups, |_| DeleteGroupsRequest::default());
     bare.ask_all(ApiKey::IncrementalAlterConfigs, |_| IncrementalAlterConfigsRequest::default());
+    bare.ask_all(ApiKey::ElectLeaders, |_| ElectLeadersRequest::default());
+    bare.ask_all(ApiKey::ListPartitionReassignments, |_| {
+        ListPartitionReassignmentsRequest::default()
+    });
     bare.ask_all(ApiKey::OffsetDelete, |_| OffsetDeleteRequest::default());
     bare.ask_all(ApiKey::DescribeCluster, |_| DescribeClusterRequest::default());
     bare.ask_all(ApiKey::DescribeTopicPartitions, |_| DescribeTopicPartitionsRequest::default());
@@ -339,4 +343,34 @@ fn sizes_of_all_cores_come_together() {
             folder.topics[0].partitions.iter().map(|one| one.partition_size).collect();
         assert_eq!(sizes, expected);
     }
+}
+
+#[test]
+fn an_election_is_answered_for_each_partition() {
+    let mut bare = Bare::with_topic("logs", 2);
+    let log = LogId { topic: TOPIC, partition: PartitionIndex(0) };
+    bare.leaders.learn(Leader { log, node: Some(NodeId(1)), epoch: LeaderEpoch(3) });
+    let topic = |name: &str, partitions: Vec<i32>| {
+        elect_leaders_request::TopicPartitions::default()
+            .with_topic(TopicName(text(name)))
+            .with_partitions(partitions)
+    };
+    let mut codes = |election, topics: Option<Vec<elect_leaders_request::TopicPartitions>>| {
+        let request = ElectLeadersRequest::default()
+            .with_election_type(election)
+            .with_topic_partitions(topics);
+        let response = bare.ask(ApiKey::ElectLeaders, 2, &request);
+        let results = response.replica_election_results.iter();
+        let codes: Vec<i16> =
+            results.flat_map(|topic| &topic.partition_result).map(|one| one.error_code).collect();
+        (response.error_code, codes)
+    };
+    let asked = vec![topic("logs", vec![0, 1, 2]), topic("none", vec![0])];
+    // ELECTION_NOT_NEEDED, nobody to elect, UNKNOWN_TOPIC_OR_PARTITION.
+    assert_eq!(codes(0, Some(asked.clone())), (0, vec![84, 80, 3, 3]));
+    assert_eq!(codes(1, Some(asked.clone())), (0, vec![84, 83, 3, 3]));
+    // INVALID_REQUEST.
+    assert_eq!(codes(5, Some(asked)), (42, vec![42, 42, 42, 42]));
+    // Of all partitions only those that would need one.
+    assert_eq!(codes(0, None), (0, vec![80]));
 }

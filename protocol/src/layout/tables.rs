@@ -35,6 +35,8 @@ pub(super) fn request(key: ApiKey) -> &'static Layout {
         ApiKey::DescribeLogDirs => &admin::DESCRIBE_LOG_DIRS_REQUEST,
         ApiKey::CreatePartitions => &admin::CREATE_PARTITIONS_REQUEST,
         ApiKey::DeleteGroups => &groups::DELETE_GROUPS_REQUEST,
+        ApiKey::ElectLeaders => &admin::ELECT_LEADERS_REQUEST,
+        ApiKey::ListPartitionReassignments => &admin::LIST_PARTITION_REASSIGNMENTS_REQUEST,
         ApiKey::IncrementalAlterConfigs => &admin::INCREMENTAL_ALTER_CONFIGS_REQUEST,
         ApiKey::OffsetDelete => &groups::OFFSET_DELETE_REQUEST,
         ApiKey::DescribeCluster => &admin::DESCRIBE_CLUSTER_REQUEST,

@@ -10,8 +10,8 @@ use super::{Layout, field, layout};
 use crate::messages::{
     alter_configs_request, api_versions_request, create_partitions_request, create_topics_request,
     delete_topics_request, describe_cluster_request, describe_configs_request,
-    describe_log_dirs_request, describe_topic_partitions_request,
-    incremental_alter_configs_request,
+    describe_log_dirs_request, describe_topic_partitions_request, elect_leaders_request,
+    incremental_alter_configs_request, list_partition_reassignments_request,
 };
 
 pub(super) const API_VERSIONS_REQUEST: Layout = layout(
@@ -111,6 +111,33 @@ pub(super) const DESCRIBE_LOG_DIRS_REQUEST: Layout = layout(
 const DESCRIBE_LOG_DIRS_TOPIC: Layout = layout(
     size_of::<describe_log_dirs_request::DescribableLogDirTopic>(),
     &[field("topic", Text), field("partitions", Array(&I32))],
+);
+
+pub(super) const ELECT_LEADERS_REQUEST: Layout = layout(
+    size_of::<elect_leaders_request::ElectLeadersRequest>(),
+    &[
+        field("election_type", I8).since(1),
+        field("topic_partitions", Array(&Struct(&ELECT_LEADERS_TOPIC_PARTITIONS))).nullable(0),
+        field("timeout_ms", I32),
+    ],
+);
+
+const ELECT_LEADERS_TOPIC_PARTITIONS: Layout = layout(
+    size_of::<elect_leaders_request::TopicPartitions>(),
+    &[field("topic", Text), field("partitions", Array(&I32))],
+);
+
+pub(super) const LIST_PARTITION_REASSIGNMENTS_REQUEST: Layout = layout(
+    size_of::<list_partition_reassignments_request::ListPartitionReassignmentsRequest>(),
+    &[
+        field("timeout_ms", I32),
+        field("topics", Array(&Struct(&LIST_PARTITION_REASSIGNMENTS_TOPICS))).nullable(0),
+    ],
+);
+
+const LIST_PARTITION_REASSIGNMENTS_TOPICS: Layout = layout(
+    size_of::<list_partition_reassignments_request::ListPartitionReassignmentsTopics>(),
+    &[field("name", Text), field("partition_indexes", Array(&I32))],
 );
 
 pub(super) const CREATE_PARTITIONS_REQUEST: Layout = layout(
