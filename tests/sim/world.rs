@@ -137,7 +137,7 @@ impl World {
             let mut moved = false;
             for core in 0..self.disks.len() {
                 if let Some(done) = self.disks[core].step() {
-                    self.inboxes[core].push_back(Input::Disk(done));
+                    self.inboxes[core].push_back(Input::Disk { done, journal: None });
                     moved = true;
                 }
             }

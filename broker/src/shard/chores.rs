@@ -106,6 +106,7 @@ impl Shard {
         self.metrics.requests_pending = self.pending.count() as u64;
         self.metrics.partitions = self.partitions.len() as u64;
         self.metrics.memory_used_bytes = (self.memory.used() + self.store.memory_bytes()) as u64;
+        self.metrics.journal_window_bytes = self.store.journal().used_bytes();
         self.metrics.memory_budget_bytes = self.memory.budget() as u64;
         Snapshot {
             core: usize::from(self.identity.core.0),

@@ -1,6 +1,7 @@
 //! All causes of work on a core. A closed list: what is not here does not happen.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use flumen_protocol::frame::FrameError;
@@ -73,7 +74,12 @@ pub enum Input {
         message: CoreMessage,
     },
     /// A disk operation ended.
-    Disk(DiskDone),
+    Disk {
+        /// How.
+        done: DiskDone,
+        /// What it cost, if it was a commit of the journal: the latency every producer sees.
+        journal: Option<JournalWrite>,
+    },
     /// The free space of the data folder's file system, looked up by a chore.
     FreeSpace {
         /// Bytes free for us.
@@ -83,6 +89,15 @@ pub enum Input {
     },
     /// The process was asked to stop.
     Stop,
+}
+
+/// A commit of the journal, for the counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JournalWrite {
+    /// Bytes written, padding included.
+    pub bytes: u32,
+    /// From the order to its completion.
+    pub took: Duration,
 }
 
 /// Why a connection ended.

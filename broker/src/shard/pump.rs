@@ -23,13 +23,13 @@ use flumen_protocol::ids::CoreId;
 use flumen_protocol::time::{Monotonic, Now, Wall};
 use flumen_storage::error::StorageError;
 use flumen_storage::io::driver::Driver;
-use flumen_storage::op::{DiskDone, DiskOp};
+use flumen_storage::op::{Action, DiskDone, DiskOp, FileName};
 use futures_lite::future;
 use glommio::timer::Timer;
 use tracing::error;
 
 use super::effect::Effect;
-use super::input::Input;
+use super::input::{Input, JournalWrite};
 use super::mailbox::CoreMessage;
 use super::routing::CONTROLLER_CORE;
 use super::shard::Shard;
@@ -41,6 +41,7 @@ use crate::net::inbox::Inbox;
 use crate::shard::memory::RequestMemory;
 
 /// The clocks of one core.
+#[derive(Clone, Copy)]
 pub struct Clock {
     start: Instant,
 }
@@ -216,12 +217,23 @@ fn carry_out(world: &World, effect: Effect) {
 }
 
 fn start(world: &World, op: DiskOp) {
-    let (driver, inbox) = (world.driver.clone(), world.inbox.clone());
+    let (driver, inbox, clock) = (world.driver.clone(), world.inbox.clone(), world.clock);
+    let bytes = journal_bytes(&op);
     glommio::spawn_local(async move {
+        let begun = clock.now().monotonic;
         let done: DiskDone = driver.carry_out(op).await;
-        inbox.push(Input::Disk(done));
+        let took = clock.now().monotonic.since(begun);
+        inbox.push(Input::Disk { done, journal: bytes.map(|bytes| JournalWrite { bytes, took }) });
     })
     .detach();
+}
+
+/// How much of the journal an operation writes; nothing if it is another operation.
+fn journal_bytes(op: &DiskOp) -> Option<u32> {
+    match (op.file, &op.action) {
+        (FileName::Journal(_), Action::WriteDurable { padded_len, .. }) => Some(*padded_len),
+        _ => None,
+    }
 }
 
 fn look_up_space(world: &World) {

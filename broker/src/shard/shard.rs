@@ -21,12 +21,13 @@ use flumen_replication::metadata::image::Image;
 use flumen_replication::outbox::Outbox;
 use flumen_replication::partition::Partition;
 use flumen_storage::answers::{Recovered, StoreEvent};
+use flumen_storage::op::DiskDone;
 use flumen_storage::store::Store;
 
 use super::admin::Scrapes;
 use super::coordinators::Coordinators;
 use super::effect::Effect;
-use super::input::Input;
+use super::input::{Input, JournalWrite};
 use super::loads::Loads;
 use super::mailbox::{Answer, CoreMessage, Space};
 use super::memory::RequestMemory;
@@ -171,10 +172,7 @@ impl Shard {
             Input::Refused { peer, refused } => self.note_refused(peer, refused),
             Input::AcceptFailed { reason } => self.note_accept_failed(&reason),
             Input::FromCore { from, message } => self.take_message(from, message),
-            Input::Disk(done) => match self.store.on_done(done, now, &mut self.events) {
-                Ok(()) => self.take_events(),
-                Err(error) => self.effects.push(Effect::Halt(error)),
-            },
+            Input::Disk { done, journal } => self.take_done(done, journal),
             Input::FreeSpace { free, total } => self.take_free_space(free, total),
             Input::Stop => self.begin_stop(),
         }
@@ -218,6 +216,19 @@ impl Shard {
     /// Counters for the pump to add to.
     pub fn metrics_mut(&mut self) -> &mut Metrics {
         &mut self.metrics
+    }
+
+    fn take_done(&mut self, done: DiskDone, journal: Option<JournalWrite>) {
+        self.metrics.disk_errors_total += u64::from(done.result.is_err());
+        if let Some(JournalWrite { bytes, took }) = journal {
+            self.metrics.journal_bytes_total += u64::from(bytes);
+            let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+            self.metrics.journal_write.record(took_us);
+        }
+        match self.store.on_done(done, self.now, &mut self.events) {
+            Ok(()) => self.take_events(),
+            Err(error) => self.effects.push(Effect::Halt(error)),
+        }
     }
 
     fn take_due(&mut self, due: Due) {
