@@ -11,6 +11,7 @@ use flumen_protocol::error_code::ErrorCode;
 use flumen_protocol::messages::delete_records_request::{
     DeleteRecordsPartition, DeleteRecordsTopic,
 };
+use flumen_protocol::messages::elect_leaders_request::TopicPartitions;
 use flumen_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use flumen_protocol::messages::leave_group_request::MemberIdentity;
 use flumen_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
@@ -27,10 +28,10 @@ use flumen_protocol::messages::offset_for_leader_epoch_request::{
 use flumen_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use flumen_protocol::messages::{
     BrokerId, DeleteGroupsRequest, DeleteRecordsRequest, DescribeClusterRequest,
-    DescribeGroupsRequest, FindCoordinatorRequest, GroupId, HeartbeatRequest,
-    InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest, ListGroupsRequest,
-    ListOffsetsRequest, MetadataRequest, OffsetCommitRequest, OffsetFetchRequest,
-    OffsetForLeaderEpochRequest, StrBytes, SyncGroupRequest,
+    DescribeGroupsRequest, DescribeLogDirsRequest, ElectLeadersRequest, FindCoordinatorRequest,
+    GroupId, HeartbeatRequest, InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest,
+    ListGroupsRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest,
+    OffsetFetchRequest, OffsetForLeaderEpochRequest, StrBytes, SyncGroupRequest,
 };
 
 use crate::stories::{PRODUCE, make_topic, name, produce_request};
@@ -140,6 +141,28 @@ fn the_cluster_is_described_at_every_version() {
             .with_include_cluster_authorized_operations(true);
         let answer = world.ask(1, ApiKey::DescribeCluster, version, &request);
         assert_eq!((answer.error_code, answer.brokers.len()), (0, 1), "version {version}");
+    }
+}
+
+#[test]
+fn sizes_and_elections_are_told_at_every_version() {
+    let mut world = node();
+    for version in versions(ApiKey::DescribeLogDirs) {
+        let request = DescribeLogDirsRequest::default().with_topics(None);
+        let answer = world.ask(1, ApiKey::DescribeLogDirs, version, &request);
+        let of_t = answer.results[0].topics.iter().find(|topic| topic.name == name("t"));
+        let partitions = &of_t.expect("a topic is somewhere").partitions;
+        assert_eq!(partitions.len(), 4, "version {version}");
+        assert!(partitions.iter().any(|one| one.partition_size > 0), "version {version}");
+    }
+    for version in versions(ApiKey::ElectLeaders) {
+        let asked = TopicPartitions::default().with_topic(name("t")).with_partitions(vec![0, 4]);
+        let request = ElectLeadersRequest::default().with_topic_partitions(Some(vec![asked]));
+        let answer = world.ask(0, ApiKey::ElectLeaders, version, &request);
+        let results = &answer.replica_election_results[0].partition_result;
+        let codes: Vec<i16> = results.iter().map(|one| one.error_code).collect();
+        // ELECTION_NOT_NEEDED, UNKNOWN_TOPIC_OR_PARTITION.
+        assert_eq!(codes, [84, 3], "version {version}");
     }
 }
 
