@@ -16,22 +16,25 @@ scripts/prepare.sh debian build-essential pkg-config
 declare -A commands=(
   [fmt]='cargo fmt --all --check'
   [clippy]='cargo clippy -q --locked --workspace --all-targets -- -D warnings'
-  [unit]='cargo test -q --locked --workspace --exclude flumen-tests'
+  [unit]='cargo test -q --locked --no-fail-fast --workspace --exclude flumen-tests'
   [tidy]='cargo test -q --locked -p flumen-tests --lib --test tidy && python3 tests/kill/history.py && python3 tests/compat/judge.py self-test'
   [doc]='RUSTDOCFLAGS="-D warnings" cargo doc -q --locked --workspace --no-deps'
   [deny]='"$(scripts/prepare.sh deny)" --workspace check bans licenses sources'
   [release]='cargo build -q --locked --release --bin flumen'
-  [process]='cargo test -q --locked -p flumen-tests --test "process_*"'
+  [process]='cargo test -q --locked --no-fail-fast -p flumen-tests --test "process_*"'
   [kill]='scripts/kill.sh "${KILL_CYCLES:-20}"'
   [diskfull]='scripts/diskfull.sh'
   [compat]='scripts/compat.sh quick'
 )
+declare -A limits=([clippy]=1800 [unit]=1800 [release]=1800 [deny]=1800 [compat]=3600) # seconds; 900 where none is given
 steps=${*:-fmt clippy unit tidy doc deny release process kill diskfull compat}
 passed=0 failed=0 broken=
 for step in $steps; do
   echo "== $step"
   began=$SECONDS verdict=ok
-  bash -euo pipefail -c "${commands[$step]}" < /dev/null 2>&1 | tee "$logs/$step.log" || verdict=FAILED
+  # a step that hangs must not take the others' verdicts with it
+  timeout --kill-after 30 "${limits[$step]:-900}" bash -euo pipefail -c "${commands[$step]}" < /dev/null 2>&1 |
+    tee "$logs/$step.log" || verdict=FAILED
   # cargo's closing lines and the plain one; a step without either counts as one
   read -r p f < <(awk '
     /^test result: / { p += $4; f += $6; n++ }
