@@ -146,6 +146,18 @@ mod tests {
     }
 
     #[test]
+    fn every_row_of_the_readme_names_a_test_that_exists() {
+        let rows = include_str!("../../README.md").lines().filter(|line| line.starts_with("| "));
+        let named = rows.filter_map(|row| row.strip_suffix("` |")?.rsplit('`').next());
+        let named: Vec<&str> = named.collect();
+        assert_eq!(named.len(), 16, "{named:?}");
+        for name in named {
+            let test = format!("#[test]\n    fn {name}()");
+            assert!(include_str!("scan.rs").contains(&test), "there is no test {name}");
+        }
+    }
+
+    #[test]
     fn nothing_durable_is_ever_cut() {
         let headers = [Header::Readable, Header::Unreadable, Header::Zeros, Header::Missing];
         for header in headers {
