@@ -32,13 +32,15 @@ use crate::segment::settle::{Job, Piece, Plan, Progress, Warm};
 pub(crate) struct Settles {
     writing: Vec<Job>,
     recording: Vec<(Ticket, Job)>,
+    /// Up to where each log is being settled. Invariant: the logs of `writing` and `recording`.
+    under_way: BTreeMap<LogId, LogIndex>,
     /// Jobs of logs that are being deleted, with an operation still under way.
     orphans: Vec<Job>,
     warm: BTreeMap<LogId, Warm>,
     warm_order: VecDeque<LogId>,
     /// Logs with enough unsettled bytes to be worth a flush.
     pub(super) ripe: BTreeSet<LogId>,
-    /// Logs with anything unsettled, by when that began.
+    /// Logs with anything unsettled that is not under way, by when that began.
     pub(super) ages: BTreeSet<(Monotonic, LogId)>,
     /// Logs that could not be settled, and until when they are left alone.
     refused: BTreeMap<LogId, Monotonic>,
@@ -49,8 +51,7 @@ pub(crate) struct Settles {
 impl Settles {
     /// Up to where the log is being settled, if it is.
     pub(super) fn up_to(&self, log: LogId) -> Option<LogIndex> {
-        let recording = self.recording.iter().map(|(_, job)| job);
-        self.writing.iter().chain(recording).find(|job| job.log == log).map(|job| job.up_to.0)
+        self.under_way.get(&log).copied()
     }
 
     pub(super) fn is_busy(&self) -> bool {
@@ -77,6 +78,7 @@ impl Settles {
     pub(super) fn abandon(&mut self, log: LogId) {
         self.ripe.remove(&log);
         self.refused.remove(&log);
+        self.under_way.remove(&log);
         self.cool(log);
         self.recording.retain(|(_, job)| job.log != log);
         let (own, others): (Vec<Job>, Vec<Job>) =
@@ -174,6 +176,12 @@ impl Store {
         let plan = self.plan(log, entry_count, false);
         let warm = self.settles.warm.get(&log);
         let job = Job::new(log, last, entry_count, state, plan, warm);
+        // Whoever looks for the oldest log must not walk past all those under way: at a stop that
+        // is every partition of the core.
+        if let Some(since) = self.logs.get(&log).and_then(|known| known.unsettled_since) {
+            self.settles.ages.remove(&(since, log));
+        }
+        self.settles.under_way.insert(log, job.up_to.0);
         self.settles.writing.push(job);
         self.record_written();
         true
@@ -211,6 +219,8 @@ impl Store {
             Progress::NoSpace => {
                 let job = self.settles.writing.swap_remove(place);
                 self.settles.cool(job.log);
+                self.settles.under_way.remove(&job.log);
+                self.note_age(job.log);
                 self.settles.refused.insert(job.log, self.turn.after(SETTLE_BACKOFF));
                 out.push(StoreEvent::NoSpace);
             }
@@ -260,6 +270,7 @@ impl Store {
 
     fn end_settle(&mut self, job: Job, out: &mut Vec<StoreEvent>) {
         let log = job.log;
+        self.settles.under_way.remove(&log);
         let known = self.logs.get_mut(&log).expect("a deleted log's job is abandoned");
         let before = known.tail.bytes();
         let batches: Vec<Records> = known.tail.settle(job.entry_count);
