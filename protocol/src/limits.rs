@@ -17,6 +17,11 @@ pub const FRAME_BYTES_MAX_UNAUTHENTICATED: usize = 512 * 1024;
 /// hold on to that. Beyond it the request is malformed.
 pub const STRING_BYTES_MAX: usize = i16::MAX as usize;
 
+/// Elements of all arrays of one request, Produce and Fetch aside. Each costs a core some
+/// microseconds and, with its answer, up to a KiB; a commit of 100,000 partitions fits.
+/// Beyond it the request is malformed.
+pub const ELEMENTS_MAX: usize = 250_000;
+
 /// Tagged fields in one struct. Kafka defines at most four anywhere; the rest is room for versions
 /// to come. Beyond it the request is malformed.
 pub const TAGGED_FIELDS_MAX: u32 = 64;

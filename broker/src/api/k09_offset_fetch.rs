@@ -6,7 +6,9 @@
 //! - A group or partition without offset answers −1 without an error (G111).
 //! - An error of the whole group has no place in version 1; there every partition carries it.
 //!
-//! Deviations: none known. KIPs: 320 (leader epoch), 447 (require_stable), 709, 848 (version 9).
+//! Deviations: a group named twice is answered once. KIPs: 320 (leader epoch), 447 (require_stable), 709, 848 (version 9).
+
+use std::collections::BTreeSet;
 
 use bytes::BytesMut;
 use flumen_protocol::error_code::ErrorCode;
@@ -68,7 +70,9 @@ pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body
 /// The groups asked for, in the form of version 8.
 fn groups_of(envelope: &Envelope, request: OffsetFetchRequest) -> Vec<OffsetFetchRequestGroup> {
     if envelope.version >= GROUPS_SINCE {
-        return request.groups;
+        let mut seen = BTreeSet::new();
+        let groups = request.groups.into_iter();
+        return groups.filter(|group| seen.insert(group.group_id.clone())).collect();
     }
     let topics = request.topics.map(|topics| {
         let topics = topics.into_iter().map(|topic| {

@@ -6,9 +6,12 @@
 //! - A broker is named by its id; an empty name asks for settings all brokers share that were
 //!   changed while running, of which there are none.
 //!
-//! Deviations: loggers and groups have no settings here yet and are refused with
+//! Deviations: a resource named twice is described once and refused with INVALID_REQUEST then, since
+//! its settings weigh a thousand times what naming it does; loggers and groups have no settings here yet and are refused with
 //! INVALID_REQUEST; a client-metrics subscription is described as empty, since none can exist.
 //! KIPs: 133, 226, 412, 569, 714, 848.
+
+use std::collections::BTreeSet;
 
 use bytes::BytesMut;
 use flumen_protocol::error_code::ErrorCode;
@@ -44,8 +47,15 @@ pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body
         synonyms: request.include_synonyms,
         documentation: request.include_documentation,
     };
+    let mut seen = BTreeSet::new();
     let results = request.resources.into_iter().map(|resource| {
-        let (code, message, lines) = match lines(context, &resource) {
+        let is_first = seen.insert((resource.resource_type, resource.resource_name.clone()));
+        let described = if is_first {
+            lines(context, &resource)
+        } else {
+            Err(Refused::with(ErrorCode::InvalidRequest, "Each resource must appear at most once."))
+        };
+        let (code, message, lines) = match described {
             Ok(lines) => (ErrorCode::None, None, lines),
             Err(refused) => (refused.code, refused.message, Vec::new()),
         };

@@ -33,13 +33,15 @@ pub fn check(key: ApiKey, version: i16, body: &[u8]) -> Result<(), DecodeError> 
         limits::DECODED_BYTES_PER_BODY_BYTE,
         limits::DECODED_BYTES_SLACK,
     );
-    let mut walk = Walk { version, budget };
+    let mut walk = Walk { version, budget, elements_left: limits::ELEMENTS_MAX };
     walk.fields(&mut reader, tables::request(key), row.name)
 }
 
 struct Walk {
     version: i16,
     budget: MemoryBudget,
+    /// How many more elements the arrays of this request may have together.
+    elements_left: usize,
 }
 
 impl Walk {
@@ -101,6 +103,10 @@ impl Walk {
     ) -> Result<bool, DecodeError> {
         let bytes_min = bytes_min(element, self.version, reader.encoding());
         let Some(count) = reader.nullable_count(what, bytes_min)? else { return Ok(false) };
+        self.elements_left = self
+            .elements_left
+            .checked_sub(count)
+            .ok_or_else(|| reader.error(what, DecodeErrorKind::TooManyElements))?;
         self.budget.spend(reader, what, count.saturating_mul(memory(element)))?;
         for _ in 0..count {
             if !self.value(reader, element, what)? {
@@ -373,5 +379,18 @@ mod tests {
         assert_eq!(check(ApiKey::DeleteGroups, 2, &named(32_767)), Ok(()));
         let error = check(ApiKey::DeleteGroups, 2, &named(32_768)).unwrap_err();
         assert_eq!(error.kind, DecodeErrorKind::StringTooLong);
+    }
+
+    #[test]
+    fn a_request_of_a_million_items_is_refused_and_one_of_a_hundred_thousand_is_not() {
+        // DescribeGroups v0: so many groups named by four letters.
+        let named = |count: i32| {
+            let mut body = count.to_be_bytes().to_vec();
+            body.extend((0..count).flat_map(|_| *b"\0\x04name"));
+            body
+        };
+        assert_eq!(check(ApiKey::DescribeGroups, 0, &named(100_000)), Ok(()));
+        let error = check(ApiKey::DescribeGroups, 0, &named(1_000_000)).unwrap_err();
+        assert_eq!(error.kind, DecodeErrorKind::TooManyElements);
     }
 }

@@ -37,6 +37,8 @@ pub enum DecodeErrorKind {
     TaggedFieldSize,
     /// Bytes after the last field.
     TrailingBytes,
+    /// The arrays of the request have more than [`limits::ELEMENTS_MAX`] elements together.
+    TooManyElements,
     /// The elements would take more memory than [`limits`] allows for a body of this size.
     TooMuchMemory,
     /// A version this API is not served at.
