@@ -106,10 +106,21 @@ pub const SETTLE_WRITE_BYTES: u64 = 1 << 20;
 pub const SETTLE_BYTES_MAX: usize = 8 << 20;
 /// Settles in flight at once: one writes while the other waits for its flush or the manifest.
 pub const SETTLES_MAX: usize = 2;
+/// Small settles in flight at once: their flushes share one commit of the file system, and their
+/// records one write of the manifest. Half of the open files, so that none is closed in between.
+pub const SETTLE_GROUP_MAX: usize = OPEN_FILES_MAX / 2;
+/// Bytes of a group of small settles: not more in the way of appends than a single large one.
+pub const SETTLE_GROUP_BYTES: usize = 1 << 20;
 /// Unsettled bytes of one log from which settling it is worth a flush.
 pub const SETTLE_BYTES_WORTH: usize = 1 << 20;
 /// How old unsettled entries may become on an idle core.
 pub const SETTLE_AGE: std::time::Duration = std::time::Duration::from_secs(10);
+/// How old they may become on a core that appends: settling a thousand small logs every ten
+/// seconds makes appends wait for the file system's commits; what grows large or holds the journal
+/// is settled before.
+pub const SETTLE_AGE_BUSY: std::time::Duration = std::time::Duration::from_secs(60);
+/// How long after an append a core counts as one that appends.
+pub const APPENDING_FOR: std::time::Duration = std::time::Duration::from_secs(1);
 /// How long a log that could not be settled (nothing committed, disk full) is left alone.
 pub const SETTLE_BACKOFF: std::time::Duration = std::time::Duration::from_secs(1);
 /// Files being deleted at once: deleting large files keeps the file system busy.
@@ -128,5 +139,6 @@ pub const CLOCK_JUMP_MS: i64 = 24 * 3600 * 1000;
 pub const BATCH_BYTES_MAX: u64 = 1 << 30;
 
 const _: () = assert!(CHUNK_BYTES <= EXTENT_BYTES_MIN && EXTENT_BYTES_MIN <= EXTENT_BYTES_MAX);
+const _: () = assert!(SETTLE_GROUP_MAX >= SETTLES_MAX && SETTLE_GROUP_BYTES <= SETTLE_BYTES_MAX);
 const _: () = assert!(SETTLE_WRITE_BYTES.is_multiple_of(BLOCK));
 const _: () = assert!(SETTLE_BYTES_WORTH <= SETTLE_BYTES_MAX);

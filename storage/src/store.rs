@@ -133,6 +133,7 @@ impl Store {
         known.tail.push(entry.clone());
         let bytes = known.tail.bytes();
         self.unsettled_bytes += bytes - before;
+        self.settles.appended = Some(self.turn);
         if known.unsettled_since.is_none() {
             known.unsettled_since = Some(self.turn);
             self.settles.ages.insert((self.turn, log));

@@ -273,6 +273,12 @@ impl Job {
         self.skip_steps();
     }
 
+    /// New bytes that are not written yet.
+    #[must_use]
+    pub fn bytes_left(&self) -> usize {
+        self.pieces.iter().flat_map(|piece| &piece.parts).map(Bytes::len).sum()
+    }
+
     /// Whether all pieces are on stable media.
     #[must_use]
     pub fn is_written(&self) -> bool {

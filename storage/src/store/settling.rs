@@ -12,6 +12,7 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use bytes::Bytes;
 use flumen_protocol::entry::Records;
@@ -21,7 +22,10 @@ use flumen_protocol::time::{Monotonic, Now};
 use super::Store;
 use crate::answers::StoreEvent;
 use crate::error::StorageError;
-use crate::limits::{SETTLE_AGE, SETTLE_BACKOFF, SETTLE_BYTES_MAX, SETTLES_MAX, WARM_LOGS_MAX};
+use crate::limits::{
+    APPENDING_FOR, SETTLE_AGE, SETTLE_AGE_BUSY, SETTLE_BACKOFF, SETTLE_BYTES_MAX,
+    SETTLE_GROUP_BYTES, SETTLE_GROUP_MAX, SETTLES_MAX, WARM_LOGS_MAX,
+};
 use crate::manifest::manifest::Ticket;
 use crate::manifest::record::Record;
 use crate::op::{DiskDone, DiskOp, OpIds};
@@ -44,6 +48,10 @@ pub(crate) struct Settles {
     pub(super) ages: BTreeSet<(Monotonic, LogId)>,
     /// Logs that could not be settled, and until when they are left alone.
     refused: BTreeMap<LogId, Monotonic>,
+    /// The turn in which old logs were last begun: they go in groups, one after the other.
+    group: Option<Monotonic>,
+    /// When something was last appended to any log.
+    pub(super) appended: Option<Monotonic>,
     /// Everything is to be settled.
     pub(super) stopping: bool,
 }
@@ -56,6 +64,29 @@ impl Settles {
 
     pub(super) fn is_busy(&self) -> bool {
         !(self.writing.is_empty() && self.recording.is_empty() && self.orphans.is_empty())
+    }
+
+    /// Whether one more job may begin: two of any size, or a group of small ones.
+    fn has_room(&self) -> bool {
+        let count = self.writing.len();
+        let small = || self.writing.iter().map(Job::bytes_left).sum::<usize>() < SETTLE_GROUP_BYTES;
+        count < SETTLES_MAX || (count < SETTLE_GROUP_MAX && small())
+    }
+
+    /// Whether logs may be begun only because they are old: not while an earlier group is under
+    /// way.
+    fn may_group(&self, now: Monotonic) -> bool {
+        self.stopping || self.group == Some(now) || !self.is_busy()
+    }
+
+    /// How old a log may become now.
+    fn age_max(&self, now: Monotonic) -> Duration {
+        let appending = self.appended.is_some_and(|at| now.since(at) < APPENDING_FOR);
+        match (self.stopping, appending) {
+            (true, _) => Duration::ZERO,
+            (false, true) => SETTLE_AGE_BUSY,
+            (false, false) => SETTLE_AGE,
+        }
     }
 
     pub(super) fn has_orphan(&self, log: LogId) -> bool {
@@ -114,11 +145,12 @@ impl Store {
     ///
     /// First what keeps the journal from being recycled; then the largest log if the core has too
     /// much unsettled; then logs with enough to be worth a flush; last, while nothing else is
-    /// being settled, what is older than [`SETTLE_AGE`].
+    /// being settled, a group of what is older than [`SETTLE_AGE`], or [`SETTLE_AGE_BUSY`] while
+    /// the core appends.
     pub fn next_settle(&mut self, now: Now) -> Option<LogId> {
         (self.turn, self.wall) = (now.monotonic, now.wall);
         self.settles.refused.retain(|_, until| *until > now.monotonic);
-        if self.settles.writing.len() >= SETTLES_MAX {
+        if !self.settles.has_room() {
             return None;
         }
         let pressing = self.journal.pressing().find(|log| self.may_settle(*log));
@@ -143,14 +175,18 @@ impl Store {
         unsettled.filter(|log| self.may_settle(*log)).max_by_key(bytes)
     }
 
-    fn aged(&self, now: Monotonic) -> Option<LogId> {
-        if self.settles.is_busy() && !self.settles.stopping {
+    fn aged(&mut self, now: Monotonic) -> Option<LogId> {
+        if !self.settles.may_group(now) {
             return None;
         }
-        let stopping = self.settles.stopping;
-        let old = |since: &Monotonic| stopping || now.since(*since) >= SETTLE_AGE;
-        let by_age = self.settles.ages.iter().take_while(|(since, _)| old(since));
-        by_age.map(|(_, log)| *log).find(|log| self.may_settle(*log))
+        let age_max = self.settles.age_max(now);
+        let ages = self.settles.ages.iter();
+        let by_age = ages.take_while(|(since, _)| now.since(*since) >= age_max);
+        let found = by_age.map(|(_, log)| *log).find(|log| self.may_settle(*log));
+        if found.is_some() {
+            self.settles.group = Some(now);
+        }
+        found
     }
 
     /// Starts to settle the log's entries up to `up_to`, which must be committed, as far as they
@@ -167,7 +203,7 @@ impl Store {
         let chosen = self
             .logs
             .get(&log)
-            .filter(|_| self.may_settle(log) && self.settles.writing.len() < SETTLES_MAX)
+            .filter(|_| self.may_settle(log) && self.settles.has_room())
             .and_then(|known| known.tail.settleable(up_to.min(known.durable), SETTLE_BYTES_MAX));
         let Some((entry_count, last)) = chosen else {
             self.settles.refused.insert(log, self.turn.after(SETTLE_BACKOFF));

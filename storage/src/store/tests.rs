@@ -713,6 +713,30 @@ fn the_order_of_settling() {
 }
 
 #[test]
+fn small_old_logs_are_settled_together_and_later_while_the_core_appends() {
+    let mut world = World::new(31);
+    (0..4).for_each(|n| world.create(log(n), small_segments()));
+    (0..3).for_each(|n| world.append_batch(log(n), 1, 100));
+    world.run();
+    let pass = |world: &mut World, seconds| {
+        world.now.monotonic = world.now.monotonic.after(Duration::from_secs(seconds));
+        let _answers = world.store.next_settle(world.now);
+    };
+    pass(&mut world, 30);
+    world.append_batch(log(3), 1, 100);
+    assert_eq!(world.store.next_settle(world.now), None, "the core appends");
+    pass(&mut world, 2);
+    for n in 0..3 {
+        assert_eq!(world.store.next_settle(world.now), Some(log(n)), "one group");
+        assert!(world.store.begin_settle(log(n), LogIndex(1), (LogIndex(1), Bytes::new())));
+    }
+    pass(&mut world, 30);
+    assert_eq!(world.store.next_settle(world.now), None, "one group at a time");
+    world.run();
+    assert_eq!(world.store.next_settle(world.now), Some(log(3)));
+}
+
+#[test]
 fn a_foreign_a_newer_or_a_rotten_manifest_stops_the_start() {
     let mut world = World::new(13);
     world.create(log(0), small_segments());
