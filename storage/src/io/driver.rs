@@ -149,7 +149,7 @@ impl Driver {
         file.fdatasync().await.map_err(|error| kind(&error))?;
         if self.unlinked.borrow().contains(&name) {
             let path = self.path(name);
-            blocking(move || sync_parent(&path)).await?;
+            blocking(move || sync_parents(&path)).await?;
             self.unlinked.borrow_mut().remove(&name);
         }
         Ok(())
@@ -393,7 +393,7 @@ fn replace(path: &Path, parts: &[Bytes]) -> io::Result<()> {
     }
     file.sync_all()?;
     fs::rename(&beside, path)?;
-    sync_parent(path)
+    sync_parents(path)
 }
 
 fn size(path: &Path) -> io::Result<Option<u64>> {
@@ -403,14 +403,16 @@ fn size(path: &Path) -> io::Result<Option<u64>> {
     }
 }
 
-/// Creates the folder a file is to lie in, durably.
+/// Creates the folder a file is to lie in. It is durable with the file, see [`sync_parents`]: a
+/// flush of its own would be a commit of the file system for nothing.
 fn make_parent(path: &Path) -> io::Result<()> {
-    let folder = parent(path)?;
-    if !folder.is_dir() {
-        fs::create_dir_all(folder)?;
-        sync_parent(folder)?;
-    }
-    Ok(())
+    fs::create_dir_all(parent(path)?)
+}
+
+/// Makes the entry of a new file durable, and that of its folder, which may be new as well.
+fn sync_parents(path: &Path) -> io::Result<()> {
+    sync_parent(path)?;
+    sync_parent(parent(path)?)
 }
 
 fn sync_parent(path: &Path) -> io::Result<()> {
