@@ -70,8 +70,9 @@ pub fn run(plan: &Plan, cpus: &[usize]) -> Result<(), String> {
     for core in 0..cores {
         // More cores than processors happens after a move to a smaller machine, or by the wish of
         // an operator: they share them, wherever the system puts them.
+        let pinned = plan.options.cores_pinned && cpus.len() >= usize::from(cores);
         let placement = match cpus.get(usize::from(core)) {
-            Some(cpu) if cpus.len() >= usize::from(cores) => Placement::Fixed(*cpu),
+            Some(cpu) if pinned => Placement::Fixed(*cpu),
             Some(_) | None => Placement::Unbound,
         };
         let (plan, mesh) = (plan.clone(), mesh.clone());

@@ -488,6 +488,13 @@ pub const DECLARATIONS: &[Declaration] = &[
         Field::I32(|o| &mut o.cores),
     ),
     row(
+        "flumen.cores.pinned",
+        Kind::Boolean,
+        "false",
+        "Keep each core's thread on a processor of its own. Pays on a machine that runs nothing else; elsewhere the system moves a thread away from a busy processor, and next to the client it answers.",
+        Field::Bool(|o| &mut o.cores_pinned),
+    ),
+    row(
         "flumen.memory.bytes",
         Kind::long_from(0),
         "0",

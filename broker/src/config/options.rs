@@ -120,6 +120,8 @@ pub struct Options {
     pub request_timeout_ms: i32,
     /// `flumen.cores`; 0 takes as many as the data folder has, or every core for a new one.
     pub cores: i32,
+    /// `flumen.cores.pinned`.
+    pub cores_pinned: bool,
     /// `flumen.memory.bytes`; 0 decides by `memory_budget_bytes`.
     pub memory_bytes: i64,
     /// `flumen.admin.listener` as `host:port`; `None` opens no admin port.

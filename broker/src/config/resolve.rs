@@ -251,6 +251,7 @@ fn blank() -> Options {
         producer_id_expiration_ms: 0,
         request_timeout_ms: 0,
         cores: 0,
+        cores_pinned: false,
         memory_bytes: 0,
         admin_listener: None,
         disk_reserve_bytes: 0,
