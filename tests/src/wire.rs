@@ -18,6 +18,8 @@ pub const FETCH: i16 = 1;
 pub const METADATA: i16 = 3;
 /// API key of ApiVersions.
 pub const API_VERSIONS: i16 = 18;
+/// API key of CreateTopics.
+pub const CREATE_TOPICS: i16 = 19;
 
 /// What a broker says to ApiVersions version 0.
 #[derive(Debug, PartialEq, Eq)]
@@ -89,6 +91,51 @@ impl Wire {
         parse_api_versions(&answer, 7)
     }
 
+    /// Makes a topic with one partition, by CreateTopics version 2. The error code; `None` without a whole answer.
+    pub fn create_topic(&mut self, name: &str) -> Option<i16> {
+        let mut body = Vec::new();
+        body.extend(1_i32.to_be_bytes());
+        put_string(&mut body, name);
+        body.extend(1_i32.to_be_bytes()); // partitions
+        body.extend(1_i16.to_be_bytes()); // replicas
+        body.extend([0; 8]); // neither assignments nor settings
+        body.extend(30_000_i32.to_be_bytes());
+        body.push(0);
+        let answer = self.ask(&request(CREATE_TOPICS, 2, 9, &body))?;
+        let mut rest = answer.get(12..)?;
+        take_string(&mut rest)?;
+        take_i16(&mut rest)
+    }
+
+    /// Produces one record of so many bytes to partition 0 with acks=all, by Produce version 7. The error code;
+    /// `None` without a whole answer.
+    pub fn produce(&mut self, topic: &str, bytes: usize) -> Option<i16> {
+        let batch = batch_of_one(bytes);
+        let mut body = Vec::new();
+        body.extend((-1_i16).to_be_bytes()); // no transaction
+        body.extend((-1_i16).to_be_bytes()); // acks=all
+        body.extend(30_000_i32.to_be_bytes());
+        body.extend(1_i32.to_be_bytes());
+        put_string(&mut body, topic);
+        body.extend(1_i32.to_be_bytes());
+        body.extend(0_i32.to_be_bytes()); // partition
+        body.extend(i32::try_from(batch.len()).ok()?.to_be_bytes());
+        body.extend(batch);
+        let answer = self.ask(&request(PRODUCE, 7, 10, &body))?;
+        let mut rest = answer.get(8..)?;
+        take_string(&mut rest)?;
+        let mut rest = rest.get(8..)?;
+        take_i16(&mut rest)
+    }
+
+    /// Everything the other side says until it hangs up.
+    pub fn read_to_end(&mut self) -> Vec<u8> {
+        let mut said = Vec::new();
+        // What came before an error is all there is to judge.
+        let _ = self.0.read_to_end(&mut said);
+        said
+    }
+
     /// The cluster's id, by Metadata version 2; `None` without a whole answer.
     pub fn cluster_id(&mut self) -> Option<String> {
         let answer = self.ask(&request(METADATA, 2, 8, &0_i32.to_be_bytes()))?;
@@ -126,6 +173,53 @@ pub fn request(key: i16, version: i16, correlation: i32, body: &[u8]) -> Vec<u8>
 pub fn framed(inner: &[u8]) -> Vec<u8> {
     let size = i32::try_from(inner.len()).expect("a frame's length fits 31 bits");
     [&size.to_be_bytes(), inner].concat()
+}
+
+/// A record batch of version 2 with one record of so many zeros, without key, timestamps or producer.
+#[must_use]
+pub fn batch_of_one(bytes: usize) -> Vec<u8> {
+    let mut record = vec![0, 0, 0, 1]; // attributes, both deltas, no key
+    put_varint(&mut record, bytes);
+    record.resize(record.len() + bytes, 0);
+    record.push(0); // no headers
+    let mut checked = vec![0; 2 + 4]; // attributes, last offset delta
+    checked.extend([0; 16]); // timestamps
+    checked.extend([0xff; 14]); // producer id, epoch, sequence: none
+    checked.extend(1_i32.to_be_bytes());
+    put_varint(&mut checked, record.len());
+    checked.extend(record);
+    let mut batch = vec![0; 8]; // base offset
+    let rest = i32::try_from(9 + checked.len()).expect("a batch's length fits 31 bits");
+    batch.extend(rest.to_be_bytes());
+    batch.extend([0, 0, 0, 0, 2]); // leader epoch, version
+    batch.extend(crc32c(&checked).to_be_bytes());
+    batch.extend(checked);
+    batch
+}
+
+/// CRC-32C, bit by bit.
+fn crc32c(bytes: &[u8]) -> u32 {
+    const CASTAGNOLI: u32 = 0x82f6_3b78;
+    let step = |crc: u32| if crc & 1 == 0 { crc >> 1 } else { (crc >> 1) ^ CASTAGNOLI };
+    !bytes
+        .iter()
+        .fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), |crc, _| step(crc)))
+}
+
+fn put_string(out: &mut Vec<u8>, text: &str) {
+    let length = i16::try_from(text.len()).expect("a name's length fits 15 bits");
+    out.extend(length.to_be_bytes());
+    out.extend(text.as_bytes());
+}
+
+/// A length in zigzag base 128, as record batches write it.
+fn put_varint(out: &mut Vec<u8>, length: usize) {
+    let mut left = length << 1;
+    while left >= 0x80 {
+        out.push((left & 0x7f) as u8 | 0x80);
+        left >>= 7;
+    }
+    out.push(left as u8);
 }
 
 /// Reads an ApiVersions answer in its version 0 layout, to its last byte.
@@ -166,7 +260,15 @@ fn take_string(rest: &mut &[u8]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{ApiVersions, parse_api_versions, request};
+    use super::{ApiVersions, batch_of_one, crc32c, parse_api_versions, request};
+
+    #[test]
+    fn a_batch_says_its_length_and_its_checksum() {
+        assert_eq!(crc32c(b"123456789"), 0xe306_9283, "the check value of CRC-32C");
+        let batch = batch_of_one(1024);
+        assert_eq!(batch[8..12], (batch.len() as i32 - 12).to_be_bytes());
+        assert_eq!(batch[17..21], crc32c(&batch[21..]).to_be_bytes());
+    }
 
     #[test]
     fn a_request_says_its_own_length() {
