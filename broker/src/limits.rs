@@ -51,6 +51,11 @@ pub const TURN_TIME: Duration = Duration::from_micros(500);
 /// executor (architecture D11) costs a request this much at most.
 pub const GUARD_BUSY: Duration = Duration::from_millis(1);
 
+/// How long after its last answer a core keeps the short guard: the client is about to ask again.
+/// Longer than the pause between the requests of a busy client, and short enough that a client
+/// that asks once a minute costs no measurable processor time.
+pub const GUARD_LINGER: Duration = Duration::from_millis(100);
+
 /// How long the pump sleeps at most when nothing is outstanding. One wake-up a second costs no
 /// measurable processor time.
 pub const GUARD_IDLE: Duration = Duration::from_secs(1);

@@ -35,7 +35,9 @@ use super::routing::CONTROLLER_CORE;
 use super::shard::Shard;
 use crate::boot::mesh::Mesh;
 use crate::boot::pulse::{Pulse, Watch};
-use crate::limits::{GUARD_BUSY, GUARD_IDLE, IDLE_SWEEP_INTERVAL, INPUTS_PER_TURN, TURN_TIME};
+use crate::limits::{
+    GUARD_BUSY, GUARD_IDLE, GUARD_LINGER, IDLE_SWEEP_INTERVAL, INPUTS_PER_TURN, TURN_TIME,
+};
 use crate::net::connections::Connections;
 use crate::net::inbox::Inbox;
 use crate::shard::memory::RequestMemory;
@@ -100,13 +102,17 @@ pub async fn run(mut shard: Shard, mut world: World) -> Ended {
     let mut serve = Some(std::mem::replace(&mut world.serve, Box::new(|| ())));
     let mut effects = Vec::new();
     let mut rounds = Rounds::new(&world);
+    let mut answered = Monotonic(0);
     loop {
         if world.inbox.is_empty() {
-            sleep(&mut shard, &world).await;
+            sleep(&mut shard, &world, answered).await;
         }
         let now = turn(&mut shard, &world);
         rounds.go(&world, now.monotonic);
         shard.take_effects(&mut effects);
+        if effects.iter().any(|effect| matches!(effect, Effect::Respond { .. })) {
+            answered = now.monotonic;
+        }
         for effect in effects.drain(..) {
             match effect {
                 Effect::Serve => serve.take().into_iter().for_each(|serve| serve()),
@@ -179,23 +185,21 @@ fn turn(shard: &mut Shard, world: &World) -> Now {
 }
 
 /// Sleeps until an input comes, a deadline is due, or the guard looks.
-async fn sleep(shard: &mut Shard, world: &World) {
+async fn sleep(shard: &mut Shard, world: &World, answered: Monotonic) {
     let now = world.clock.now().monotonic;
-    let guard =
-        if shard.has_outstanding() || world.mesh.has_unsent() { GUARD_BUSY } else { GUARD_IDLE };
+    // A client that just had its answer sends its next request now: a lost wake-up of its socket
+    // is one of a core on which nothing is outstanding.
+    let is_busy = shard.has_outstanding() || world.mesh.has_unsent();
+    let guard = if is_busy || now.since(answered) < GUARD_LINGER { GUARD_BUSY } else { GUARD_IDLE };
     let due = shard.next_deadline().map_or(Duration::MAX, |due| due.since(now));
-    let woken = future::or(
-        async {
-            poll_fn(|cx| world.inbox.poll_ready(cx)).await;
-            true
-        },
-        async {
-            Timer::new(guard.min(due)).await;
-            false
-        },
-    )
+    future::or(poll_fn(|cx| world.inbox.poll_ready(cx)), async {
+        Timer::new(guard.min(due)).await;
+    })
     .await;
-    if !woken && guard < due && !world.inbox.is_empty() {
+    // The guard's timer runs the tasks that nobody woke before it wakes the pump itself: that it
+    // was slept out and there is work nevertheless is all that can be seen of it.
+    let slept = world.clock.now().monotonic.since(now);
+    if guard < due && slept >= guard && !world.inbox.is_empty() {
         shard.metrics_mut().guard_wakes_total += 1;
     }
 }
