@@ -25,6 +25,7 @@ use flumen_protocol::entry::{Entry, HardState, Payload};
 use flumen_protocol::ids::{LogId, LogIndex, NodeId, Offset, Term};
 
 use super::log_view::{LogView, Reference};
+use crate::dice::Dice;
 use crate::error::StateError;
 use crate::limits::{ELECTION_TICKS, HEARTBEAT_TICKS, RAFT_INFLIGHT_MAX};
 use crate::outbox::{Effect, Outbox};
@@ -117,7 +118,7 @@ impl Group {
             durable: last,
             role: Role::Follower { leader: None },
             voted,
-            dice: Dice(election_seed),
+            dice: Dice::new(election_seed),
         };
         group.draw_election_timeout();
         Ok(group)
@@ -331,21 +332,8 @@ impl Group {
     /// The crate throws dice of its own at every reset; ours, thrown after, are the ones that
     /// count, so that a run can be repeated.
     fn draw_election_timeout(&mut self) {
-        let extra = self.dice.throw() % ELECTION_TICKS as u64;
+        let extra = self.dice.draw() % ELECTION_TICKS as u64;
         self.node.raft.set_randomized_election_timeout(ELECTION_TICKS + extra as usize);
-    }
-}
-
-/// A small seeded generator (SplitMix64): election timeouts need spread, not secrecy.
-struct Dice(u64);
-
-impl Dice {
-    fn throw(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
     }
 }
 

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 
 use flumen_protocol::entry::Payload;
 use flumen_protocol::ids::{LogIndex, Offset};
+use flumen_replication::dice::Dice;
 use flumen_replication::error::Refusal;
 use flumen_replication::outbox::{Effect, Ticket};
 use flumen_replication::partition::Acks;
@@ -81,23 +82,15 @@ impl Model {
     }
 }
 
-/// SplitMix64.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % sides
-    }
+/// One of so many sides.
+fn below(dice: &mut Dice, sides: u64) -> u64 {
+    dice.draw() % sides
 }
 
 #[test]
 fn random_histories_survive_their_crashes() {
     for seed in 0..60 {
-        let (mut world, mut model, mut dice) = (World::new(), Model::default(), Dice(seed));
+        let (mut world, mut model, mut dice) = (World::new(), Model::default(), Dice::new(seed));
         world.open().expect("an empty disk opens");
         for step in 0..STEPS {
             take_step(&mut world, &mut model, &mut dice);
@@ -107,10 +100,10 @@ fn random_histories_survive_their_crashes() {
 }
 
 fn take_step(world: &mut World, model: &mut Model, dice: &mut Dice) {
-    match dice.below(100) {
+    match below(dice, 100) {
         0..55 => append(world, model, dice),
         55..80 => complete(world, dice),
-        80..86 => world.settle(LogIndex(dice.below(1_000))),
+        80..86 => world.settle(LogIndex(below(dice, 1_000))),
         86..90 => world.save_state(),
         90..93 => world.disk.state.clear(),
         93..97 => crash(world, model),
@@ -119,14 +112,14 @@ fn take_step(world: &mut World, model: &mut Model, dice: &mut Dice) {
 }
 
 fn append(world: &mut World, model: &mut Model, dice: &mut Dice) {
-    let count = 1 + dice.below(3) as i32;
-    world.acks = [Acks::None, Acks::Leader, Acks::All][dice.below(3) as usize];
-    if dice.below(8) == 0 {
+    let count = 1 + below(dice, 3) as i32;
+    world.acks = [Acks::None, Acks::Leader, Acks::All][below(dice, 3) as usize];
+    if below(dice, 8) == 0 {
         let ticket = world.append(count, None, false);
         settle_account(world, model, ticket, count);
         return;
     }
-    let id = dice.below(4) as i64;
+    let id = below(dice, 4) as i64;
     let (epoch, sequence, count) = draw_batch(model, dice, id, count);
     let expected = model.expect(id, epoch, sequence, count);
     let end = model.end;
@@ -161,16 +154,16 @@ fn append(world: &mut World, model: &mut Model, dice: &mut Dice) {
 /// Mostly what comes next, often a repetition, sometimes nonsense.
 fn draw_batch(model: &Model, dice: &mut Dice, id: i64, count: i32) -> (i16, i32, i32) {
     let all = model.batches.get(&id).map_or(&[][..], Vec::as_slice);
-    let Some(last) = all.last() else { return (0, dice.below(50) as i32, count) };
-    match dice.below(10) {
+    let Some(last) = all.last() else { return (0, below(dice, 50) as i32, count) };
+    match below(dice, 10) {
         0..5 => (last.epoch, last.sequence + last.count, count),
         5..8 => {
-            let back = (dice.below(7) as usize).min(all.len() - 1);
+            let back = (below(dice, 7) as usize).min(all.len() - 1);
             let known = all[all.len() - 1 - back];
             (known.epoch, known.sequence, known.count)
         }
         8 => (last.epoch + 1, 0, count),
-        _ => (last.epoch, dice.below(30) as i32, count),
+        _ => (last.epoch, below(dice, 30) as i32, count),
     }
 }
 
@@ -184,7 +177,7 @@ fn settle_account(world: &World, model: &mut Model, ticket: Ticket, count: i32) 
 fn complete(world: &mut World, dice: &mut Dice) {
     let pending = world.disk.pending.len() as u64;
     if pending > 0 {
-        let place = dice.below(pending) as usize;
+        let place = below(dice, pending) as usize;
         let index = world.disk.pending[place].index;
         world.durable(index);
     }
