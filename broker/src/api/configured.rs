@@ -13,15 +13,15 @@ use std::time::Duration;
 
 use flumen_protocol::error_code::ErrorCode;
 use flumen_protocol::messages::StrBytes;
-use flumen_replication::metadata::command::{Command, Outcome, TopicConfigs};
+use flumen_replication::metadata::command::{Command, TopicConfigs};
 use flumen_replication::metadata::image::Topic;
 
 use super::refusals::{self, Refused};
-use super::step::{Addressee, Context, Part, Progress, Step, Wait};
+use super::step::{self, Context, Progress, Step};
 use super::table::Waiting as AnyWaiting;
 use super::topics;
 use crate::config::topic::Overrides;
-use crate::shard::mailbox::{Answer, Question};
+use crate::shard::mailbox::Answer;
 
 /// What settings can belong to, with Kafka's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,12 +181,8 @@ impl Plan {
         if self.topics.is_empty() {
             return Err(self.changes.resources);
         }
-        let question = Question::Control(Box::new(Command::ConfigureTopics(self.topics)));
-        Ok(Step::Wait(Wait {
-            waiting: waiting(self.changes),
-            parts: vec![Part { number: 0, to: Addressee::Controller, question }],
-            patience: Some(patience),
-        }))
+        let command = Command::ConfigureTopics(self.topics);
+        Ok(step::control(command, waiting(self.changes), patience))
     }
 }
 
@@ -212,23 +208,9 @@ impl Changes {
     /// # Panics
     /// When the controller answers another question: two rooms disagree, which is our own bug.
     pub fn answer(&mut self, answer: Answer) -> Progress {
-        match answer {
-            Answer::Control(outcome) => match *outcome {
-                Outcome::Changed(results) => {
-                    assert_eq!(results.len(), self.places.len(), "one result per topic");
-                    for (place, result) in self.places.iter().zip(results) {
-                        self.resources[*place].result = result.map_err(refusals::of_metadata);
-                    }
-                }
-                Outcome::Unavailable => {}
-                other => panic!("an answer to another command: {other:?}"),
-            },
-            other => {
-                let refused = refusals::of_no_controller(&other);
-                for place in &self.places {
-                    self.resources[*place].result = Err(refused.clone());
-                }
-            }
+        let results = refusals::of_changes(answer, self.places.len());
+        for (place, result) in self.places.iter().zip(results) {
+            self.resources[*place].result = result;
         }
         Progress::Done
     }

@@ -24,10 +24,10 @@ use flumen_protocol::messages::{
 };
 use flumen_replication::metadata::image::{Placement, Topic};
 
-use super::step::{self, Addressee, Context, Envelope, Part, Progress, Step, Wait};
+use super::step::{self, Context, Envelope, Progress, Step};
 use super::table::Waiting as AnyWaiting;
 use super::topics;
-use crate::shard::mailbox::{Answer, Question};
+use crate::shard::mailbox::Answer;
 
 /// What a client without restrictions may do with a topic, as Kafka's bit field (KIP-430): read,
 /// write, create, delete, alter, describe, describe and alter configs.
@@ -62,12 +62,7 @@ pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body
         return describe(context, &envelope, &request);
     }
     let command = topics::creation(context, missing);
-    let question = Question::Control(Box::new(command));
-    Step::Wait(Wait {
-        waiting: AnyWaiting::Metadata(Waiting { request }),
-        parts: vec![Part { number: 0, to: Addressee::Controller, question }],
-        patience: Some(context.patience()),
-    })
+    step::control(command, AnyWaiting::Metadata(Waiting { request }), context.patience())
 }
 
 impl Waiting {

@@ -15,10 +15,10 @@ use flumen_protocol::messages::{
     BrokerId, FindCoordinatorRequest, FindCoordinatorResponse, StrBytes,
 };
 
-use super::step::{self, Addressee, Context, Envelope, Part, Progress, Step, Wait};
+use super::step::{self, Context, Envelope, Progress, Step};
 use super::table::Waiting as AnyWaiting;
 use super::topics;
-use crate::shard::mailbox::{Answer, Question};
+use crate::shard::mailbox::Answer;
 use crate::shard::routing::OFFSETS_TOPIC;
 
 /// The key type of groups.
@@ -49,12 +49,7 @@ pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body
         return describe(context, &envelope, request);
     }
     let command = topics::creation(context, vec![OFFSETS_TOPIC.to_owned()]);
-    let question = Question::Control(Box::new(command));
-    Step::Wait(Wait {
-        waiting: AnyWaiting::FindCoordinator(Waiting { request }),
-        parts: vec![Part { number: 0, to: Addressee::Controller, question }],
-        patience: Some(context.patience()),
-    })
+    step::control(command, AnyWaiting::FindCoordinator(Waiting { request }), context.patience())
 }
 
 impl Waiting {

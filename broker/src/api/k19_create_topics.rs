@@ -24,13 +24,13 @@ use flumen_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse, Topic
 use flumen_replication::metadata::command::{Command, CreatedTopic, NewTopic, Outcome};
 
 use super::refusals::{self, Refused};
-use super::step::{self, Addressee, Context, Envelope, Part, Progress, Step, Wait, text};
+use super::step::{self, Context, Envelope, Progress, Step, text};
 use super::table::Waiting as AnyWaiting;
 use super::topics;
 use crate::config::describe;
 use crate::config::topic::{Overrides, validate_all};
 use crate::limits::PARTITIONS_PER_TOPIC;
-use crate::shard::mailbox::{Answer, Question};
+use crate::shard::mailbox::Answer;
 
 /// The name of Kafka's own metadata log, which is not a topic anybody may make.
 const CLUSTER_METADATA: &str = "__cluster_metadata";
@@ -95,12 +95,7 @@ pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body
         return waiting.close(context, &envelope);
     }
     let command = Command::CreateTopics { topics, validate_only: request.validate_only };
-    let question = Question::Control(Box::new(command));
-    Step::Wait(Wait {
-        waiting: AnyWaiting::CreateTopics(waiting),
-        parts: vec![Part { number: 0, to: Addressee::Controller, question }],
-        patience: Some(step::patience(request.timeout_ms)),
-    })
+    step::control(command, AnyWaiting::CreateTopics(waiting), step::patience(request.timeout_ms))
 }
 
 fn repeated_names(topics: &[CreatableTopic]) -> BTreeSet<TopicName> {

@@ -19,13 +19,13 @@ use flumen_protocol::ids::TopicId;
 use flumen_protocol::messages::delete_topics_request::DeleteTopicState;
 use flumen_protocol::messages::delete_topics_response::DeletableTopicResult;
 use flumen_protocol::messages::{DeleteTopicsRequest, DeleteTopicsResponse, TopicName, Uuid};
-use flumen_replication::metadata::command::{Command, MetadataRule, Outcome};
+use flumen_replication::metadata::command::Command;
 use flumen_replication::metadata::image::Topic;
 
 use super::refusals::{self, Refused};
-use super::step::{self, Addressee, Context, Envelope, Part, Progress, Step, Wait, text};
+use super::step::{self, Context, Envelope, Progress, Step, text};
 use super::table::Waiting as AnyWaiting;
-use crate::shard::mailbox::{Answer, Question};
+use crate::shard::mailbox::Answer;
 
 /// The first version with messages.
 const MESSAGE_SINCE: i16 = 5;
@@ -91,12 +91,11 @@ pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body
     if ids.is_empty() {
         return waiting.close(&envelope);
     }
-    let question = Question::Control(Box::new(Command::DeleteTopics(ids)));
-    Step::Wait(Wait {
-        waiting: AnyWaiting::DeleteTopics(waiting),
-        parts: vec![Part { number: 0, to: Addressee::Controller, question }],
-        patience: Some(step::patience(request.timeout_ms)),
-    })
+    step::control(
+        Command::DeleteTopics(ids),
+        AnyWaiting::DeleteTopics(waiting),
+        step::patience(request.timeout_ms),
+    )
 }
 
 /// What one item of a request speaks of.
@@ -171,30 +170,16 @@ impl Waiting {
     /// # Panics
     /// When the controller answers another question: two rooms disagree, which is our own bug.
     pub fn answer(&mut self, answer: Answer) -> Progress {
-        match answer {
-            Answer::Control(outcome) => match *outcome {
-                Outcome::Changed(results) => {
-                    assert_eq!(results.len(), self.places.len(), "one result per topic");
-                    for (place, result) in self.places.iter().zip(results) {
-                        let item = &mut self.items[*place];
-                        item.result = result.map_err(|mut refusal| {
-                            // Somebody else was quicker; whoever asked by name hears of names.
-                            if item.by_name && refusal.kind == MetadataRule::UnknownTopicId {
-                                refusal.kind = MetadataRule::UnknownTopic;
-                            }
-                            refusals::of_metadata(refusal)
-                        });
-                    }
+        let results = refusals::of_changes(answer, self.places.len());
+        for (place, result) in self.places.iter().zip(results) {
+            let item = &mut self.items[*place];
+            item.result = result.map_err(|refused| match refused.code {
+                // Somebody else was quicker; whoever asked by name hears of names.
+                ErrorCode::UnknownTopicId if item.by_name => {
+                    Refused { code: ErrorCode::UnknownTopicOrPartition, ..refused }
                 }
-                Outcome::Unavailable => {}
-                other => panic!("an answer to another command: {other:?}"),
-            },
-            other => {
-                let refused = refusals::of_no_controller(&other);
-                self.places
-                    .iter()
-                    .for_each(|place| self.items[*place].result = Err(refused.clone()));
-            }
+                _ => refused,
+            });
         }
         Progress::Done
     }

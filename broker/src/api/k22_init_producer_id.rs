@@ -15,9 +15,9 @@ use flumen_protocol::messages::{InitProducerIdRequest, InitProducerIdResponse, W
 use flumen_replication::metadata::command::{Command, Outcome};
 
 use super::refusals;
-use super::step::{self, Addressee, Context, Envelope, Part, Progress, Step, Wait};
+use super::step::{self, Context, Envelope, Progress, Step};
 use super::table::Waiting as AnyWaiting;
-use crate::shard::mailbox::{Answer, Question};
+use crate::shard::mailbox::Answer;
 use crate::shard::producer_ids::BLOCK_COUNT;
 
 /// "No producer id", and "no epoch".
@@ -43,12 +43,7 @@ pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body
         return step;
     }
     let command = Command::AllocateProducerIds { count: BLOCK_COUNT };
-    let question = Question::Control(Box::new(command));
-    Step::Wait(Wait {
-        waiting: AnyWaiting::InitProducerId(Waiting { first: None }),
-        parts: vec![Part { number: 0, to: Addressee::Controller, question }],
-        patience: Some(context.patience()),
-    })
+    step::control(command, AnyWaiting::InitProducerId(Waiting { first: None }), context.patience())
 }
 
 impl Waiting {

@@ -16,14 +16,14 @@ use flumen_protocol::ids::NodeId;
 use flumen_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use flumen_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
 use flumen_protocol::messages::{CreatePartitionsRequest, CreatePartitionsResponse, TopicName};
-use flumen_replication::metadata::command::{Command, Growth, Outcome};
+use flumen_replication::metadata::command::{Command, Growth};
 
 use super::refusals::{self, Refused};
-use super::step::{self, Addressee, Context, Envelope, Part, Progress, Step, Wait, text};
+use super::step::{self, Context, Envelope, Progress, Step, text};
 use super::table::Waiting as AnyWaiting;
 use super::topics;
 use crate::limits::PARTITIONS_PER_TOPIC;
-use crate::shard::mailbox::{Answer, Question};
+use crate::shard::mailbox::Answer;
 
 /// Topics being grown.
 #[derive(Debug)]
@@ -66,12 +66,11 @@ pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body
         return waiting.close(&envelope);
     }
     let command = Command::GrowTopics { topics, validate_only: request.validate_only };
-    let question = Question::Control(Box::new(command));
-    Step::Wait(Wait {
-        waiting: AnyWaiting::CreatePartitions(waiting),
-        parts: vec![Part { number: 0, to: Addressee::Controller, question }],
-        patience: Some(step::patience(request.timeout_ms)),
-    })
+    step::control(
+        command,
+        AnyWaiting::CreatePartitions(waiting),
+        step::patience(request.timeout_ms),
+    )
 }
 
 fn check(context: &Context<'_>, asked: &CreatePartitionsTopic) -> Result<Growth, Refused> {
@@ -103,21 +102,9 @@ impl Waiting {
     /// # Panics
     /// When the controller answers another question: two rooms disagree, which is our own bug.
     pub fn answer(&mut self, answer: Answer) -> Progress {
-        match answer {
-            Answer::Control(outcome) => match *outcome {
-                Outcome::Changed(results) => {
-                    assert_eq!(results.len(), self.places.len(), "one result per topic");
-                    for (place, result) in self.places.iter().zip(results) {
-                        self.results[*place].1 = result.map_err(refusals::of_metadata);
-                    }
-                }
-                Outcome::Unavailable => {}
-                other => panic!("an answer to another command: {other:?}"),
-            },
-            other => {
-                let refused = refusals::of_no_controller(&other);
-                self.places.iter().for_each(|place| self.results[*place].1 = Err(refused.clone()));
-            }
+        let results = refusals::of_changes(answer, self.places.len());
+        for (place, result) in self.places.iter().zip(results) {
+            self.results[*place].1 = result;
         }
         Progress::Done
     }

@@ -9,7 +9,7 @@ use flumen_protocol::batch::check::BatchFault;
 use flumen_protocol::batch::records::RecordFault;
 use flumen_protocol::error_code::ErrorCode;
 use flumen_replication::error::Refusal;
-use flumen_replication::metadata::command::{MetadataRefusal, MetadataRule};
+use flumen_replication::metadata::command::{MetadataRefusal, MetadataRule, Outcome};
 use flumen_storage::answers::ReadError;
 
 use crate::limits::REFUSAL_MESSAGE_BYTES;
@@ -146,6 +146,26 @@ pub fn of_misplaced(answer: &Answer) -> Refused {
 pub fn of_no_controller(answer: &Answer) -> Refused {
     assert!(matches!(answer, Answer::NotHere), "an answer to another question: {answer:?}");
     ErrorCode::NotController.into()
+}
+
+/// What became of each of `count` changes the controller was asked for, in the order of asking;
+/// nothing where it cannot say.
+///
+/// # Panics
+/// When the answer belongs to another question: two rooms disagree, which is our own bug.
+pub fn of_changes(answer: Answer, count: usize) -> Vec<Result<(), Refused>> {
+    let outcome = match answer {
+        Answer::Control(outcome) => *outcome,
+        other => return vec![Err(of_no_controller(&other)); count],
+    };
+    match outcome {
+        Outcome::Changed(results) => {
+            assert_eq!(results.len(), count, "one result per change");
+            results.into_iter().map(|result| result.map_err(of_metadata)).collect()
+        }
+        Outcome::Unavailable => Vec::new(),
+        other => panic!("an answer to another command: {other:?}"),
+    }
 }
 
 #[cfg(test)]

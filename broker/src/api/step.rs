@@ -15,6 +15,7 @@ use flumen_protocol::ids::{CoreId, LogId, NodeId, TopicId};
 use flumen_protocol::messages::{self, Encodable, Request, StrBytes};
 use flumen_protocol::time::Now;
 use flumen_replication::dice::Dice;
+use flumen_replication::metadata::command::Command;
 use flumen_replication::metadata::image::{Broker, Endpoint, Image};
 
 use tracing::{error, info};
@@ -158,6 +159,13 @@ pub enum Progress {
     /// These questions must be asked too, and from now on the request waits only so long, counted
     /// from its arrival.
     AskWithin(Vec<Part>, Duration),
+}
+
+/// Asks the controller and waits for what it says.
+pub fn control(command: Command, waiting: Waiting, patience: Duration) -> Step {
+    let question = Question::Control(Box::new(command));
+    let parts = vec![Part { number: 0, to: Addressee::Controller, question }];
+    Step::Wait(Wait { waiting, parts, patience: Some(patience) })
 }
 
 /// Decodes a request's body behind the layout check; `None` when it is malformed.
