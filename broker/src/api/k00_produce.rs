@@ -61,7 +61,7 @@ struct Checked {
 }
 
 /// Checks everything and asks the owners to append what is sound.
-pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body: usize) -> Step {
+pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, body: usize) -> Step {
     let Ok(request) = ProduceRequest::parse(frame, body, envelope.version) else {
         return Step::Close("malformed produce request");
     };
@@ -81,9 +81,9 @@ pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body
         },
     };
     for topic in request.topics {
-        opening.add_topic(context, &envelope, topic);
+        opening.add_topic(context, envelope, topic);
     }
-    opening.finish(&envelope, patience)
+    opening.finish(envelope, patience)
 }
 
 /// What a client means by its number, if it means anything.

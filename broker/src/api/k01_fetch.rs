@@ -60,7 +60,7 @@ struct Wanted {
 }
 
 /// Checks the request and asks the owners to read.
-pub fn open(context: &mut Context<'_>, envelope: Envelope, body: &[u8]) -> Step {
+pub fn open(context: &mut Context<'_>, envelope: &Envelope, body: &[u8]) -> Step {
     let Ok(request) = FetchRequest::parse(body, envelope.version) else {
         return Step::Close("malformed fetch request");
     };
@@ -70,7 +70,7 @@ pub fn open(context: &mut Context<'_>, envelope: Envelope, body: &[u8]) -> Step 
     }
     if request.session_epoch > 0 {
         // The next step of a session, begun with whoever served this address before us.
-        return refuse_session(&envelope);
+        return refuse_session(envelope);
     }
     let bytes_max = usize::try_from(request.max_bytes).unwrap_or(0).min(FETCH_ANSWER_BYTES);
     let bytes_min = usize::try_from(request.min_bytes).unwrap_or(0).min(bytes_max);
@@ -91,7 +91,7 @@ pub fn open(context: &mut Context<'_>, envelope: Envelope, body: &[u8]) -> Step 
         waiting.add_topic(context, topic, committed_only);
     }
     if waiting.wanted.is_empty() {
-        return waiting.close(&envelope);
+        return waiting.close(envelope);
     }
     let parts = waiting.questions(Question::Read);
     waiting.missing = parts.len();

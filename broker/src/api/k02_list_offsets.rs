@@ -36,8 +36,8 @@ pub struct Waiting {
 }
 
 /// Checks the request and asks the owners.
-pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body: usize) -> Step {
-    let Some(request) = step::decode::<ListOffsetsRequest>(&envelope, frame, body) else {
+pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, body: usize) -> Step {
+    let Some(request) = step::decode::<ListOffsetsRequest>(envelope, frame, body) else {
         return Step::Close("malformed ListOffsets request");
     };
     if request.replica_id.0 != NodeId::NONE.0 && request.replica_id.0 != DEBUG_CONSUMER {
@@ -50,7 +50,7 @@ pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body
         let mut answers = Vec::with_capacity(topic.partitions.len());
         for partition in topic.partitions {
             let repeated = counts[&(topic.name.clone(), partition.partition_index)] > 1;
-            let found = find(context, &envelope, &topic.name, &partition, repeated);
+            let found = find(context, envelope, &topic.name, &partition, repeated);
             answers.push(unanswered(&partition, found.err().unwrap_or(ErrorCode::RequestTimedOut)));
             let Ok(log) = found else { continue };
             let number = waiting.places.len() as u32;
@@ -67,7 +67,7 @@ pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body
     }
     waiting.missing = parts.len();
     if parts.is_empty() {
-        return waiting.close(&envelope);
+        return waiting.close(envelope);
     }
     let patience = Some(context.patience());
     Step::Wait(Wait { waiting: AnyWaiting::ListOffsets(waiting), parts, patience })

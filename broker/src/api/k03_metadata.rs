@@ -53,13 +53,13 @@ pub struct Waiting {
 }
 
 /// Answers, or first asks the controller for the topics that are missing.
-pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body: usize) -> Step {
-    let Some(request) = step::decode::<MetadataRequest>(&envelope, frame, body) else {
+pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, body: usize) -> Step {
+    let Some(request) = step::decode::<MetadataRequest>(envelope, frame, body) else {
         return Step::Close("malformed Metadata request");
     };
-    let missing = missing_topics(context, &envelope, &request);
+    let missing = missing_topics(context, envelope, &request);
     if missing.is_empty() {
-        return describe(context, &envelope, &request);
+        return describe(context, envelope, &request);
     }
     let command = topics::creation(context, missing);
     step::control(command, AnyWaiting::Metadata(Waiting { request }), context.patience())

@@ -35,8 +35,8 @@ pub struct Waiting {
 }
 
 /// Takes out what does not exist and asks the coordinator about the rest.
-pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body: usize) -> Step {
-    let Some(mut request) = step::decode::<OffsetCommitRequest>(&envelope, frame, body) else {
+pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, body: usize) -> Step {
+    let Some(mut request) = step::decode::<OffsetCommitRequest>(envelope, frame, body) else {
         return Step::Close("malformed OffsetCommit request");
     };
     let unknown = take_unknown(context, &mut request.topics);
@@ -56,7 +56,7 @@ pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body
             }],
             patience: None,
         }),
-        Some(_) | None => waiting.close(&envelope),
+        Some(_) | None => waiting.close(envelope),
     }
 }
 

@@ -41,12 +41,12 @@ pub struct Waiting {
 }
 
 /// Asks the coordinator of each group.
-pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body: usize) -> Step {
-    let Some(request) = step::decode::<OffsetFetchRequest>(&envelope, frame, body) else {
+pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, body: usize) -> Step {
+    let Some(request) = step::decode::<OffsetFetchRequest>(envelope, frame, body) else {
         return Step::Close("malformed OffsetFetch request");
     };
     let require_stable = request.require_stable;
-    let asked = groups_of(&envelope, request);
+    let asked = groups_of(envelope, request);
     let mut parts = Vec::with_capacity(asked.len());
     let mut found = Vec::with_capacity(asked.len());
     for (number, group) in (0..).zip(&asked) {
@@ -62,7 +62,7 @@ pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body
     }
     let waiting = Waiting { asked, found, missing: parts.len() };
     if parts.is_empty() {
-        return waiting.close(&envelope);
+        return waiting.close(envelope);
     }
     Step::Wait(Wait { waiting: AnyWaiting::OffsetFetch(waiting), parts, patience: None })
 }

@@ -41,12 +41,12 @@ pub struct Waiting {
 }
 
 /// Answers, or first makes the topic that groups live in.
-pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body: usize) -> Step {
-    let Some(request) = step::decode::<FindCoordinatorRequest>(&envelope, frame, body) else {
+pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, body: usize) -> Step {
+    let Some(request) = step::decode::<FindCoordinatorRequest>(envelope, frame, body) else {
         return Step::Close("malformed FindCoordinator request");
     };
     if request.key_type != GROUP || context.image.topic_named(OFFSETS_TOPIC).is_some() {
-        return describe(context, &envelope, request);
+        return describe(context, envelope, request);
     }
     let command = topics::creation(context, vec![OFFSETS_TOPIC.to_owned()]);
     step::control(command, AnyWaiting::FindCoordinator(Waiting { request }), context.patience())

@@ -17,8 +17,8 @@ use super::grouped;
 use super::step::{self, Context, Envelope, Step};
 
 /// Hands the request to the group's coordinator.
-pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body: usize) -> Step {
-    let Some(request) = step::decode::<JoinGroupRequest>(&envelope, frame, body) else {
+pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, body: usize) -> Step {
+    let Some(request) = step::decode::<JoinGroupRequest>(envelope, frame, body) else {
         return Step::Close("malformed JoinGroup request");
     };
     let group = request.group_id.to_string();
@@ -29,7 +29,7 @@ pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body
         client_host: format!("/{}", envelope.peer.ip()),
     };
     if group.is_empty() {
-        return grouped::refuse(&envelope, &request, ErrorCode::InvalidGroupId);
+        return grouped::refuse(envelope, &request, ErrorCode::InvalidGroupId);
     }
-    grouped::ask(context, &envelope, &group, request)
+    grouped::ask(context, envelope, &group, request)
 }

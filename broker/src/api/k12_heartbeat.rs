@@ -14,14 +14,14 @@ use super::grouped;
 use super::step::{self, Context, Envelope, Step};
 
 /// Hands the request to the group's coordinator.
-pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body: usize) -> Step {
-    let Some(request) = step::decode::<HeartbeatRequest>(&envelope, frame, body) else {
+pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, body: usize) -> Step {
+    let Some(request) = step::decode::<HeartbeatRequest>(envelope, frame, body) else {
         return Step::Close("malformed Heartbeat request");
     };
     let group = request.group_id.to_string();
     let request = GroupRequest::Heartbeat { request };
     if group.is_empty() {
-        return grouped::refuse(&envelope, &request, ErrorCode::InvalidGroupId);
+        return grouped::refuse(envelope, &request, ErrorCode::InvalidGroupId);
     }
-    grouped::ask(context, &envelope, &group, request)
+    grouped::ask(context, envelope, &group, request)
 }

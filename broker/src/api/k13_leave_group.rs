@@ -14,14 +14,14 @@ use super::grouped;
 use super::step::{self, Context, Envelope, Step};
 
 /// Hands the request to the group's coordinator.
-pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body: usize) -> Step {
-    let Some(request) = step::decode::<LeaveGroupRequest>(&envelope, frame, body) else {
+pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, body: usize) -> Step {
+    let Some(request) = step::decode::<LeaveGroupRequest>(envelope, frame, body) else {
         return Step::Close("malformed LeaveGroup request");
     };
     let group = request.group_id.to_string();
     let request = GroupRequest::Leave { request, version: envelope.version };
     if group.is_empty() {
-        return grouped::refuse(&envelope, &request, ErrorCode::InvalidGroupId);
+        return grouped::refuse(envelope, &request, ErrorCode::InvalidGroupId);
     }
-    grouped::ask(context, &envelope, &group, request)
+    grouped::ask(context, envelope, &group, request)
 }

@@ -34,8 +34,8 @@ pub struct Waiting {
 }
 
 /// Asks the coordinator of each group.
-pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body: usize) -> Step {
-    let Some(request) = step::decode::<DescribeGroupsRequest>(&envelope, frame, body) else {
+pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, body: usize) -> Step {
+    let Some(request) = step::decode::<DescribeGroupsRequest>(envelope, frame, body) else {
         return Step::Close("malformed DescribeGroups request");
     };
     let mut parts = Vec::with_capacity(request.groups.len());
@@ -55,7 +55,7 @@ pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body
     let with_operations = request.include_authorized_operations;
     let waiting = Waiting { with_operations, groups, missing: parts.len() };
     if parts.is_empty() {
-        return waiting.close(&envelope);
+        return waiting.close(envelope);
     }
     Step::Wait(Wait { waiting: AnyWaiting::DescribeGroups(waiting), parts, patience: None })
 }

@@ -26,8 +26,8 @@ pub struct Waiting {
 }
 
 /// Asks every core.
-pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body: usize) -> Step {
-    let Some(request) = step::decode::<ListGroupsRequest>(&envelope, frame, body) else {
+pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, body: usize) -> Step {
+    let Some(request) = step::decode::<ListGroupsRequest>(envelope, frame, body) else {
         return Step::Close("malformed ListGroups request");
     };
     let words = |list: &[StrBytes]| list.iter().map(|word| word.to_string()).collect::<Vec<_>>();

@@ -19,25 +19,25 @@ use super::step::{self, Context, Envelope, Step};
 const SOFTWARE_SINCE: i16 = 3;
 
 /// Answers at once.
-pub fn open(_context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body: usize) -> Step {
+pub fn open(_context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, body: usize) -> Step {
     let row = ApiKey::ApiVersions.row();
     if !row.supports(envelope.version) {
-        let lowest = Envelope { version: 0, ..envelope };
+        let lowest = Envelope { version: 0, ..envelope.clone() };
         return step::answer(&lowest, &refusal(ErrorCode::UnsupportedVersion));
     }
-    let Some(request) = step::decode::<ApiVersionsRequest>(&envelope, frame, body) else {
+    let Some(request) = step::decode::<ApiVersionsRequest>(envelope, frame, body) else {
         return Step::Close("malformed ApiVersions request");
     };
     if envelope.version >= SOFTWARE_SINCE
         && !(is_software_name(&request.client_software_name)
             && is_software_name(&request.client_software_version))
     {
-        return step::answer(&envelope, &refusal(ErrorCode::InvalidRequest));
+        return step::answer(envelope, &refusal(ErrorCode::InvalidRequest));
     }
     let response = ApiVersionsResponse::default()
         .with_api_keys(TABLE.iter().map(entry).collect())
         .with_finalized_features_epoch(-1);
-    step::answer(&envelope, &response)
+    step::answer(envelope, &response)
 }
 
 fn refusal(code: ErrorCode) -> ApiVersionsResponse {

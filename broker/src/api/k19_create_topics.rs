@@ -62,8 +62,8 @@ pub struct Waiting {
 }
 
 /// Checks every topic and asks the controller for those that are sound.
-pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body: usize) -> Step {
-    let Some(request) = step::decode::<CreateTopicsRequest>(&envelope, frame, body) else {
+pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, body: usize) -> Step {
+    let Some(request) = step::decode::<CreateTopicsRequest>(envelope, frame, body) else {
         return Step::Close("malformed CreateTopics request");
     };
     let mut waiting = Waiting { items: Vec::new(), places: Vec::new() };
@@ -92,7 +92,7 @@ pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body
         waiting.items.push(Item { name: asked.name, configs, result });
     }
     if topics.is_empty() {
-        return waiting.close(context, &envelope);
+        return waiting.close(context, envelope);
     }
     let command = Command::CreateTopics { topics, validate_only: request.validate_only };
     step::control(command, AnyWaiting::CreateTopics(waiting), step::patience(request.timeout_ms))

@@ -55,8 +55,8 @@ pub struct Waiting {
 }
 
 /// Finds the topics and asks the controller to remove them.
-pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body: usize) -> Step {
-    let Some(request) = step::decode::<DeleteTopicsRequest>(&envelope, frame, body) else {
+pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, body: usize) -> Step {
+    let Some(request) = step::decode::<DeleteTopicsRequest>(envelope, frame, body) else {
         return Step::Close("malformed DeleteTopics request");
     };
     let named = request.topic_names.into_iter();
@@ -72,7 +72,7 @@ pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body
             continue;
         }
         let is_repeated = meant.is_some_and(|meant| counts[&meant] > 1);
-        let found = find(context, &envelope, &asked, is_repeated);
+        let found = find(context, envelope, &asked, is_repeated);
         let by_name = asked.name.is_some();
         let item = match found {
             Ok((id, name)) => {
@@ -89,7 +89,7 @@ pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body
         waiting.items.push(item);
     }
     if ids.is_empty() {
-        return waiting.close(&envelope);
+        return waiting.close(envelope);
     }
     step::control(
         Command::DeleteTopics(ids),

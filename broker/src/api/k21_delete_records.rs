@@ -39,8 +39,8 @@ pub struct Waiting {
 }
 
 /// Checks every partition and asks the owners.
-pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body: usize) -> Step {
-    let Some(request) = step::decode::<DeleteRecordsRequest>(&envelope, frame, body) else {
+pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, body: usize) -> Step {
+    let Some(request) = step::decode::<DeleteRecordsRequest>(envelope, frame, body) else {
         return Step::Close("malformed DeleteRecords request");
     };
     let patience = step::patience(request.timeout_ms).max(APPEND_PATIENCE_MIN);
@@ -70,7 +70,7 @@ pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body
     }
     waiting.missing = parts.len();
     if parts.is_empty() {
-        return waiting.close(&envelope);
+        return waiting.close(envelope);
     }
     let patience = Some(patience);
     Step::Wait(Wait { waiting: AnyWaiting::DeleteRecords(waiting), parts, patience })

@@ -31,15 +31,15 @@ pub struct Waiting {
 }
 
 /// Gives an id out, or first asks for a block of them.
-pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body: usize) -> Step {
-    let Some(request) = step::decode::<InitProducerIdRequest>(&envelope, frame, body) else {
+pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, body: usize) -> Step {
+    let Some(request) = step::decode::<InitProducerIdRequest>(envelope, frame, body) else {
         return Step::Close("malformed InitProducerId request");
     };
     let half_given = (request.producer_id.0 == NONE) != (i64::from(request.producer_epoch) == NONE);
     if request.transactional_id.is_some() || half_given {
-        return refuse(&envelope, ErrorCode::InvalidRequest);
+        return refuse(envelope, ErrorCode::InvalidRequest);
     }
-    if let Some(step) = give(context, &envelope) {
+    if let Some(step) = give(context, envelope) {
         return step;
     }
     let command = Command::AllocateProducerIds { count: BLOCK_COUNT };

@@ -33,8 +33,8 @@ pub struct Waiting {
 }
 
 /// Asks the owners.
-pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body: usize) -> Step {
-    let Some(request) = step::decode::<OffsetForLeaderEpochRequest>(&envelope, frame, body) else {
+pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, body: usize) -> Step {
+    let Some(request) = step::decode::<OffsetForLeaderEpochRequest>(envelope, frame, body) else {
         return Step::Close("malformed OffsetForLeaderEpoch request");
     };
     if request.replica_id.0 >= 0 {
@@ -71,7 +71,7 @@ pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body
     }
     waiting.missing = parts.len();
     if parts.is_empty() {
-        return waiting.close(&envelope);
+        return waiting.close(envelope);
     }
     let patience = Some(context.patience());
     Step::Wait(Wait { waiting: AnyWaiting::OffsetForLeaderEpoch(waiting), parts, patience })

@@ -38,8 +38,8 @@ struct Detail {
 }
 
 /// Answers from the image and the options.
-pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body: usize) -> Step {
-    let Some(request) = step::decode::<DescribeConfigsRequest>(&envelope, frame, body) else {
+pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, body: usize) -> Step {
+    let Some(request) = step::decode::<DescribeConfigsRequest>(envelope, frame, body) else {
         return Step::Close("malformed DescribeConfigs request");
     };
     let detail = Detail {
@@ -71,7 +71,7 @@ pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body
             .with_configs(configs.collect())
     });
     let results = results.collect();
-    step::answer(&envelope, &DescribeConfigsResponse::default().with_results(results))
+    step::answer(envelope, &DescribeConfigsResponse::default().with_results(results))
 }
 
 fn lines(

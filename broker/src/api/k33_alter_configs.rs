@@ -27,8 +27,8 @@ use crate::shard::mailbox::Answer;
 pub struct Waiting(Changes);
 
 /// Checks every resource and asks the controller.
-pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body: usize) -> Step {
-    let Some(request) = step::decode::<AlterConfigsRequest>(&envelope, frame, body) else {
+pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, body: usize) -> Step {
+    let Some(request) = step::decode::<AlterConfigsRequest>(envelope, frame, body) else {
         return Step::Close("malformed AlterConfigs request");
     };
     let resources = request.resources.iter();
@@ -42,7 +42,7 @@ pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body
         plan.add(context, kind, name, names, |topic| change(context, topic, &resource.configs));
     }
     let waiting = |changes| AnyWaiting::AlterConfigs(Waiting(changes));
-    plan.finish(context.patience(), waiting).unwrap_or_else(|results| encode(&envelope, results))
+    plan.finish(context.patience(), waiting).unwrap_or_else(|results| encode(envelope, results))
 }
 
 /// A topic's settings are exactly those of the request.

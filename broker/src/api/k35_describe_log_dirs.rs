@@ -43,8 +43,8 @@ pub struct Waiting {
 }
 
 /// Asks every core.
-pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body: usize) -> Step {
-    let Some(request) = step::decode::<DescribeLogDirsRequest>(&envelope, frame, body) else {
+pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, body: usize) -> Step {
+    let Some(request) = step::decode::<DescribeLogDirsRequest>(envelope, frame, body) else {
         return Step::Close("malformed DescribeLogDirs request");
     };
     let parts = (0..context.cores).map(|core| Part {

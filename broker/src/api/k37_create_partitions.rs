@@ -34,8 +34,8 @@ pub struct Waiting {
 }
 
 /// Checks every topic and asks the controller.
-pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body: usize) -> Step {
-    let Some(request) = step::decode::<CreatePartitionsRequest>(&envelope, frame, body) else {
+pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, body: usize) -> Step {
+    let Some(request) = step::decode::<CreatePartitionsRequest>(envelope, frame, body) else {
         return Step::Close("malformed CreatePartitions request");
     };
     let mut counts: BTreeMap<TopicName, usize> = BTreeMap::new();
@@ -63,7 +63,7 @@ pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body
         waiting.results.push((asked.name, result));
     }
     if topics.is_empty() {
-        return waiting.close(&envelope);
+        return waiting.close(envelope);
     }
     let command = Command::GrowTopics { topics, validate_only: request.validate_only };
     step::control(

@@ -24,8 +24,8 @@ pub struct Waiting {
 }
 
 /// Asks the coordinator of each group.
-pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body: usize) -> Step {
-    let Some(mut request) = step::decode::<DeleteGroupsRequest>(&envelope, frame, body) else {
+pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, body: usize) -> Step {
+    let Some(mut request) = step::decode::<DeleteGroupsRequest>(envelope, frame, body) else {
         return Step::Close("malformed DeleteGroups request");
     };
     request.groups_names.sort();
@@ -43,7 +43,7 @@ pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body
     }
     let waiting = Waiting { results, missing: parts.len() };
     if parts.is_empty() {
-        return waiting.close(&envelope);
+        return waiting.close(envelope);
     }
     Step::Wait(Wait { waiting: AnyWaiting::DeleteGroups(waiting), parts, patience: None })
 }

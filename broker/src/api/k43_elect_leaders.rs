@@ -33,8 +33,8 @@ enum Election {
 }
 
 /// Answers from what is known of leaders.
-pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body: usize) -> Step {
-    let Some(request) = step::decode::<ElectLeadersRequest>(&envelope, frame, body) else {
+pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, body: usize) -> Step {
+    let Some(request) = step::decode::<ElectLeadersRequest>(envelope, frame, body) else {
         return Step::Close("malformed ElectLeaders request");
     };
     let election = match request.election_type {
@@ -54,7 +54,7 @@ pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body
         (None, Ok(election)) => all(context, election),
         (None, Err(_)) => Vec::new(),
     };
-    step::answer(&envelope, &response)
+    step::answer(envelope, &response)
 }
 
 fn named(

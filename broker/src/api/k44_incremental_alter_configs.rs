@@ -28,8 +28,8 @@ use crate::shard::mailbox::Answer;
 pub struct Waiting(Changes);
 
 /// Checks every resource and asks the controller.
-pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body: usize) -> Step {
-    let Some(request) = step::decode::<IncrementalAlterConfigsRequest>(&envelope, frame, body)
+pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, body: usize) -> Step {
+    let Some(request) = step::decode::<IncrementalAlterConfigsRequest>(envelope, frame, body)
     else {
         return Step::Close("malformed IncrementalAlterConfigs request");
     };
@@ -47,7 +47,7 @@ pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body
         plan.add(context, kind, name, names, |topic| change(context, topic, &resource.configs));
     }
     let waiting = |changes| AnyWaiting::IncrementalAlterConfigs(Waiting(changes));
-    plan.finish(context.patience(), waiting).unwrap_or_else(|results| encode(&envelope, results))
+    plan.finish(context.patience(), waiting).unwrap_or_else(|results| encode(envelope, results))
 }
 
 /// The numbers of the operations.

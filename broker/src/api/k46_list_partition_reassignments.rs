@@ -14,11 +14,11 @@ use flumen_protocol::messages::{
 use super::step::{self, Context, Envelope, Step};
 
 /// Answers that nothing moves.
-pub fn open(_context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body: usize) -> Step {
-    let request = step::decode::<ListPartitionReassignmentsRequest>(&envelope, frame, body);
+pub fn open(_context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, body: usize) -> Step {
+    let request = step::decode::<ListPartitionReassignmentsRequest>(envelope, frame, body);
     if request.is_none() {
         return Step::Close("malformed ListPartitionReassignments request");
     }
     let response = ListPartitionReassignmentsResponse::default().with_error_message(None);
-    step::answer(&envelope, &response)
+    step::answer(envelope, &response)
 }

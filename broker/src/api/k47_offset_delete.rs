@@ -33,8 +33,8 @@ pub struct Waiting {
 }
 
 /// Takes out what does not exist and asks the coordinator about the rest.
-pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body: usize) -> Step {
-    let Some(mut request) = step::decode::<OffsetDeleteRequest>(&envelope, frame, body) else {
+pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, body: usize) -> Step {
+    let Some(mut request) = step::decode::<OffsetDeleteRequest>(envelope, frame, body) else {
         return Step::Close("malformed OffsetDelete request");
     };
     let unknown = take_unknown(context, &mut request.topics);
@@ -46,7 +46,7 @@ pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body
     let log = context.group_log(&request.group_id).filter(|_| !request.group_id.is_empty());
     let known = OffsetDeleteResponse::default().with_error_code(code.code());
     let waiting = Waiting { unknown, known };
-    let Some(log) = log else { return waiting.close(&envelope) };
+    let Some(log) = log else { return waiting.close(envelope) };
     let question = Question::Group(Box::new(GroupRequest::DeleteOffsets { request }));
     Step::Wait(Wait {
         waiting: AnyWaiting::OffsetDelete(waiting),

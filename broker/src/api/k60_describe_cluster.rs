@@ -23,12 +23,12 @@ const BROKERS: i8 = 1;
 const CONTROLLERS: i8 = 2;
 
 /// Answers from the image.
-pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body: usize) -> Step {
-    let Some(request) = step::decode::<DescribeClusterRequest>(&envelope, frame, body) else {
+pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, body: usize) -> Step {
+    let Some(request) = step::decode::<DescribeClusterRequest>(envelope, frame, body) else {
         return Step::Close("malformed DescribeCluster request");
     };
     let response = match request.endpoint_type {
-        BROKERS => described(context, &envelope, &request),
+        BROKERS => described(context, envelope, &request),
         CONTROLLERS => refused(
             ErrorCode::MismatchedEndpointType,
             "The request was sent to an endpoint of type BROKER, but we wanted an endpoint of \
@@ -40,7 +40,7 @@ pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body
             format!("Unsupported endpoint type {other}"),
         ),
     };
-    step::answer(&envelope, &response)
+    step::answer(envelope, &response)
 }
 
 fn described(

@@ -27,8 +27,8 @@ use super::step::{self, Context, Envelope, Step, text};
 use super::topics;
 
 /// Answers one page from the image.
-pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body: usize) -> Step {
-    let Some(request) = step::decode::<DescribeTopicPartitionsRequest>(&envelope, frame, body)
+pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, body: usize) -> Step {
+    let Some(request) = step::decode::<DescribeTopicPartitionsRequest>(envelope, frame, body)
     else {
         return Step::Close("malformed DescribeTopicPartitions request");
     };
@@ -39,7 +39,7 @@ pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body
                 .with_name(Some(topic.name))
         });
         let response = DescribeTopicPartitionsResponse::default().with_topics(refused.collect());
-        return step::answer(&envelope, &response);
+        return step::answer(envelope, &response);
     }
     let (first, first_partition) = match &request.cursor {
         Some(cursor) => (cursor.topic_name.as_str(), cursor.partition_index as usize),
@@ -60,7 +60,7 @@ pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body
         }
     }
     let response = DescribeTopicPartitionsResponse::default().with_topics(page.topics);
-    step::answer(&envelope, &response.with_next_cursor(page.next))
+    step::answer(envelope, &response.with_next_cursor(page.next))
 }
 
 fn is_sound(request: &DescribeTopicPartitionsRequest) -> bool {

@@ -100,7 +100,7 @@ pub fn read_header(frame: &[u8]) -> Result<(RequestHeader<'_>, usize, ApiKey), U
 }
 
 /// Opens a request.
-pub fn open(context: &mut Context<'_>, envelope: Envelope, frame: BytesMut, body: usize) -> Step {
+pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, body: usize) -> Step {
     match envelope.key {
         ApiKey::Produce => k00_produce::open(context, envelope, frame, body),
         ApiKey::Fetch => k01_fetch::open(context, envelope, &frame[body..]),

@@ -98,7 +98,7 @@ impl Bare {
         let peer: SocketAddr = "127.0.0.1:9".parse().unwrap();
         let client_id = "me".to_owned();
         let envelope = Envelope { key, version, correlation_id: 7, client_id, peer, listener: 0 };
-        let mut step = table::open(&mut self.context(), envelope.clone(), frame, body);
+        let mut step = table::open(&mut self.context(), &envelope, frame, body);
         if let Step::Wait(mut wait) = step {
             for part in &wait.parts {
                 match wait.waiting.answer(part.number, answer(part.number)) {

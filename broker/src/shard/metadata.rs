@@ -31,7 +31,7 @@ use super::effect::Effect;
 use super::mailbox::{Answer, CoreMessage, Leader};
 use super::partitions::{CONTROLLER, NOBODY};
 use super::routing;
-use super::shard::{Identity, Shard};
+use super::shard::Shard;
 use crate::limits::REPLAY_CHUNK_BYTES;
 
 /// The metadata log is appended to as long as it takes; a client's patience ends before.
@@ -88,7 +88,7 @@ pub struct ControllerRoom {
 
 impl ControllerRoom {
     /// A controller that knows nothing yet.
-    pub fn new(_identity: &Identity) -> Self {
+    pub(super) fn new() -> Self {
         Self {
             controller: Controller::new(),
             active: false,

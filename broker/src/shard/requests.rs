@@ -65,7 +65,7 @@ impl Shard {
         };
         debug!(key = ?envelope.key, version = envelope.version, client = envelope.client_id, "request");
         self.metrics.received_bytes_total += frame.len() as u64;
-        let step = table::open(&mut self.context(), envelope.clone(), frame, body);
+        let step = table::open(&mut self.context(), &envelope, frame, body);
         self.take_step(origin, envelope, step);
     }
 

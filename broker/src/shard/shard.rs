@@ -118,8 +118,7 @@ impl Shard {
         now: Now,
     ) -> Result<Self, String> {
         let settings = Settings::new(&identity.options);
-        let controller =
-            (identity.core == routing::CONTROLLER_CORE).then(|| ControllerRoom::new(&identity));
+        let controller = (identity.core == routing::CONTROLLER_CORE).then(ControllerRoom::new);
         let mut shard = Self {
             settings,
             now,
