@@ -8,7 +8,7 @@
 //! the caller owns, and is fed [`op::DiskDone`]s. A write or flush that failed is never tried
 //! again. What was reported durable is found again by recovery, whatever the crash.
 //! Apart because the log must not know Raft, and Raft must not know files.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod answers;
 pub mod error;

@@ -142,3 +142,11 @@ const _: () = assert!(CHUNK_BYTES <= EXTENT_BYTES_MIN && EXTENT_BYTES_MIN <= EXT
 const _: () = assert!(SETTLE_GROUP_MAX >= SETTLES_MAX && SETTLE_GROUP_BYTES <= SETTLE_BYTES_MAX);
 const _: () = assert!(SETTLE_WRITE_BYTES.is_multiple_of(BLOCK));
 const _: () = assert!(SETTLE_BYTES_WORTH <= SETTLE_BYTES_MAX);
+
+/// Operations that a core's ring takes before it must hand them to the kernel. A turn asks for a
+/// few; when every connection of a full core is watched at once it hands over in between.
+pub const RING_SUBMISSIONS: u32 = 256;
+
+/// Completions that wait in a core's ring for its next turn. Room for news of this many
+/// connections in half a millisecond; the kernel keeps what is more.
+pub const RING_COMPLETIONS: u32 = 4096;

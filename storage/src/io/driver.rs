@@ -25,6 +25,7 @@ use glommio::{GlommioError, allocate_dma_buffer, executor};
 
 use crate::error::{DiskError, DiskErrorKind};
 use crate::io::directory::{kind_of, list, path_of, probe_path, sync_folder};
+use crate::io::ring::Append;
 use crate::limits::{OPEN_FILES_MAX, PREPARE_WRITE_BYTES, READ_BYTES_MAX, SMALL_FILE_BYTES_MAX};
 use crate::op::{Action, DiskDone, DiskOp, FileName, Output};
 
@@ -71,6 +72,20 @@ impl Driver {
             has_probed: Cell::new(false),
             has_warned: Cell::new(false),
         }
+    }
+
+    /// The buffer of a commit of the journal, for [`super::ring::Ring::write`]: the hot path, with
+    /// no task and no turn of the executor. Nothing when this is another operation, or when its
+    /// file is not open yet: then [`Driver::carry_out`] does it.
+    #[must_use]
+    pub fn append(&self, op: &DiskOp) -> Option<Append> {
+        let (FileName::Journal(_), Action::WriteDurable { at, parts, padded_len }) =
+            (op.file, &op.action)
+        else {
+            return None;
+        };
+        let file = self.opened(op.file, Mode::Durable)?;
+        Some(Append { file, at: *at, buffer: gather(parts, *padded_len as usize) })
     }
 
     /// Carries out one operation.
