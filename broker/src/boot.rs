@@ -7,6 +7,7 @@
 
 pub mod core_change;
 pub mod cores;
+pub mod executor;
 pub mod folder;
 pub mod inspect;
 pub mod mesh;

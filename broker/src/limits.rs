@@ -6,9 +6,23 @@ use std::time::Duration;
 /// such buffer serves all connections of a core.
 pub const READ_SCRATCH_BYTES: usize = 64 << 10;
 
-/// Answers below this sum are copied together, because one copy of 32 KiB (about 3 µs) costs
-/// less than a system call per piece.
-pub const COALESCE_BYTES: usize = 32 << 10;
+/// Reads of one connection in one turn, so that a flood on it delays the others by at most a few
+/// hundred KiB.
+pub const READS_PER_TURN: usize = 4;
+
+/// Memory reserved ahead for a request whose size is known, beyond what has arrived: as much again,
+/// or this. Most clients' largest request, a MiB, grows in three steps.
+pub const REQUEST_RESERVE_BYTES: usize = 256 << 10;
+
+/// Answers written by one system call: the kernel takes up to 1024 pieces, and a connection has at
+/// most two for each of its open requests.
+pub const WRITE_PIECES_MAX: usize = 64;
+
+/// Connections accepted at one door in one turn, so that a storm of them delays the others little.
+pub const ACCEPTS_PER_TURN: usize = 64;
+
+/// Connections that wait to be accepted, per door and core; the kernel's own bound is 4096.
+pub const ACCEPT_BACKLOG: i32 = 1024;
 
 /// Requests of one connection that are served at once; beyond it the socket is not read.
 /// librdkafka pipelines up to a million, which would be memory without a bound.
@@ -47,14 +61,10 @@ pub const INPUTS_PER_TURN: usize = 512;
 /// task quota and keeps disk completions from waiting longer.
 pub const TURN_TIME: Duration = Duration::from_micros(500);
 
-/// How long the pump sleeps at most while something is outstanding. A lost wake-up of the
-/// executor (architecture D11) costs a request this much at most.
+/// How long the pump sleeps at most while the executor carries out an operation. Its thread for
+/// blocking calls wakes nobody, and its rings may lose a wake-up (decision 0012): either costs this
+/// much at most, and no acknowledgement waits for it.
 pub const GUARD_BUSY: Duration = Duration::from_millis(1);
-
-/// How long after its last answer a core keeps the short guard: the client is about to ask again.
-/// Longer than the pause between the requests of a busy client, and short enough that a client
-/// that asks once a minute costs no measurable processor time.
-pub const GUARD_LINGER: Duration = Duration::from_millis(100);
 
 /// How long the pump sleeps at most when nothing is outstanding. One wake-up a second costs no
 /// measurable processor time.
@@ -119,5 +129,4 @@ pub const ADMIN_HEAD_BYTES: usize = 4 << 10;
 pub const PARTITIONS_PER_TOPIC: i32 = 10_000;
 
 const _: () = assert!(SMALL_REQUEST_BYTES <= READ_SCRATCH_BYTES);
-const _: () = assert!(COALESCE_BYTES <= READ_SCRATCH_BYTES);
 const _: () = assert!(GUARD_BUSY.as_nanos() < GUARD_IDLE.as_nanos());

@@ -2,9 +2,9 @@
 //!
 //! Does: accept connections, cut their bytes into frames, write answers in request order.
 //! Does not: know requests, partitions or time-outs of requests.
-//! Invariants: nothing outside this module and the pump awaits; answers leave in the order in
-//! which their requests came.
-//! Apart so that it can move from glommio's streams to a ring of its own (architecture D10).
+//! Invariants: nothing here blocks or awaits; answers leave in the order in which their requests
+//! came; what the ring of the core says is the only cause to look at a socket.
+//! Apart so that nobody else need know what a connection is made of (decision 0012).
 
 pub mod connection;
 pub mod connections;

@@ -216,7 +216,7 @@ pub fn decode_response<T: Request>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::{self, Progress};
+    use crate::frame;
     use crate::header::RequestHeader;
 
     #[test]
@@ -226,10 +226,8 @@ mod tests {
         let sent = MetadataRequest::default().with_topics(Some(vec![topic]));
         for version in 0..=13 {
             let wire = encode_request(ApiKey::Metadata, version, 7, Some("me"), &sent).unwrap();
-            let mut buffer = BytesMut::from(&wire[..]);
-            let Ok(Progress::Complete(payload)) = frame::next(&mut buffer, 1000) else {
-                panic!("a whole frame")
-            };
+            assert_eq!(frame::measure(&wire, 1000), Ok(Some(wire.len())), "a whole frame");
+            let payload = BytesMut::from(&wire[frame::SIZE_BYTES..]);
             let (header, body_offset) = RequestHeader::parse(&payload).unwrap();
             assert_eq!((header.correlation_id, header.client_id), (7, Some("me")));
             let mut body = payload.freeze().slice(body_offset..);

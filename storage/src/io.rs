@@ -10,3 +10,4 @@
 pub mod directory;
 pub mod driver;
 pub mod moving;
+pub mod ring;

@@ -14,26 +14,27 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use flumen_protocol::ids::NodeId;
 use flumen_storage::io::driver::Driver;
+use flumen_storage::io::ring::Ring;
 use flumen_storage::store::Store;
-use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use glommio::Placement;
 use tracing::{error, info};
 
+use super::executor::{ExecutorRings, OneAtATime};
 use super::mesh::{self, Mesh};
 use super::pulse::Pulse;
-use super::{open, serve};
+use super::{executor, open, serve};
 use crate::boot::folder::Folder;
 use crate::config::options::Options;
-use crate::limits::{IO_MEMORY_BYTES, PREEMPT_TIMER, RING_DEPTH};
-use crate::net::connection::{Shared, Speech};
+use crate::net::connection::Speech;
 use crate::net::connections::{ConnectionLimits, Connections};
 use crate::net::inbox::Inbox;
-use crate::net::listener;
 use crate::shard::memory::RequestMemory;
-use crate::shard::pump::{self, Clock, Ended, World};
+use crate::shard::pump::{self, Clock, Ended, Serve, World};
 use crate::shard::shard::{Identity, Shard};
 
 /// What every core is started with.
@@ -65,36 +66,38 @@ pub struct Plan {
 /// The first reason for which a core could not start or had to stop.
 pub fn run(plan: &Plan, cpus: &[usize]) -> Result<(), String> {
     let cores = plan.folder.record.core_count;
-    let mesh = mesh::builder(cores);
-    let mut threads: Vec<ExecutorJoinHandle<Result<(), String>>> = Vec::new();
-    for core in 0..cores {
+    let wires = mesh::wires(cores).map_err(|error| format!("cannot wire the cores: {error}"))?;
+    let one_at_a_time = OneAtATime::default();
+    let mut threads: Vec<JoinHandle<Result<(), String>>> = Vec::new();
+    for (core, mesh) in wires.into_iter().enumerate() {
         // More cores than processors happens after a move to a smaller machine, or by the wish of
         // an operator: they share them, wherever the system puts them.
         let pinned = plan.options.cores_pinned && cpus.len() >= usize::from(cores);
-        let placement = match cpus.get(usize::from(core)) {
+        let placement = match cpus.get(core) {
             Some(cpu) if pinned => Placement::Fixed(*cpu),
             Some(_) | None => Placement::Unbound,
         };
-        let (plan, mesh) = (plan.clone(), mesh.clone());
-        let thread = LocalExecutorBuilder::new(placement)
-            .name(&format!("flumen-{core}"))
-            .io_memory(IO_MEMORY_BYTES)
-            .ring_depth(RING_DEPTH)
-            .preempt_timer(PREEMPT_TIMER)
-            .spawn(move || run_core(plan, mesh))
-            .map_err(|error| format!("cannot start a core: {error}; see `flumen doctor`"))?;
+        let (plan, name) = (plan.clone(), format!("flumen-{core}"));
+        let one_at_a_time = one_at_a_time.clone();
+        let thread = thread::Builder::new()
+            .name(name.clone())
+            .spawn(move || {
+                let (executor, rings, ring) = executor::make(&one_at_a_time, placement, &name)?;
+                executor.run(run_core(plan, mesh, rings, ring))
+            })
+            .map_err(|error| format!("cannot start the thread of a core: {error}"))?;
         threads.push(thread);
     }
     let mut outcome = Ok(());
     for thread in threads {
-        let ended = thread.join().map_err(|error| error.to_string()).and_then(|ended| ended);
+        let ended = thread.join().unwrap_or_else(|_| Err("a core panicked".to_owned()));
         outcome = outcome.and(ended);
     }
     outcome
 }
 
-async fn run_core(plan: Plan, mesh: mesh::Builder) -> Result<(), String> {
-    let ended = serve_core(plan, mesh).await;
+async fn run_core(plan: Plan, mesh: Mesh, rings: ExecutorRings, ring: Ring) -> Result<(), String> {
+    let ended = serve_core(plan, mesh, rings, ring).await;
     if let Err(why) = &ended {
         // The other cores cannot go on without this one: what it owns would be gone for clients.
         error!(%why, "a core ended; the process stops");
@@ -103,11 +106,15 @@ async fn run_core(plan: Plan, mesh: mesh::Builder) -> Result<(), String> {
     ended
 }
 
-async fn serve_core(plan: Plan, mesh: mesh::Builder) -> Result<(), String> {
+async fn serve_core(
+    plan: Plan,
+    mesh: Mesh,
+    executor: ExecutorRings,
+    ring: Ring,
+) -> Result<(), String> {
     let cores = plan.folder.record.core_count;
     let clock = Clock::start();
     let inbox = Rc::new(Inbox::default());
-    let mesh = Mesh::join(mesh, cores, inbox.clone()).await?;
     let core = mesh.place();
     let driver = Rc::new(Driver::new(plan.folder.root.clone(), core));
     let identity = plan.folder.record.identity(core);
@@ -119,8 +126,7 @@ async fn serve_core(plan: Plan, mesh: mesh::Builder) -> Result<(), String> {
     info!(%core, partitions = recovered.logs.len(), "recovered");
     let memory = Rc::new(RequestMemory::new(serve::request_bytes(&plan)));
     let limits = connection_limits(&plan.options, cores);
-    let connections = Rc::new(Connections::new(limits, clock.now().monotonic));
-    let shared = Shared::new(inbox.clone(), connections.clone(), memory.clone());
+    let connections = Connections::new(limits, clock.now().monotonic);
     let identity = Identity {
         core,
         cores,
@@ -131,11 +137,26 @@ async fn serve_core(plan: Plan, mesh: mesh::Builder) -> Result<(), String> {
     let shard = Shard::open(identity, store, recovered, memory.clone(), plan.seed, clock.now())?;
     let root = plan.folder.root.clone();
     let (stop, pulse) = (plan.stop.clone(), plan.pulse.clone());
-    let serve = Box::new(move || start_listening(&plan, &shared, core.0 == 0));
-    let world = World { inbox, connections, memory, driver, mesh, clock, root, stop, pulse, serve };
+    let serve: Serve = Box::new(move |connections, ring| {
+        start_listening(&plan, connections, ring, core.0 == 0);
+    });
+    let world = World {
+        inbox,
+        connections,
+        memory,
+        ring,
+        executor,
+        driver,
+        mesh,
+        clock,
+        root,
+        stop,
+        pulse,
+        serve,
+    };
     match pump::run(shard, world).await {
         Ended::Stopped => Ok(()),
-        Ended::Halted(error) => Err(error.to_string()),
+        Ended::Halted(why) => Err(why),
     }
 }
 
@@ -153,18 +174,18 @@ fn connection_limits(options: &Options, cores: u16) -> ConnectionLimits {
     }
 }
 
-fn start_listening(plan: &Plan, shared: &Rc<Shared>, first: bool) {
+fn start_listening(plan: &Plan, connections: &mut Connections, ring: &mut Ring, first: bool) {
     for (listener, addresses) in plan.addresses.iter().enumerate() {
         for address in addresses {
             let speech = Speech::Kafka { listener };
-            if let Err(error) = listener::listen(shared.clone(), *address, speech) {
+            if let Err(error) = connections.listen(*address, speech, ring) {
                 error!(%address, %error, "cannot listen");
                 std::process::exit(1);
             }
         }
     }
     if let (true, Some(address)) = (first, plan.admin)
-        && let Err(error) = listener::listen(shared.clone(), address, Speech::Admin)
+        && let Err(error) = connections.listen(address, Speech::Admin, ring)
     {
         error!(%address, %error, "cannot listen for /metrics and /health");
         std::process::exit(1);

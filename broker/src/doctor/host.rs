@@ -27,9 +27,9 @@ pub fn findings() -> Vec<Finding> {
     ]
 }
 
-/// The executor needs 5.8; 6.0 brings multishot receive, which the network path is planned for.
-const KERNEL_NEEDED: (u32, u32) = (5, 8);
-const KERNEL_GOOD: (u32, u32) = (6, 0);
+/// 5.13 brings polls that go on by themselves; 6.1 completions that are only looked at when asked for.
+const KERNEL_NEEDED: (u32, u32) = (5, 13);
+const KERNEL_GOOD: (u32, u32) = (6, 1);
 
 /// Below this the executor refuses to start.
 const MEMLOCK_NEEDED_BYTES: u64 = 512 << 10;
@@ -51,9 +51,9 @@ const CLOCK_SOURCE: &str = "/sys/devices/system/clocksource/clocksource0/current
 fn kernel((major, minor, release): (u32, u32, String)) -> Finding {
     let found = format!("Linux {release}");
     if (major, minor) < KERNEL_NEEDED {
-        Finding::fail("kernel", found, "install Linux 5.8 or newer; 6.0 or newer is recommended")
+        Finding::fail("kernel", found, "install Linux 5.13 or newer; 6.1 or newer is recommended")
     } else if (major, minor) < KERNEL_GOOD {
-        Finding::warn("kernel", found, "it works; Linux 6.0 or newer is faster on the network path")
+        Finding::warn("kernel", found, "it works; Linux 6.1 or newer needs fewer system calls")
     } else {
         Finding::ok("kernel", found)
     }
@@ -200,9 +200,9 @@ mod tests {
     #[test]
     fn old_kernels_are_refused_and_middling_ones_noted() {
         let verdict = |major, minor| kernel((major, minor, String::new())).verdict;
-        assert_eq!(verdict(5, 4), Verdict::Fail);
+        assert_eq!(verdict(5, 12), Verdict::Fail);
         assert_eq!(verdict(5, 15), Verdict::Warn);
-        assert_eq!(verdict(6, 0), Verdict::Ok);
+        assert_eq!(verdict(6, 1), Verdict::Ok);
         assert_eq!(verdict(10, 0), Verdict::Ok);
     }
 

@@ -1,37 +1,31 @@
 //! One connection: bytes to frames to inputs, answers to bytes.
 //!
-//! Does: run a reader and a writer task over one socket; reserve a slot per request; stop
-//! reading while too much is open; close with a reason when the bytes are no Kafka.
-//! Does not: decode requests.
+//! Does: read a socket that never blocks and cut its bytes into requests; reserve a slot per
+//! request; write answers in order; stop reading while too much is open; end with a reason when
+//! the bytes are no Kafka.
+//! Does not: decode requests, sleep, or know other connections.
 //! Invariants: an idle connection holds no buffer (reads go through one scratch buffer per
 //! core); memory grows with bytes received, never with bytes announced; every byte held for a
 //! request, whole or not, is charged to the core's budget.
-//! Apart from the listener because it is the hot half.
+//! Apart from the others' list because it is the hot half.
 
-use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::future::poll_fn;
-use std::io;
-use std::net::SocketAddr;
-use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use flumen_protocol::api_table::ApiKey;
-use flumen_protocol::frame::{self, Progress};
+use flumen_protocol::frame::{self, SIZE_BYTES};
 use flumen_protocol::time::Monotonic;
-use futures_lite::{AsyncRead, AsyncWrite};
-use glommio::net::TcpStream;
+use flumen_storage::io::ring::Readiness;
 
-use super::connections::Connections;
 use super::inbox::Inbox;
 use super::slots::{Next, Slots};
 use crate::limits::{
-    COALESCE_BYTES, READ_SCRATCH_BYTES, REQUEST_ARRIVAL_GRACE, REQUEST_BYTES_PER_SECOND,
-    REQUEST_BYTES_PER_SECOND_WHEN_FULL, REQUESTS_IN_FLIGHT_PER_CONNECTION,
-    RESPONSE_BYTES_QUEUED_PER_CONNECTION, SMALL_REQUEST_BYTES,
+    READ_SCRATCH_BYTES, READS_PER_TURN, REQUEST_ARRIVAL_GRACE, REQUEST_BYTES_PER_SECOND,
+    REQUEST_BYTES_PER_SECOND_WHEN_FULL, REQUEST_RESERVE_BYTES, REQUESTS_IN_FLIGHT_PER_CONNECTION,
+    RESPONSE_BYTES_QUEUED_PER_CONNECTION, SMALL_REQUEST_BYTES, WRITE_PIECES_MAX,
 };
 use crate::shard::input::{CloseReason, ConnectionId, Input};
 use crate::shard::memory::RequestMemory;
@@ -48,221 +42,218 @@ pub enum Speech {
     Admin,
 }
 
-/// What all connections of a core share.
-pub struct Shared {
+/// What a connection needs of its core to move on.
+pub struct Around<'a> {
     /// Where requests go.
-    pub inbox: Rc<Inbox>,
-    /// The core's connections.
-    pub connections: Rc<Connections>,
+    pub inbox: &'a Inbox,
     /// Bytes of requests that are being served.
-    pub memory: Rc<RequestMemory>,
+    pub memory: &'a RequestMemory,
     /// Every read of this core lands here first, so that waiting connections own no buffer.
-    pub scratch: RefCell<Vec<u8>>,
-}
-
-impl Shared {
-    /// One scratch buffer, nothing open.
-    pub fn new(
-        inbox: Rc<Inbox>,
-        connections: Rc<Connections>,
-        memory: Rc<RequestMemory>,
-    ) -> Rc<Self> {
-        let scratch = RefCell::new(vec![0; READ_SCRATCH_BYTES]);
-        Rc::new(Self { inbox, connections, memory, scratch })
-    }
+    pub scratch: &'a mut [u8],
+    /// The clock of this turn.
+    pub now: Monotonic,
+    /// Largest request, bytes.
+    pub request_bytes: usize,
 }
 
 /// One open connection.
 pub struct Connection {
-    /// Its number on this core.
-    pub id: ConnectionId,
-    /// Who is at the other end.
-    pub peer: SocketAddr,
-    speech: Speech,
-    stream: RefCell<TcpStream>,
-    slots: RefCell<Slots>,
-    /// Answers in order, not written yet.
-    out: RefCell<VecDeque<Bytes>>,
-    out_bytes: Cell<usize>,
-    writer: Cell<Option<Waker>>,
-    reader: Cell<Option<Waker>>,
-    last_used: Cell<Monotonic>,
-    /// Bytes received that are no whole request yet. Invariant: counted by the budget.
-    held: Cell<usize>,
-    /// Since when the request at the front arrives without our doing, and how much of it since.
-    arriving: Cell<(Monotonic, usize)>,
-    /// The last request handed over is a fetch: the next one waits for its answer.
-    fetching: Cell<bool>,
-    /// No further request is served: one before it ends the connection.
-    deaf: Cell<bool>,
-    /// It ends once the queued answers are written.
-    closing: Cell<bool>,
-    /// It ends now.
-    aborted: Cell<bool>,
-}
-
-/// Runs a connection until either side closes it.
-pub async fn serve(
-    shared: Rc<Shared>,
     id: ConnectionId,
     peer: SocketAddr,
     speech: Speech,
     stream: TcpStream,
-) {
-    let connection = Rc::new(Connection {
-        id,
-        peer,
-        speech,
-        stream: RefCell::new(stream),
-        slots: RefCell::default(),
-        out: RefCell::default(),
-        out_bytes: Cell::new(0),
-        writer: Cell::new(None),
-        reader: Cell::new(None),
-        last_used: Cell::new(shared.connections.now()),
-        held: Cell::new(0),
-        arriving: Cell::new((shared.connections.now(), 0)),
-        fetching: Cell::new(false),
-        deaf: Cell::new(false),
-        closing: Cell::new(false),
-        aborted: Cell::new(false),
-    });
-    shared.connections.insert(connection.clone());
-    shared.inbox.push(Input::Opened { connection: id });
-    let writer = glommio::spawn_local({
-        let (connection, shared) = (connection.clone(), shared.clone());
-        async move { connection.write_all(&shared).await }
-    })
-    .detach();
-    let reason = connection.read_all(&shared).await;
-    shared.memory.unreceive(connection.held.take());
-    shared.memory.give_overdraft_back(id);
-    match reason {
-        CloseReason::ByPeer | CloseReason::Socket => {
-            // Nobody reads the answers any more.
-            connection.out.borrow_mut().clear();
-            connection.close();
-        }
-        CloseReason::ByBroker => connection.close(),
-        CloseReason::Frame(_) => {
-            // What was asked before the garbage is still answered.
-            let slot = connection.slots.borrow_mut().reserve();
-            connection.close_at(slot);
-        }
-    }
-    let _ended = writer.await;
-    shared.connections.remove(id);
-    shared.inbox.push(Input::Closed { connection: id, peer, reason });
+    slots: Slots,
+    /// Answers in order, not written yet.
+    out: VecDeque<Bytes>,
+    out_bytes: usize,
+    /// Bytes received that are no served request yet. Invariant: counted by the budget.
+    held: Vec<u8>,
+    last_used: Monotonic,
+    /// Since when the request at the front arrives without our doing, and how much of it since.
+    arriving: (Monotonic, usize),
+    /// The socket may have bytes for us; learned from its news and from reading it dry.
+    may_read: bool,
+    /// The socket may take bytes.
+    may_write: bool,
+    /// The client sends nothing more: reading goes on to the end without further news.
+    peer_done: bool,
+    /// The last request handed over is a fetch: the next one waits for its answer.
+    fetching: bool,
+    /// No further request is served, and nothing read: one before it ends the connection.
+    deaf: bool,
+    /// It ends once the queued answers are written.
+    closing: bool,
+    /// Why it ends, where that is known before it does.
+    reason: Option<CloseReason>,
 }
-
-/// How much of the buffer was given to the shard.
-enum Handed {
-    /// Every whole request; what is left needs more bytes.
-    All,
-    /// What may be served at once; at least one whole request may be left.
-    Some,
-}
-
-/// Bytes of a request's size on the wire.
-const SIZE_BYTES: usize = 4;
 
 impl Connection {
+    /// A connection that was just accepted; its socket does not block.
+    pub fn new(
+        id: ConnectionId,
+        peer: SocketAddr,
+        speech: Speech,
+        stream: TcpStream,
+        now: Monotonic,
+    ) -> Self {
+        Self {
+            id,
+            peer,
+            speech,
+            stream,
+            slots: Slots::default(),
+            out: VecDeque::new(),
+            out_bytes: 0,
+            held: Vec::new(),
+            last_used: now,
+            arriving: (now, 0),
+            may_read: false,
+            may_write: true,
+            peer_done: false,
+            fetching: false,
+            deaf: false,
+            closing: false,
+            reason: None,
+        }
+    }
+
+    /// Who is at the other end.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// Its socket.
+    pub fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
     /// When bytes last moved.
     pub fn last_used(&self) -> Monotonic {
-        self.last_used.get()
+        self.last_used
+    }
+
+    /// Takes news of its socket.
+    pub fn note(&mut self, readiness: Readiness) {
+        self.may_read |= readiness.readable || readiness.peer_done || readiness.hung_up;
+        self.may_write |= readiness.writable || readiness.hung_up;
+        self.peer_done |= readiness.peer_done || readiness.hung_up;
+        if readiness.hung_up {
+            self.end(CloseReason::Socket);
+        }
     }
 
     /// Fills a slot and queues what is now in order.
-    pub fn answer(&self, slot: u64, answer: Vec<Bytes>, now: Monotonic) {
-        self.slots.borrow_mut().fill(slot, answer);
-        self.last_used.set(now);
+    pub fn answer(&mut self, slot: u64, answer: Vec<Bytes>, now: Monotonic) {
+        self.slots.fill(slot, answer);
+        self.last_used = now;
         self.queue_answers();
     }
 
     /// Ends the connection once everything before this slot is answered and written; what came
     /// after it is not answered any more.
-    pub fn close_at(&self, slot: u64) {
-        self.deaf.set(true);
-        self.slots.borrow_mut().fill_last(slot);
+    pub fn close_at(&mut self, slot: u64) {
+        self.deaf = true;
+        self.slots.fill_last(slot);
         self.queue_answers();
     }
 
     /// Ends the connection once the queued answers are written.
-    pub fn close(&self) {
-        self.closing.set(true);
-        self.wake_writer();
-        self.wake_reader();
+    pub fn close(&mut self) {
+        self.closing = true;
     }
 
     /// Ends the connection now, whatever is still to be written: its client does not read.
-    pub fn abort(&self) {
-        self.aborted.set(true);
-        self.close();
+    pub fn abort(&mut self) {
+        self.end(CloseReason::ByBroker);
+    }
+
+    /// Nothing more is read or written.
+    fn end(&mut self, reason: CloseReason) {
+        self.reason.get_or_insert(reason);
+        self.out.clear();
+        self.out_bytes = 0;
+        self.deaf = true;
+        self.closing = true;
+    }
+
+    /// Gives back what it held and says why it ended.
+    pub fn bury(mut self, memory: &RequestMemory) -> CloseReason {
+        memory.unreceive(self.held.len());
+        memory.give_overdraft_back(self.id);
+        self.reason.take().unwrap_or(CloseReason::ByBroker)
     }
 
     /// Whether a request began to arrive and does not come forward. A few such clients could
     /// otherwise hold the whole budget of requests with what they sent of them.
     pub fn is_stalled(&self, now: Monotonic, memory: &RequestMemory) -> bool {
-        let (since, bytes) = self.arriving.get();
+        let (since, bytes) = self.arriving;
         let took: Duration = now.since(since);
         let rate = if memory.has_arrival_room() {
             REQUEST_BYTES_PER_SECOND
         } else {
             REQUEST_BYTES_PER_SECOND_WHEN_FULL
         };
-        self.held.get() > 0
+        !self.held.is_empty()
             && took > REQUEST_ARRIVAL_GRACE
             && (bytes as u64) < rate.saturating_mul(took.as_secs())
     }
 
-    fn queue_answers(&self) {
-        while !self.closing.get() {
-            match self.slots.borrow_mut().next_filled() {
+    /// Whether its socket may have bytes that were not read for want of room.
+    pub fn is_waiting_for_room(&self) -> bool {
+        self.may_read && !self.deaf
+    }
+
+    /// Writes what is to be written and reads what may be read, as far as the socket goes without
+    /// blocking and a turn allows. Says whether there is more to do at once.
+    pub fn work(&mut self, around: &mut Around<'_>) -> Worked {
+        self.flush(around.now);
+        if !self.closing {
+            self.serve_held(around);
+            let mut rounds = READS_PER_TURN;
+            while self.may_read && !self.closing && rounds > 0 && self.read(around) {
+                rounds -= 1;
+            }
+            if rounds == 0 && !self.closing {
+                return Worked::HasMore;
+            }
+        }
+        if self.closing && self.out.is_empty() { Worked::Ended } else { Worked::Waits }
+    }
+
+    fn queue_answers(&mut self) {
+        while !self.closing {
+            match self.slots.next_filled() {
                 None => break,
-                Some(Next::Close) => self.closing.set(true),
+                Some(Next::Close) => self.closing = true,
                 Some(Next::Answer(buffers)) => {
                     for bytes in buffers {
-                        self.out_bytes.set(self.out_bytes.get() + bytes.len());
-                        self.out.borrow_mut().push_back(bytes);
+                        self.out_bytes += bytes.len();
+                        self.out.push_back(bytes);
                     }
                 }
             }
-        }
-        self.wake_writer();
-        self.wake_reader();
-    }
-
-    /// Lets a reader that paused look again whether it may go on.
-    pub fn wake_reader(&self) {
-        if let Some(waker) = self.reader.take() {
-            waker.wake();
-        }
-    }
-
-    fn wake_writer(&self) {
-        if let Some(waker) = self.writer.take() {
-            waker.wake();
         }
     }
 
     /// Whether one more request may be served.
     fn may_serve(&self) -> bool {
-        let open = self.slots.borrow().open_count();
-        !self.deaf.get()
+        let open = self.slots.open_count();
+        !self.deaf
+            && !self.closing
             && open < REQUESTS_IN_FLIGHT_PER_CONNECTION
-            && self.out_bytes.get() < RESPONSE_BYTES_QUEUED_PER_CONNECTION
+            && self.out_bytes < RESPONSE_BYTES_QUEUED_PER_CONNECTION
             // Clients wait for one fetch before they send the next. Serving many at once would
             // gather as many large answers for a client that may never read them.
-            && !(self.fetching.get() && open > 0)
+            && !(self.fetching && open > 0)
     }
 
     /// How many bytes may be read now. Without room a small request may still come, one per
     /// connection, so that whoever fills the budget does not silence everybody else.
     fn readable(&self, memory: &RequestMemory) -> usize {
-        let (open, held) = (self.slots.borrow().open_count(), self.held.get());
-        if self.deaf.get()
+        let (open, held) = (self.slots.open_count(), self.held.len());
+        if self.deaf
             || open >= REQUESTS_IN_FLIGHT_PER_CONNECTION
-            || self.out_bytes.get() >= RESPONSE_BYTES_QUEUED_PER_CONNECTION
+            || self.out_bytes >= RESPONSE_BYTES_QUEUED_PER_CONNECTION
             || (open > 0 && !memory.has_room())
         {
             0
@@ -276,181 +267,383 @@ impl Connection {
         }
     }
 
-    async fn read_all(&self, shared: &Shared) -> CloseReason {
-        let mut buffer = BytesMut::new();
-        loop {
-            match poll_fn(|cx| self.poll_read(cx, shared, &mut buffer)).await {
-                Ok(0) => return CloseReason::ByPeer,
-                Ok(_) => {}
-                Err(_) if self.closing.get() => return CloseReason::ByBroker,
-                Err(_) => return CloseReason::Socket,
-            }
-            self.last_used.set(shared.connections.now());
-            loop {
-                match self.hand_over(shared, &mut buffer) {
-                    Ok(Handed::All) => break,
-                    Ok(Handed::Some) => poll_fn(|cx| self.poll_served(cx)).await,
-                    Err(reason) => return reason,
-                }
-                if self.closing.get() {
-                    return CloseReason::ByBroker;
-                }
-            }
-            if buffer.is_empty() {
-                // Give the allocation back: requests that still use it hold it by refcount.
-                buffer = BytesMut::new();
-            }
+    /// Reads once and serves what became whole. Says whether to go on.
+    fn read(&mut self, around: &mut Around<'_>) -> bool {
+        if !self.held.is_empty() && self.missing(around.request_bytes) == Some(0) {
+            return false; // a whole request waits for its turn
         }
-    }
-
-    /// Ready when a request that is held back may be served, or nothing matters any more.
-    fn poll_served(&self, cx: &Context<'_>) -> Poll<()> {
-        if self.closing.get() || self.may_serve() {
-            return Poll::Ready(());
-        }
-        self.reader.set(Some(cx.waker().clone()));
-        Poll::Pending
-    }
-
-    fn poll_read(
-        &self,
-        cx: &mut Context<'_>,
-        shared: &Shared,
-        buffer: &mut BytesMut,
-    ) -> Poll<io::Result<usize>> {
-        if self.closing.get() {
-            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
-        }
-        self.reader.set(Some(cx.waker().clone()));
-        let most = self.readable(&shared.memory);
+        let most = self.readable(around.memory);
         if most == 0 {
-            let memory = &shared.memory;
-            if !(memory.has_room() && memory.has_arrival_room()) {
-                memory.note_paused();
+            if !(around.memory.has_room() && around.memory.has_arrival_room()) {
+                around.memory.note_paused();
             }
             // It is we who do not read: that is no stalling client.
-            self.arriving.set((shared.connections.now(), 0));
-            return Poll::Pending;
+            self.arriving = (around.now, 0);
+            return false;
         }
-        let mut scratch = shared.scratch.borrow_mut();
-        let mut stream = self.stream.borrow_mut();
-        match Pin::new(&mut *stream).poll_read(cx, &mut scratch[..most]) {
-            Poll::Ready(Ok(count)) => {
-                buffer.extend_from_slice(&scratch[..count]);
-                shared.memory.receive(count);
-                if self.held.get() == 0 {
-                    self.arriving.set((shared.connections.now(), 0));
-                }
-                self.held.set(self.held.get() + count);
-                let (since, bytes) = self.arriving.get();
-                self.arriving.set((since, bytes + count));
-                Poll::Ready(Ok(count))
+        match self.missing(around.request_bytes) {
+            Some(missing) if missing > READ_SCRATCH_BYTES / 2 && most == READ_SCRATCH_BYTES => {
+                self.read_large(missing, around)
             }
-            other => other,
+            Some(_) | None => self.read_small(most, around),
         }
     }
 
-    /// Gives the whole requests of the buffer to the shard, as many as may be served at once.
-    fn hand_over(&self, shared: &Shared, buffer: &mut BytesMut) -> Result<Handed, CloseReason> {
-        let Speech::Kafka { listener } = self.speech else {
-            shared.memory.unreceive(self.held.take());
-            let head = buffer.split();
-            let slot = self.slots.borrow_mut().reserve();
-            shared.inbox.push(Input::Admin { connection: self.id, slot, head });
-            return Ok(Handed::All);
+    /// Bytes that the request at the front still lacks; nothing if none began to arrive.
+    fn missing(&self, limit: usize) -> Option<usize> {
+        let whole = frame::measure(&self.held, limit).ok()??;
+        Some(whole.saturating_sub(self.held.len()))
+    }
+
+    /// Reads through the scratch buffer: small requests, several at once.
+    fn read_small(&mut self, most: usize, around: &mut Around<'_>) -> bool {
+        let most = most.min(around.scratch.len());
+        let count = match self.stream.read(&mut around.scratch[..most]) {
+            Ok(count) => count,
+            Err(error) => return self.failed_to_read(&error),
         };
-        let limit = shared.connections.limits().request_bytes;
-        loop {
-            if !self.may_serve() {
-                return Ok(Handed::Some);
-            }
-            match frame::next(buffer, limit) {
-                Ok(Progress::Complete(frame)) => {
-                    let arrived = frame.len() + SIZE_BYTES;
-                    self.held.set(self.held.get() - arrived);
-                    shared.memory.unreceive(arrived);
-                    shared.memory.charge(frame.len());
-                    shared.memory.give_overdraft_back(self.id);
-                    self.arriving.set((shared.connections.now(), 0));
-                    self.fetching.set(frame.starts_with(&ApiKey::Fetch.code().to_be_bytes()));
-                    let slot = self.slots.borrow_mut().reserve();
-                    let (connection, peer) = (self.id, self.peer);
-                    shared.inbox.push(Input::Request { connection, slot, listener, peer, frame });
+        if !self.received(count, most, around) {
+            return false;
+        }
+        let scratch = std::mem::take(&mut around.scratch);
+        if self.held.is_empty() {
+            self.serve(&scratch[..count], around);
+        } else {
+            self.held.extend_from_slice(&scratch[..count]);
+            self.serve_held(around);
+        }
+        around.scratch = scratch;
+        true
+    }
+
+    /// Reads the rest of a large request to where it stays: no byte is copied again.
+    fn read_large(&mut self, missing: usize, around: &mut Around<'_>) -> bool {
+        let ahead = missing.min(self.held.len().max(REQUEST_RESERVE_BYTES));
+        self.held.reserve_exact(ahead);
+        let asked = self.held.capacity() - self.held.len();
+        let place = rustix::buffer::spare_capacity(&mut self.held);
+        let count = match rustix::io::read(&self.stream, place) {
+            Ok(count) => count,
+            Err(error) => return self.failed_to_read(&error.into()),
+        };
+        if !self.received(count, asked, around) {
+            return false;
+        }
+        self.serve_held(around);
+        true
+    }
+
+    fn failed_to_read(&mut self, error: &io::Error) -> bool {
+        match error.kind() {
+            ErrorKind::Interrupted => return true,
+            ErrorKind::WouldBlock => self.may_read = false,
+            _ => self.end(CloseReason::Socket),
+        }
+        false
+    }
+
+    /// Counts what was read. Says whether there was anything but the end.
+    fn received(&mut self, count: usize, asked: usize, around: &Around<'_>) -> bool {
+        if count == 0 {
+            // Nobody reads the answers any more.
+            self.end(CloseReason::ByPeer);
+            return false;
+        }
+        self.last_used = around.now;
+        around.memory.receive(count);
+        if self.held.is_empty() {
+            self.arriving = (around.now, 0);
+        }
+        self.arriving.1 += count;
+        // A short read emptied the socket: what comes later is announced, but for an end that was
+        // announced already.
+        self.may_read = count == asked || self.peer_done;
+        true
+    }
+
+    /// Gives the whole requests among the held bytes to the shard, as many as may be served.
+    fn serve_held(&mut self, around: &mut Around<'_>) {
+        if self.held.is_empty() || !self.may_serve() {
+            return;
+        }
+        let held = std::mem::take(&mut self.held);
+        let is_one_whole = matches!(self.speech, Speech::Kafka { .. })
+            && matches!(frame::measure(&held, around.request_bytes), Ok(Some(n)) if n == held.len());
+        if is_one_whole {
+            // Large requests arrive to the byte: what was received is what is served.
+            let mut frame = BytesMut::from(Bytes::from(held));
+            frame.advance(SIZE_BYTES);
+            self.hand_over(frame, around);
+        } else {
+            self.serve(&held, around);
+        }
+    }
+
+    /// Gives the whole requests among received bytes to the shard, and keeps what is left.
+    fn serve(&mut self, received: &[u8], around: &mut Around<'_>) {
+        if self.speech == Speech::Admin {
+            around.memory.unreceive(received.len());
+            let slot = self.slots.reserve();
+            let head = BytesMut::from(received);
+            around.inbox.push(Input::Admin { connection: self.id, slot, head });
+            return;
+        }
+        let mut rest = received;
+        while self.may_serve() {
+            match frame::measure(rest, around.request_bytes) {
+                Ok(Some(whole)) if whole <= rest.len() => {
+                    let (front, behind) = rest.split_at(whole);
+                    rest = behind;
+                    self.hand_over(BytesMut::from(&front[SIZE_BYTES..]), around);
                 }
-                Ok(Progress::Incomplete { .. }) => return Ok(Handed::All),
-                Err(error) => return Err(CloseReason::Frame(error)),
+                Ok(_) => break,
+                Err(error) => {
+                    // What was asked before the garbage is still answered.
+                    around.memory.unreceive(rest.len());
+                    self.reason.get_or_insert(CloseReason::Frame(error));
+                    let slot = self.slots.reserve();
+                    self.close_at(slot);
+                    return;
+                }
+            }
+        }
+        self.held = rest.to_vec();
+    }
+
+    fn hand_over(&mut self, frame: BytesMut, around: &Around<'_>) {
+        let Speech::Kafka { listener } = self.speech else { unreachable!("HTTP has no frames") };
+        around.memory.unreceive(frame.len() + SIZE_BYTES);
+        around.memory.charge(frame.len());
+        around.memory.give_overdraft_back(self.id);
+        self.arriving = (around.now, 0);
+        self.fetching = frame.starts_with(&ApiKey::Fetch.code().to_be_bytes());
+        let slot = self.slots.reserve();
+        let (connection, peer) = (self.id, self.peer);
+        around.inbox.push(Input::Request { connection, slot, listener, peer, frame });
+    }
+
+    /// Writes queued answers, many at once, until the socket takes no more.
+    fn flush(&mut self, now: Monotonic) {
+        while self.may_write && !self.out.is_empty() {
+            let mut pieces = [IoSlice::new(&[]); WRITE_PIECES_MAX];
+            let count = self.out.len().min(WRITE_PIECES_MAX);
+            let mut asked = 0;
+            for (piece, bytes) in pieces.iter_mut().zip(&self.out) {
+                *piece = IoSlice::new(bytes);
+                asked += bytes.len();
+            }
+            match self.stream.write_vectored(&pieces[..count]) {
+                Ok(written) => {
+                    self.wrote(written);
+                    self.last_used = now;
+                    self.may_write = written == asked;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.may_write = false,
+                Err(_) => self.end(CloseReason::Socket),
             }
         }
     }
 
-    async fn write_all(&self, shared: &Shared) {
-        loop {
-            let more = poll_fn(|cx| {
-                if self.aborted.get() {
-                    return Poll::Ready(false);
-                }
-                if !self.out.borrow().is_empty() {
-                    return Poll::Ready(true);
-                }
-                if self.closing.get() {
-                    return Poll::Ready(false);
-                }
-                self.writer.set(Some(cx.waker().clone()));
-                Poll::Pending
-            })
-            .await;
-            if !more || self.write_next(shared).await.is_err() {
-                break;
+    fn wrote(&mut self, mut written: usize) {
+        self.out_bytes -= written;
+        while let Some(first) = self.out.front_mut() {
+            if first.len() > written {
+                first.advance(written);
+                return;
+            }
+            written -= first.len();
+            self.out.pop_front();
+        }
+    }
+}
+
+/// How a connection stands after its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Worked {
+    /// It needs news of its socket, an answer, or room.
+    Waits,
+    /// It has had its share of this turn and has more.
+    HasMore,
+    /// It is over.
+    Ended,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// Both ends of a connection and what the broker's end needs.
+    struct Line {
+        connection: Connection,
+        client: TcpStream,
+        inbox: Inbox,
+        memory: RequestMemory,
+        scratch: Vec<u8>,
+    }
+
+    const LIMIT: usize = 1 << 20;
+    const READY: Readiness =
+        Readiness { readable: true, writable: true, peer_done: false, hung_up: false };
+
+    impl Line {
+        fn new(budget: usize) -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (stream, peer) = listener.accept().unwrap();
+            stream.set_nonblocking(true).unwrap();
+            client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            let speech = Speech::Kafka { listener: 0 };
+            Self {
+                connection: Connection::new(ConnectionId(1), peer, speech, stream, Monotonic(0)),
+                client,
+                inbox: Inbox::default(),
+                memory: RequestMemory::new(budget),
+                scratch: vec![0; READ_SCRATCH_BYTES],
             }
         }
-        self.out.borrow_mut().clear();
-        self.closing.set(true);
-        self.wake_reader();
-        let _closed = poll_fn(|cx| Pin::new(&mut *self.stream.borrow_mut()).poll_close(cx)).await;
-    }
 
-    /// Writes the next piece: one large buffer as it is, or small ones together.
-    async fn write_next(&self, shared: &Shared) -> io::Result<()> {
-        let mut piece = self.next_piece();
-        let length = piece.len();
-        while !piece.is_empty() {
-            let count = poll_fn(|cx| {
-                if self.aborted.get() {
-                    return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        /// Sends bytes, lets them arrive, and works once.
+        fn send(&mut self, bytes: &[u8]) -> Worked {
+            self.client.write_all(bytes).unwrap();
+            self.connection.note(READY);
+            self.work()
+        }
+
+        fn work(&mut self) -> Worked {
+            let mut around = Around {
+                inbox: &self.inbox,
+                memory: &self.memory,
+                scratch: &mut self.scratch,
+                now: Monotonic(0),
+                request_bytes: LIMIT,
+            };
+            self.connection.work(&mut around)
+        }
+
+        /// Works until a request has come.
+        fn request(&mut self) -> Vec<u8> {
+            loop {
+                if let Some(Input::Request { frame, .. }) = self.inbox.pop() {
+                    return frame.to_vec();
                 }
-                self.writer.set(Some(cx.waker().clone()));
-                Pin::new(&mut *self.stream.borrow_mut()).poll_write(cx, &piece)
-            })
-            .await?;
-            piece.advance(count);
-            self.last_used.set(shared.connections.now());
+                self.connection.note(READY);
+                self.work();
+            }
         }
-        self.out_bytes.set(self.out_bytes.get() - length);
-        self.wake_reader();
-        Ok(())
+
+        fn answer(&mut self, slot: u64, bytes: &'static [u8]) {
+            self.connection.answer(slot, vec![Bytes::from_static(bytes)], Monotonic(0));
+            self.work();
+        }
+
+        fn hears(&mut self, expected: &[u8]) {
+            let mut heard = vec![0; expected.len()];
+            self.client.read_exact(&mut heard).unwrap();
+            assert_eq!(heard, expected);
+        }
     }
 
-    fn next_piece(&self) -> Bytes {
-        let mut out = self.out.borrow_mut();
-        let first = out.pop_front().expect("caller saw an answer");
-        let mut sum = first.len();
-        let together = out
-            .iter()
-            .take_while(|next| {
-                sum += next.len();
-                sum <= COALESCE_BYTES
-            })
-            .count();
-        if together == 0 {
-            return first;
+    /// A request of an API that is no fetch, with so many further bytes.
+    fn frame(fill: u8, bytes: usize) -> Vec<u8> {
+        let mut wire = (bytes as u32 + 2).to_be_bytes().to_vec();
+        wire.extend_from_slice(&ApiKey::Metadata.code().to_be_bytes());
+        wire.resize(wire.len() + bytes, fill);
+        wire
+    }
+
+    #[test]
+    fn requests_that_arrive_together_are_served_in_order_and_answered_in_order() {
+        let mut line = Line::new(LIMIT);
+        let wire = [frame(1, 10), frame(2, 0), frame(3, 20)].concat();
+        line.send(&wire);
+        for (fill, bytes) in [(1, 10), (2, 0), (3, 20)] {
+            assert_eq!(line.request(), frame(fill, bytes)[SIZE_BYTES..]);
         }
-        let rest: Vec<Bytes> = out.drain(..together).collect();
-        let length = first.len() + rest.iter().map(Bytes::len).sum::<usize>();
-        let mut joined = BytesMut::with_capacity(length);
-        joined.extend_from_slice(&first);
-        for piece in rest {
-            joined.extend_from_slice(&piece);
+        line.answer(1, b"two");
+        line.answer(0, b"one");
+        line.hears(b"onetwo");
+        assert_eq!(line.memory.used(), 10 + 20 + 3 * 2, "until the shard releases them");
+    }
+
+    #[test]
+    fn a_large_request_in_small_pieces_arrives_to_the_byte() {
+        let mut line = Line::new(4 * LIMIT);
+        let wire = [frame(7, 700_000), frame(8, 5)].concat();
+        for piece in wire.chunks(33_333) {
+            line.send(piece);
         }
-        joined.freeze()
+        assert_eq!(line.request(), wire[SIZE_BYTES..700_006]);
+        assert_eq!(line.request(), frame(8, 5)[SIZE_BYTES..]);
+        assert!(line.connection.held.is_empty());
+        assert_eq!(line.memory.used(), 700_000 + 5 + 2 * 2);
+    }
+
+    #[test]
+    fn garbage_ends_the_connection_after_the_answers_before_it() {
+        let mut line = Line::new(LIMIT);
+        assert_eq!(line.send(&[frame(1, 1), vec![0xff; 12]].concat()), Worked::Waits);
+        line.request();
+        line.connection.answer(0, vec![Bytes::from_static(b"last")], Monotonic(0));
+        assert_eq!(line.work(), Worked::Ended);
+        line.hears(b"last");
+        let reason = line.connection.bury(&line.memory);
+        assert!(matches!(reason, CloseReason::Frame(_)), "{reason:?}");
+    }
+
+    #[test]
+    fn a_second_fetch_waits_for_the_answer_to_the_first() {
+        let mut line = Line::new(LIMIT);
+        let fetch = [&[0, 0, 0, 2][..], &ApiKey::Fetch.code().to_be_bytes()].concat();
+        line.send(&[&fetch[..], &fetch[..]].concat());
+        line.request();
+        line.connection.note(READY);
+        line.work();
+        assert!(line.inbox.is_empty());
+        line.answer(0, b"data");
+        assert_eq!(line.request(), ApiKey::Fetch.code().to_be_bytes());
+    }
+
+    #[test]
+    fn a_client_that_is_gone_ends_its_connection_and_holds_nothing() {
+        let mut line = Line::new(LIMIT);
+        line.send(&frame(1, 100)[..50]);
+        while line.connection.held.is_empty() {
+            line.connection.note(READY);
+            line.work();
+        }
+        assert_eq!(line.memory.used(), 50);
+        line.client.shutdown(std::net::Shutdown::Both).unwrap();
+        while line.work() != Worked::Ended {
+            line.connection.note(READY);
+        }
+        let reason = line.connection.bury(&line.memory);
+        assert!(matches!(reason, CloseReason::ByPeer | CloseReason::Socket), "{reason:?}");
+        assert_eq!(line.memory.used(), 0);
+    }
+
+    #[test]
+    fn answers_that_the_socket_does_not_take_at_once_leave_in_full() {
+        let mut line = Line::new(LIMIT);
+        line.send(&frame(1, 1));
+        line.request();
+        let large: Vec<u8> = (0..8 << 20).map(|at: usize| at as u8).collect();
+        let answer = large.chunks(100_000).map(Bytes::copy_from_slice).collect();
+        line.connection.answer(0, answer, Monotonic(0));
+        assert_eq!(line.work(), Worked::Waits, "the client has read nothing yet");
+        assert!(!line.connection.out.is_empty());
+        let mut heard = Vec::new();
+        while heard.len() < large.len() {
+            let mut piece = [0; 10_000];
+            let count = line.client.read(&mut piece).unwrap();
+            heard.extend_from_slice(&piece[..count]);
+            line.connection.note(READY);
+            line.work();
+        }
+        assert!(line.connection.out.is_empty());
+        assert_eq!(line.connection.out_bytes, 0);
+        assert!(heard == large, "every byte in its place");
     }
 }

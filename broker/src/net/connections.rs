@@ -1,23 +1,28 @@
-//! The open connections of one core.
+//! The open connections of one core, and its doors.
 //!
-//! Does: number connections, count them against the limits, find one by its number, close the
-//! idle ones.
-//! Does not: read or write them.
-//! Invariants: a number is never used twice in a process.
-//! Apart because listener, pump and connection tasks all need it and none owns it.
+//! Does: listen, accept within the limits, number connections, let those work that have news,
+//! close the idle ones.
+//! Does not: read or write them itself; sleep.
+//! Invariants: a number is never used twice in a process; a refused connection is closed before a
+//! byte of it was read; a connection that can go on is in the line until it did.
+//! Apart because the pump needs one thing to talk to.
 
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
-use std::net::IpAddr;
-use std::rc::Rc;
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use bytes::Bytes;
 use flumen_protocol::time::Monotonic;
+use flumen_storage::io::ring::{Readiness, Ring, WatchId};
 use tracing::warn;
 
-use super::connection::Connection;
-use crate::shard::input::ConnectionId;
+use super::connection::{Around, Connection, Speech, Worked};
+use super::inbox::Inbox;
+use super::listener;
+use crate::limits::{ACCEPT_RETRY_PAUSE, ACCEPTS_PER_TURN, READ_SCRATCH_BYTES};
+use crate::shard::input::{CloseReason, ConnectionId, Input};
 use crate::shard::memory::RequestMemory;
 
 /// Why a connection was refused before it sent a byte.
@@ -29,7 +34,7 @@ pub enum Refused {
     TooManyOfAddress,
 }
 
-/// The limits that a listener checks; each core has its share.
+/// The limits that a door checks; each core has its share.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionLimits {
     /// Connections on this core at once.
@@ -42,131 +47,286 @@ pub struct ConnectionLimits {
     pub request_bytes: usize,
 }
 
+/// An address that connections come in by.
+struct Door {
+    socket: TcpListener,
+    speech: Speech,
+    /// Somebody may wait there.
+    may_accept: bool,
+    /// Not before this: the system had no descriptor left.
+    paused_until: Option<Monotonic>,
+}
+
+/// An open connection and whether it is in the line.
+struct Member {
+    connection: Connection,
+    is_in_line: bool,
+}
+
 /// The connections of one core.
 pub struct Connections {
     limits: ConnectionLimits,
-    next: Cell<u64>,
-    open: RefCell<BTreeMap<ConnectionId, Rc<Connection>>>,
-    addresses: RefCell<BTreeMap<IpAddr, usize>>,
-    /// The pump's clock of this turn, so that tasks need none of their own.
-    now: Cell<Monotonic>,
+    next: u64,
+    open: BTreeMap<ConnectionId, Member>,
+    addresses: BTreeMap<IpAddr, usize>,
+    doors: Vec<Door>,
+    /// Those that can go on, first come, first served.
+    line: VecDeque<ConnectionId>,
+    scratch: Vec<u8>,
+    /// The pump's clock of this turn.
+    now: Monotonic,
 }
+
+// Doors and connections share the ring's numbers: doors have the highest.
+const FIRST_DOOR: u64 = 1 << 61;
 
 impl Connections {
     /// None open yet.
     pub fn new(limits: ConnectionLimits, now: Monotonic) -> Self {
         Self {
             limits,
-            next: Cell::new(0),
-            open: RefCell::default(),
-            addresses: RefCell::default(),
-            now: Cell::new(now),
+            next: 0,
+            open: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            doors: Vec::new(),
+            line: VecDeque::new(),
+            scratch: vec![0; READ_SCRATCH_BYTES],
+            now,
         }
     }
 
-    /// The limits of this core.
-    pub fn limits(&self) -> ConnectionLimits {
-        self.limits
-    }
-
-    /// The clock of the current turn.
-    pub fn now(&self) -> Monotonic {
-        self.now.get()
+    /// Starts to accept on an address.
+    ///
+    /// # Errors
+    /// The operating system's reason for refusing the address.
+    pub fn listen(
+        &mut self,
+        address: SocketAddr,
+        speech: Speech,
+        ring: &mut Ring,
+    ) -> io::Result<()> {
+        let socket = listener::listen(address)?;
+        ring.watch(socket.as_fd(), WatchId(FIRST_DOOR + self.doors.len() as u64));
+        self.doors.push(Door { socket, speech, may_accept: true, paused_until: None });
+        Ok(())
     }
 
     /// Sets the clock; once per turn.
-    pub fn set_now(&self, now: Monotonic) {
-        self.now.set(now);
+    pub fn set_now(&mut self, now: Monotonic) {
+        self.now = now;
     }
 
     /// How many are open.
     pub fn count(&self) -> usize {
-        self.open.borrow().len()
+        self.open.len()
     }
 
-    /// Whether one more connection of this address may be opened.
-    ///
-    /// # Errors
-    /// Which limit is reached.
-    pub fn admit(&self, address: IpAddr) -> Result<ConnectionId, Refused> {
+    /// Whether some connection or door can go on without further news.
+    pub fn has_work(&self) -> bool {
+        !self.line.is_empty()
+            || self.doors.iter().any(|door| door.may_accept && door.paused_until.is_none())
+    }
+
+    /// When a paused door is to be tried again.
+    pub fn next_deadline(&self) -> Option<Monotonic> {
+        self.doors.iter().filter_map(|door| door.paused_until).min()
+    }
+
+    /// Takes news of the ring about a door or a connection.
+    pub fn note(&mut self, watch: WatchId, readiness: Readiness, goes_on: bool, ring: &mut Ring) {
+        if let Some(place) = watch.0.checked_sub(FIRST_DOOR) {
+            let Some(door) = usize::try_from(place).ok().and_then(|at| self.doors.get_mut(at))
+            else {
+                return;
+            };
+            door.may_accept = true;
+            if !goes_on {
+                ring.watch(door.socket.as_fd(), watch);
+            }
+            return;
+        }
+        let id = ConnectionId(watch.0);
+        let Some(member) = self.open.get_mut(&id) else { return };
+        member.connection.note(readiness);
+        if !goes_on {
+            ring.watch(member.connection.stream().as_fd(), watch);
+        }
+        enter_line(&mut self.line, id, member);
+    }
+
+    /// Accepts, writes and reads whatever can be without blocking, each connection its share.
+    pub fn work(&mut self, inbox: &Inbox, memory: &RequestMemory, ring: &mut Ring) {
+        self.accept(inbox, ring);
+        if memory.take_resumable() {
+            self.resume_readers();
+        }
+        let mut around = Around {
+            inbox,
+            memory,
+            scratch: &mut self.scratch,
+            now: self.now,
+            request_bytes: self.limits.request_bytes,
+        };
+        let mut ended = Vec::new();
+        for _ in 0..self.line.len() {
+            let Some(id) = self.line.pop_front() else { break };
+            let Some(member) = self.open.get_mut(&id) else { continue };
+            member.is_in_line = false;
+            match member.connection.work(&mut around) {
+                Worked::Waits => {}
+                Worked::HasMore => enter_line(&mut self.line, id, member),
+                Worked::Ended => ended.push(id),
+            }
+        }
+        for id in ended {
+            self.bury(id, inbox, memory, ring);
+        }
+    }
+
+    fn bury(&mut self, id: ConnectionId, inbox: &Inbox, memory: &RequestMemory, ring: &mut Ring) {
+        let Some(member) = self.open.remove(&id) else { return };
+        let peer = member.connection.peer();
+        ring.unwatch(WatchId(id.0));
+        self.leave(peer.ip());
+        let reason: CloseReason = member.connection.bury(memory);
+        inbox.push(Input::Closed { connection: id, peer, reason });
+    }
+
+    fn accept(&mut self, inbox: &Inbox, ring: &mut Ring) {
+        for place in 0..self.doors.len() {
+            for _ in 0..ACCEPTS_PER_TURN {
+                let now = self.now;
+                let door = &mut self.doors[place];
+                door.paused_until = door.paused_until.filter(|until| now < *until);
+                if !door.may_accept || door.paused_until.is_some() {
+                    break;
+                }
+                let speech = door.speech;
+                match door.socket.accept() {
+                    Ok((stream, peer)) => self.open(stream, peer, speech, inbox, ring),
+                    Err(error) => match error.kind() {
+                        ErrorKind::WouldBlock => door.may_accept = false,
+                        // A connection that is reset before we look: nothing to serve.
+                        ErrorKind::ConnectionAborted | ErrorKind::Interrupted => {}
+                        _ => {
+                            // Out of descriptors, mostly: who waits stays in the backlog.
+                            door.paused_until = Some(now.after(ACCEPT_RETRY_PAUSE));
+                            inbox.push(Input::AcceptFailed { reason: error.to_string() });
+                        }
+                    },
+                }
+            }
+        }
+    }
+
+    fn open(
+        &mut self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        speech: Speech,
+        inbox: &Inbox,
+        ring: &mut Ring,
+    ) {
+        let id = match self.admit(peer.ip()) {
+            Ok(id) => id,
+            Err(refused) => return inbox.push(Input::Refused { peer, refused }),
+        };
+        // Failing to switch Nagle off costs latency, not correctness.
+        let _best_effort = stream.set_nodelay(true);
+        if let Err(error) = stream.set_nonblocking(true) {
+            self.leave(peer.ip());
+            return inbox.push(Input::AcceptFailed { reason: error.to_string() });
+        }
+        ring.watch(stream.as_fd(), WatchId(id.0));
+        let connection = Connection::new(id, peer, speech, stream, self.now);
+        self.open.insert(id, Member { connection, is_in_line: false });
+        inbox.push(Input::Opened { connection: id });
+    }
+
+    fn admit(&mut self, address: IpAddr) -> Result<ConnectionId, Refused> {
         if self.count() >= self.limits.total {
             return Err(Refused::TooMany);
         }
-        let mut addresses = self.addresses.borrow_mut();
-        let count = addresses.entry(address).or_insert(0);
+        let count = self.addresses.entry(address).or_insert(0);
         if *count >= self.limits.per_address {
             return Err(Refused::TooManyOfAddress);
         }
         *count += 1;
-        let id = ConnectionId(self.next.get());
-        self.next.set(id.0 + 1);
+        let id = ConnectionId(self.next);
+        self.next += 1;
         Ok(id)
     }
 
-    /// Enters an admitted connection.
-    pub fn insert(&self, connection: Rc<Connection>) {
-        self.open.borrow_mut().insert(connection.id, connection);
-    }
-
-    /// Forgets a connection whose tasks have ended.
-    pub fn remove(&self, id: ConnectionId) {
-        let Some(connection) = self.open.borrow_mut().remove(&id) else { return };
-        let mut addresses = self.addresses.borrow_mut();
-        let address = connection.peer.ip();
-        if let Some(count) = addresses.get_mut(&address) {
+    fn leave(&mut self, address: IpAddr) {
+        if let Some(count) = self.addresses.get_mut(&address) {
             *count -= 1;
             if *count == 0 {
-                addresses.remove(&address);
+                self.addresses.remove(&address);
             }
         }
     }
 
     /// Gives an answer to its connection; a connection that is gone needs none.
-    pub fn respond(&self, id: ConnectionId, slot: u64, answer: Vec<Bytes>) {
-        if let Some(connection) = self.open.borrow().get(&id) {
-            connection.answer(slot, answer, self.now());
-        }
+    pub fn respond(&mut self, id: ConnectionId, slot: u64, answer: Vec<Bytes>) {
+        let now = self.now;
+        self.change(id, |connection| connection.answer(slot, answer, now));
     }
 
     /// Closes a connection after the answers to everything before this slot.
-    pub fn close_at(&self, id: ConnectionId, slot: u64) {
-        if let Some(connection) = self.open.borrow().get(&id) {
-            connection.close_at(slot);
-        }
+    pub fn close_at(&mut self, id: ConnectionId, slot: u64) {
+        self.change(id, |connection| connection.close_at(slot));
     }
 
     /// Closes a connection after the answers that are ready.
-    pub fn close(&self, id: ConnectionId) {
-        if let Some(connection) = self.open.borrow().get(&id) {
-            connection.close();
+    pub fn close(&mut self, id: ConnectionId) {
+        self.change(id, Connection::close);
+    }
+
+    fn change(&mut self, id: ConnectionId, change: impl FnOnce(&mut Connection)) {
+        if let Some(member) = self.open.get_mut(&id) {
+            change(&mut member.connection);
+            enter_line(&mut self.line, id, member);
         }
     }
 
-    /// Lets readers that paused for memory look again.
-    pub fn resume_readers(&self) {
-        for connection in self.open.borrow().values() {
-            connection.wake_reader();
+    /// Lets those look again whose bytes were not read for want of room.
+    fn resume_readers(&mut self) {
+        for (id, member) in &mut self.open {
+            if member.connection.is_waiting_for_room() {
+                enter_line(&mut self.line, *id, member);
+            }
         }
     }
 
     /// Ends what was idle for too long, and what sends a request too slowly. Nothing was read or
     /// written there, so there is nothing to wait for either.
-    pub fn close_idle(&self, memory: &RequestMemory) {
-        let now = self.now();
-        for connection in self.open.borrow().values() {
+    pub fn close_idle(&mut self, memory: &RequestMemory) {
+        let now = self.now;
+        for (id, member) in &mut self.open {
+            let connection = &mut member.connection;
             if connection.is_stalled(now, memory) {
-                warn!(peer = %connection.peer, "closing a connection: a request does not arrive");
-                connection.abort();
-            } else if now.since(connection.last_used()) > self.limits.idle {
-                connection.abort();
+                warn!(peer = %connection.peer(), "closing a connection: a request does not arrive");
+            } else if now.since(connection.last_used()) <= self.limits.idle {
+                continue;
             }
+            connection.abort();
+            enter_line(&mut self.line, *id, member);
         }
     }
 
-    /// Closes all of them after the answers that are ready; for a stop.
-    pub fn close_all(&self) {
-        for connection in self.open.borrow().values() {
-            connection.close();
+    /// Closes all of them after the answers that are ready; for a stop. Nobody comes in any more.
+    pub fn close_all(&mut self) {
+        self.doors.clear();
+        for (id, member) in &mut self.open {
+            member.connection.close();
+            enter_line(&mut self.line, *id, member);
         }
+    }
+}
+
+fn enter_line(line: &mut VecDeque<ConnectionId>, id: ConnectionId, member: &mut Member) {
+    if !member.is_in_line {
+        member.is_in_line = true;
+        line.push_back(id);
     }
 }

@@ -1,54 +1,31 @@
-//! Accepting connections on one core.
+//! Opening the door of one core.
 //!
-//! Does: listen on every configured address with port reuse, so that the kernel spreads
-//! connections over the cores; check the connection limits.
-//! Does not: read from connections.
-//! Invariants: a refused connection is closed before a byte of it was read.
-//! Apart because every core listens and none coordinates.
+//! Does: listen on an address with port reuse, so that the kernel spreads connections over the
+//! cores.
+//! Does not: accept.
+//! Invariants: the socket never blocks.
+//! Apart because it is the only place that sets options of a listening socket.
 
 use std::io;
-use std::net::SocketAddr;
-use std::rc::Rc;
+use std::net::{SocketAddr, TcpListener};
 
-use glommio::net::{TcpListener, TcpStream};
+use rustix::net::{
+    AddressFamily, SocketFlags, SocketType, bind, ipproto, listen as start, socket_with, sockopt,
+};
 
-use super::connection::{self, Shared, Speech};
-use crate::limits::ACCEPT_RETRY_PAUSE;
-use crate::shard::input::Input;
+use crate::limits::ACCEPT_BACKLOG;
 
-/// Starts to accept on an address.
+/// Starts to listen on an address.
 ///
 /// # Errors
 /// The operating system's reason for refusing the address.
-pub fn listen(shared: Rc<Shared>, address: SocketAddr, speech: Speech) -> io::Result<()> {
-    let listener = TcpListener::bind(address).map_err(io::Error::from)?;
-    glommio::spawn_local(async move { accept_all(shared, listener, speech).await }).detach();
-    Ok(())
-}
-
-async fn accept_all(shared: Rc<Shared>, listener: TcpListener, speech: Speech) {
-    loop {
-        match listener.accept().await {
-            Ok(stream) => open(&shared, stream, speech),
-            Err(error) => {
-                // Out of descriptors, mostly: the waiting connections stay in the backlog.
-                shared.inbox.push(Input::AcceptFailed { reason: error.to_string() });
-                glommio::timer::sleep(ACCEPT_RETRY_PAUSE).await;
-            }
-        }
-    }
-}
-
-fn open(shared: &Rc<Shared>, stream: TcpStream, speech: Speech) {
-    // A connection that is reset before we look has no peer any more: nothing to serve.
-    let Ok(peer) = stream.peer_addr() else { return };
-    match shared.connections.admit(peer.ip()) {
-        Ok(id) => {
-            // Failing to switch Nagle off costs latency, not correctness.
-            let _best_effort = stream.set_nodelay(true);
-            let shared = shared.clone();
-            glommio::spawn_local(connection::serve(shared, id, peer, speech, stream)).detach();
-        }
-        Err(refused) => shared.inbox.push(Input::Refused { peer, refused }),
-    }
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    sockopt::set_socket_reuseport(&socket, true)?;
+    bind(&socket, &address)?;
+    start(&socket, ACCEPT_BACKLOG)?;
+    Ok(TcpListener::from(socket))
 }

@@ -7,24 +7,30 @@
 //! turn at a time.
 //! Apart because it is the only place where a shard meets the world.
 //!
-//! Sleeping is bounded by a guard (architecture D11): glommio 0.9 can park a core although tasks
-//! are runnable, and an armed timer is what wakes it. The guard is short while somebody waits and
-//! long while nobody does; how often it found work that nobody had announced is a metric.
+//! A core sleeps in its own ring, not in glommio: the executor costs about ten system calls a turn
+//! and can park although tasks are runnable (architecture D11, decision 0012). glommio carries the
+//! disk operations that are not on the way of an acknowledgement; while one of them is under way
+//! the pump watches glommio's rings and lets it run when they have news, or when the guard looks.
 #![expect(clippy::disallowed_methods, reason = "the only reader of the clock")]
 
-use std::future::poll_fn;
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::future::{Future, poll_fn};
+use std::io;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use flumen_protocol::ids::CoreId;
 use flumen_protocol::time::{Monotonic, Now, Wall};
-use flumen_storage::error::StorageError;
+use flumen_storage::error::{DiskError, DiskErrorKind};
 use flumen_storage::io::driver::Driver;
-use flumen_storage::op::{Action, DiskDone, DiskOp, FileName};
-use futures_lite::future;
+use flumen_storage::io::ring::{Event, Ring, WatchId};
+use flumen_storage::op::{Action, DiskDone, DiskOp, FileName, OpId, Output};
 use glommio::timer::Timer;
 use tracing::error;
 
@@ -33,11 +39,10 @@ use super::input::{Input, JournalWrite};
 use super::mailbox::CoreMessage;
 use super::routing::CONTROLLER_CORE;
 use super::shard::Shard;
+use crate::boot::executor::ExecutorRings;
 use crate::boot::mesh::Mesh;
 use crate::boot::pulse::{Pulse, Watch};
-use crate::limits::{
-    GUARD_BUSY, GUARD_IDLE, GUARD_LINGER, IDLE_SWEEP_INTERVAL, INPUTS_PER_TURN, TURN_TIME,
-};
+use crate::limits::{GUARD_BUSY, GUARD_IDLE, IDLE_SWEEP_INTERVAL, INPUTS_PER_TURN, TURN_TIME};
 use crate::net::connections::Connections;
 use crate::net::inbox::Inbox;
 use crate::shard::memory::RequestMemory;
@@ -68,10 +73,14 @@ impl Clock {
 pub struct World {
     /// Where inputs come from.
     pub inbox: Rc<Inbox>,
-    /// Where answers go.
-    pub connections: Rc<Connections>,
+    /// Where requests come from and answers go.
+    pub connections: Connections,
     /// The budget that readers wait for.
     pub memory: Rc<RequestMemory>,
+    /// The core's own ring.
+    pub ring: Ring,
+    /// The rings of its executor.
+    pub executor: ExecutorRings,
     /// The disk.
     pub driver: Rc<Driver>,
     /// The other cores.
@@ -85,49 +94,208 @@ pub struct World {
     /// Signs of life for the service manager.
     pub pulse: Arc<Pulse>,
     /// Starts to listen; called once, when the shard serves.
-    pub serve: Box<dyn FnOnce()>,
+    pub serve: Serve,
 }
+
+/// Opens the doors of a core.
+pub type Serve = Box<dyn FnOnce(&mut Connections, &mut Ring)>;
 
 /// How a core ended.
 #[derive(Debug)]
 pub enum Ended {
     /// It was asked to, and everything is on disk.
     Stopped,
-    /// Its disk broke a promise.
-    Halted(StorageError),
+    /// Its disk broke a promise, or its ring broke.
+    Halted(String),
 }
 
 /// Turns a shard until it ends.
 pub async fn run(mut shard: Shard, mut world: World) -> Ended {
-    let mut serve = Some(std::mem::replace(&mut world.serve, Box::new(|| ())));
+    let mut serve = Some(std::mem::replace(&mut world.serve, Box::new(|_, _| ())));
     let mut effects = Vec::new();
     let mut rounds = Rounds::new(&world);
-    let mut answered = Monotonic(0);
+    let mut disk = Disk::default();
+    world.ring.watch(world.mesh.bell(), BELL);
     loop {
-        if world.inbox.is_empty() {
-            sleep(&mut shard, &world, answered).await;
+        if let Err(error) = gather(&mut shard, &mut world, &mut disk) {
+            return Ended::Halted(format!("the ring of this core broke: {error}"));
         }
-        let now = turn(&mut shard, &world);
-        rounds.go(&world, now.monotonic);
+        disk.let_executor_run(&mut world).await;
+        let now = turn(&mut shard, &mut world);
+        rounds.go(&mut world, now.monotonic);
         shard.take_effects(&mut effects);
-        if effects.iter().any(|effect| matches!(effect, Effect::Respond { .. })) {
-            answered = now.monotonic;
-        }
         for effect in effects.drain(..) {
             match effect {
-                Effect::Serve => serve.take().into_iter().for_each(|serve| serve()),
-                Effect::Stopped => return finish(&world).await,
-                Effect::Halt(error) => return Ended::Halted(error),
-                other => carry_out(&world, other),
+                Effect::Serve => {
+                    let World { connections, ring, .. } = &mut world;
+                    serve.take().into_iter().for_each(|serve| serve(connections, ring));
+                }
+                Effect::Stopped => return finish(&mut world, &mut disk).await,
+                Effect::Halt(error) => return Ended::Halted(error.to_string()),
+                other => carry_out(&mut world, &mut disk, other),
             }
         }
-        if world.memory.take_resumable() {
-            world.connections.resume_readers();
-        }
         world.mesh.flush();
-        // Lets the tasks run that this turn woke, and those that read more.
-        future::yield_now().await;
+        disk.let_executor_run(&mut world).await;
+        let World { connections, inbox, memory, ring, .. } = &mut world;
+        connections.work(inbox, memory, ring);
     }
+}
+
+// Numbers of the ring besides doors and connections (`net/connections.rs`).
+const BELL: WatchId = WatchId((1 << 61) - 1);
+const EXECUTOR: WatchId = WatchId((1 << 61) - 2);
+
+/// The disk operations of this core that are under way.
+#[derive(Default)]
+struct Disk {
+    /// Commits in the core's own ring: what they answer to, by token.
+    commits: BTreeMap<u64, Commit>,
+    next_commit: u64,
+    /// Operations that glommio carries out.
+    tasks: Rc<Cell<usize>>,
+    /// glommio has something to do: a new operation, or news in its rings.
+    is_due: bool,
+    /// Its rings are watched.
+    is_watched: bool,
+}
+
+/// A commit of the journal under way.
+struct Commit {
+    id: OpId,
+    file: FileName,
+    action: &'static str,
+    bytes: u32,
+    begun: Monotonic,
+}
+
+impl Disk {
+    fn start(&mut self, world: &mut World, op: DiskOp) {
+        let begun = world.clock.now().monotonic;
+        let bytes = journal_bytes(&op);
+        if let (Some(append), Some(bytes)) = (world.driver.append(&op), bytes) {
+            let token = self.next_commit;
+            self.next_commit += 1;
+            let (id, file, action) = (op.id, op.file, op.action.name());
+            self.commits.insert(token, Commit { id, file, action, bytes, begun });
+            world.ring.write(append, token);
+            return;
+        }
+        let (driver, inbox, clock) = (world.driver.clone(), world.inbox.clone(), world.clock);
+        let tasks = self.tasks.clone();
+        tasks.set(tasks.get() + 1);
+        self.is_due = true;
+        glommio::spawn_local(async move {
+            let done: DiskDone = driver.carry_out(op).await;
+            let took = clock.now().monotonic.since(begun);
+            tasks.set(tasks.get() - 1);
+            let journal = bytes.map(|bytes| JournalWrite { bytes, took });
+            inbox.push(Input::Disk { done, journal });
+        })
+        .detach();
+    }
+
+    /// A commit in the ring ended.
+    fn committed(&mut self, world: &World, token: u64, result: Result<(), DiskErrorKind>) {
+        let commit = self.commits.remove(&token).expect("the ring answers what it was given");
+        let Commit { id, file, action, bytes, begun } = commit;
+        let took = world.clock.now().monotonic.since(begun);
+        let result = result.map(|()| Output::Done);
+        let result = result.map_err(|kind| DiskError { kind, file, action });
+        let journal = Some(JournalWrite { bytes, took });
+        world.inbox.push(Input::Disk { done: DiskDone { id, result }, journal });
+    }
+
+    /// Lets glommio hand over new operations and take finished ones, if it has any.
+    async fn let_executor_run(&mut self, world: &mut World) {
+        if std::mem::take(&mut self.is_due) {
+            go_around().await;
+        }
+        if self.tasks.get() > 0 && !self.is_watched {
+            self.is_watched = true;
+            for ring in world.executor.descriptors() {
+                world.ring.watch_once(*ring, EXECUTOR);
+            }
+        }
+    }
+}
+
+/// Lets the executor run its tasks and look at its rings once. It only does so when this task
+/// waits for something that is not there yet, so this waits for the shortest of timers, and again
+/// if that has run out before anybody looked at it.
+async fn go_around() {
+    let mut timer = Timer::new(SHORTEST_WAIT);
+    let mut has_waited = false;
+    poll_fn(|cx| {
+        while Pin::new(&mut timer).poll(cx).is_ready() {
+            if has_waited {
+                return Poll::Ready(());
+            }
+            timer = Timer::new(SHORTEST_WAIT);
+        }
+        has_waited = true;
+        Poll::Pending
+    })
+    .await;
+}
+
+/// Over before the executor could fall asleep for it.
+const SHORTEST_WAIT: Duration = Duration::from_nanos(300);
+
+/// Gathers what happened; sleeps until something does, if nothing is to be done.
+fn gather(shard: &mut Shard, world: &mut World, disk: &mut Disk) -> io::Result<()> {
+    let mut news = Vec::new();
+    world.mesh.receive(&world.inbox);
+    let is_idle =
+        |world: &World| world.inbox.is_empty() && !world.connections.has_work() && !disk.is_due;
+    if is_idle(world) {
+        world.mesh.fall_asleep(&world.inbox);
+    }
+    if is_idle(world) {
+        sleep(shard, world, disk, &mut news)?;
+    } else {
+        world.ring.turn(None, &mut news)?;
+    }
+    world.mesh.wake_up();
+    world.mesh.receive(&world.inbox);
+    for event in news {
+        match event {
+            Event::Written { token, result } => disk.committed(world, token, result),
+            Event::Ready { watch: BELL, goes_on, .. } => {
+                if !goes_on {
+                    world.ring.watch(world.mesh.bell(), BELL);
+                }
+            }
+            Event::Ready { watch: EXECUTOR, .. } => (disk.is_due, disk.is_watched) = (true, false),
+            Event::Ready { watch, readiness, goes_on } => {
+                world.connections.note(watch, readiness, goes_on, &mut world.ring);
+            }
+        }
+    }
+    let World { connections, inbox, memory, ring, .. } = world;
+    connections.work(inbox, memory, ring);
+    Ok(())
+}
+
+/// Sleeps until the ring has news, a deadline is due, or the guard looks: glommio's thread for
+/// blocking calls rings no bell, so while an operation of its is under way the guard is short.
+fn sleep(
+    shard: &mut Shard,
+    world: &mut World,
+    disk: &mut Disk,
+    news: &mut Vec<Event>,
+) -> io::Result<()> {
+    let now = world.clock.now().monotonic;
+    let has_tasks = disk.tasks.get() > 0;
+    let guard = if has_tasks || world.mesh.has_unsent() { GUARD_BUSY } else { GUARD_IDLE };
+    let dues = [shard.next_deadline(), world.connections.next_deadline()];
+    let due = dues.into_iter().flatten().min().map_or(Duration::MAX, |due| due.since(now));
+    world.ring.turn(Some(guard.min(due)), news)?;
+    if has_tasks && news.is_empty() {
+        disk.is_due = true;
+        shard.metrics_mut().guard_wakes_total += 1;
+    }
+    Ok(())
 }
 
 /// What is not the shard's and comes around now and then: the stop signal, idle connections,
@@ -145,7 +313,7 @@ impl Rounds {
         Self { swept: Monotonic(0), pulsed: Monotonic(0), watch, stopping: false }
     }
 
-    fn go(&mut self, world: &World, now: Monotonic) {
+    fn go(&mut self, world: &mut World, now: Monotonic) {
         let core = world.mesh.place();
         world.pulse.beat(core.0);
         if now.since(self.swept) > IDLE_SWEEP_INTERVAL {
@@ -167,7 +335,7 @@ impl Rounds {
 }
 
 /// One turn: a bounded number of inputs, then the end of the turn.
-fn turn(shard: &mut Shard, world: &World) -> Now {
+fn turn(shard: &mut Shard, world: &mut World) -> Now {
     let begun = world.clock.now();
     world.connections.set_now(begun.monotonic);
     let mut now = begun;
@@ -184,29 +352,9 @@ fn turn(shard: &mut Shard, world: &World) -> Now {
     now
 }
 
-/// Sleeps until an input comes, a deadline is due, or the guard looks.
-async fn sleep(shard: &mut Shard, world: &World, answered: Monotonic) {
-    let now = world.clock.now().monotonic;
-    // A client that just had its answer sends its next request now: a lost wake-up of its socket
-    // is one of a core on which nothing is outstanding.
-    let is_busy = shard.has_outstanding() || world.mesh.has_unsent();
-    let guard = if is_busy || now.since(answered) < GUARD_LINGER { GUARD_BUSY } else { GUARD_IDLE };
-    let due = shard.next_deadline().map_or(Duration::MAX, |due| due.since(now));
-    future::or(poll_fn(|cx| world.inbox.poll_ready(cx)), async {
-        Timer::new(guard.min(due)).await;
-    })
-    .await;
-    // The guard's timer runs the tasks that nobody woke before it wakes the pump itself: that it
-    // was slept out and there is work nevertheless is all that can be seen of it.
-    let slept = world.clock.now().monotonic.since(now);
-    if guard < due && slept >= guard && !world.inbox.is_empty() {
-        shard.metrics_mut().guard_wakes_total += 1;
-    }
-}
-
-fn carry_out(world: &World, effect: Effect) {
+fn carry_out(world: &mut World, disk: &mut Disk, effect: Effect) {
     match effect {
-        Effect::Disk(op) => start(world, op),
+        Effect::Disk(op) => disk.start(world, op),
         Effect::ToCore { to, message } => world.mesh.send(to, message),
         Effect::Respond { connection, slot, answer } => {
             world.connections.respond(connection, slot, answer);
@@ -218,18 +366,6 @@ fn carry_out(world: &World, effect: Effect) {
             unreachable!("the loop itself takes these")
         }
     }
-}
-
-fn start(world: &World, op: DiskOp) {
-    let (driver, inbox, clock) = (world.driver.clone(), world.inbox.clone(), world.clock);
-    let bytes = journal_bytes(&op);
-    glommio::spawn_local(async move {
-        let begun = clock.now().monotonic;
-        let done: DiskDone = driver.carry_out(op).await;
-        let took = clock.now().monotonic.since(begun);
-        inbox.push(Input::Disk { done, journal: bytes.map(|bytes| JournalWrite { bytes, took }) });
-    })
-    .detach();
 }
 
 /// How much of the journal an operation writes; nothing if it is another operation.
@@ -250,13 +386,25 @@ fn look_up_space(world: &World) {
     }
 }
 
-/// Lets the answers leave, then the handles close.
-async fn finish(world: &World) -> Ended {
+/// Lets the answers leave and the disk finish, then the handles close.
+async fn finish(world: &mut World, disk: &mut Disk) -> Ended {
     world.connections.close_all();
     let mut patience = STOP_LOOKS;
-    while world.connections.count() > 0 && patience > 0 {
+    let mut news = Vec::new();
+    while world.connections.count() + world.ring.writing() > 0 && patience > 0 {
         patience -= 1;
-        Timer::new(GUARD_BUSY).await;
+        let World { connections, inbox, memory, ring, .. } = &mut *world;
+        connections.work(inbox, memory, ring);
+        if let Err(error) = world.ring.turn(Some(GUARD_BUSY), &mut news) {
+            return Ended::Halted(format!("the ring of this core broke: {error}"));
+        }
+        for event in news.drain(..) {
+            if let Event::Ready { watch, readiness, goes_on } = event {
+                world.connections.note(watch, readiness, goes_on, &mut world.ring);
+            }
+        }
+        disk.is_due = true;
+        disk.let_executor_run(world).await;
     }
     world.driver.close().await;
     Ended::Stopped

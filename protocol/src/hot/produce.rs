@@ -346,7 +346,7 @@ impl ProducePartitionResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::{self, Progress};
+    use crate::frame;
     use crate::header::RequestHeader;
     use crate::layout;
     use crate::layout::sample::{self, Dice, Filling};
@@ -449,10 +449,8 @@ mod tests {
             .with_timeout_ms(1500)
             .with_topic_data(vec![topic]);
         let wire = messages::encode_request(ApiKey::Produce, 9, 7, Some("me"), &sent).unwrap();
-        let mut buffer = BytesMut::from(&wire[..]);
-        let Ok(Progress::Complete(payload)) = frame::next(&mut buffer, 1000) else {
-            panic!("a whole frame")
-        };
+        assert_eq!(frame::measure(&wire, 1000), Ok(Some(wire.len())), "a whole frame");
+        let payload = BytesMut::from(&wire[frame::SIZE_BYTES..]);
         let (header, body_offset) = RequestHeader::parse(&payload).unwrap();
         let version = header.version;
         let request = ProduceRequest::parse(payload, body_offset, version).unwrap();
