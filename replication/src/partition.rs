@@ -14,6 +14,7 @@ pub mod open;
 #[allow(clippy::module_inception)]
 pub mod partition;
 pub mod producers;
+pub mod quorum;
 pub mod read;
 pub mod snapshot;
 pub mod waiting;
@@ -21,6 +22,7 @@ pub mod waiting;
 pub use append::{Acks, Append};
 pub use open::{PartitionBoot, PartitionSettings};
 pub use partition::{Deletion, Partition};
+pub use quorum::{Quorum, Voter};
 pub use read::{Isolation, ListedOffset, OffsetSpec, ReadBounds, ReadQuery};
 pub use snapshot::{StateSnapshot, covered_end};
 pub use waiting::Watched;

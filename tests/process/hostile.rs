@@ -11,6 +11,7 @@ const LIST_OFFSETS: i16 = 2;
 const DESCRIBE_GROUPS: i16 = 15;
 const CREATE_TOPICS: i16 = 19;
 const OFFSET_DELETE: i16 = 47;
+const DESCRIBE_QUORUM: i16 = 55;
 
 struct Scene {
     broker: Broker,
@@ -198,6 +199,11 @@ fn requests_that_name_a_great_many_things_hold_nobody() {
     let body = [text("g"), array(topics)].concat();
     assert!(scene.wire().ask(&request(OFFSET_DELETE, 0, 1, &body)).is_some());
     scene.still_serves("fifty thousand unknown topics");
+    // Compact from the beginning: no tagged fields, one topic without a name, its partitions.
+    let partitions = [vec![0x02, 0x01, 0xc1, 0x9a, 0x0c], vec![0; 5 * 200_000]].concat();
+    let body = [vec![0], partitions, vec![0, 0]].concat();
+    assert!(scene.wire().ask(&request(DESCRIBE_QUORUM, 2, 1, &body)).is_some());
+    scene.still_serves("a quorum of two hundred thousand partitions");
 }
 
 #[test]

@@ -42,7 +42,7 @@ pub struct Awaited {
 pub struct World {
     record: NodeRecord,
     options: Arc<Options>,
-    now: Now,
+    pub now: Now,
     shards: Vec<Shard>,
     disks: Vec<SimDisk>,
     memories: Vec<Rc<RequestMemory>>,

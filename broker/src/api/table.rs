@@ -20,7 +20,7 @@ use super::{
     k20_delete_topics, k21_delete_records, k22_init_producer_id, k23_offset_for_leader_epoch,
     k32_describe_configs, k33_alter_configs, k35_describe_log_dirs, k37_create_partitions,
     k42_delete_groups, k43_elect_leaders, k44_incremental_alter_configs,
-    k46_list_partition_reassignments, k47_offset_delete, k60_describe_cluster,
+    k46_list_partition_reassignments, k47_offset_delete, k55_describe_quorum, k60_describe_cluster,
     k75_describe_topic_partitions,
 };
 use crate::shard::mailbox::Answer;
@@ -70,6 +70,8 @@ pub enum Waiting {
     IncrementalAlterConfigs(k44_incremental_alter_configs::Waiting),
     /// Offsets being forgotten.
     OffsetDelete(k47_offset_delete::Waiting),
+    /// The controller's quorum being described.
+    DescribeQuorum(k55_describe_quorum::Waiting),
 }
 
 /// Why a frame gets no answer at all.
@@ -136,6 +138,7 @@ pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, bod
             k46_list_partition_reassignments::open(context, envelope, frame, body)
         }
         ApiKey::OffsetDelete => k47_offset_delete::open(context, envelope, frame, body),
+        ApiKey::DescribeQuorum => k55_describe_quorum::open(context, envelope, frame, body),
         ApiKey::DescribeCluster => k60_describe_cluster::open(context, envelope, frame, body),
         ApiKey::DescribeTopicPartitions => {
             k75_describe_topic_partitions::open(context, envelope, frame, body)
@@ -168,6 +171,7 @@ impl Waiting {
             Self::CreatePartitions(waiting) => waiting.answer(answer),
             Self::DeleteGroups(waiting) => waiting.answer(part, answer),
             Self::IncrementalAlterConfigs(waiting) => waiting.answer(answer),
+            Self::DescribeQuorum(waiting) => waiting.answer(answer),
         }
     }
 
@@ -195,6 +199,7 @@ impl Waiting {
             Self::CreatePartitions(waiting) => waiting.close(envelope),
             Self::DeleteGroups(waiting) => waiting.close(envelope),
             Self::IncrementalAlterConfigs(waiting) => waiting.close(envelope),
+            Self::DescribeQuorum(waiting) => waiting.close(context, envelope),
         }
     }
 
@@ -221,7 +226,8 @@ impl Waiting {
             | Self::DescribeLogDirs(_)
             | Self::CreatePartitions(_)
             | Self::DeleteGroups(_)
-            | Self::IncrementalAlterConfigs(_) => Vec::new(),
+            | Self::IncrementalAlterConfigs(_)
+            | Self::DescribeQuorum(_) => Vec::new(),
         }
     }
 }

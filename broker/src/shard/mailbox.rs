@@ -27,7 +27,7 @@ use flumen_replication::error::Refusal;
 use flumen_replication::metadata::command::{Command, Outcome};
 use flumen_replication::metadata::image::Image;
 use flumen_replication::outbox::{AppendReceipt, Ticket};
-use flumen_replication::partition::Acks;
+use flumen_replication::partition::{Acks, Quorum};
 use flumen_storage::answers::ReadError;
 
 use crate::telemetry::metrics::Snapshot;
@@ -100,6 +100,8 @@ pub enum Question {
     Groups(Box<GroupRequest>),
     /// Change the cluster's metadata; only the controller's core understands it.
     Control(Box<Command>),
+    /// Who decides on the cluster's metadata; only the controller's core understands it.
+    Quorum,
     /// How large the partitions of this core are.
     Sizes,
     /// Copy the counters.
@@ -162,6 +164,8 @@ pub enum Answer {
     Groups(Vec<GroupResponse>),
     /// To `Control`.
     Control(Box<Outcome>),
+    /// To `Quorum`.
+    Quorum(Box<Result<Quorum, Refusal>>),
     /// To `Sizes`.
     Sizes(Box<Sizes>),
     /// To `Metrics`.

@@ -265,6 +265,15 @@ impl Shard {
         }
     }
 
+    /// Who decides on the cluster's metadata, and how far each of them has come.
+    pub(super) fn give_quorum(&mut self, ticket: Ticket) {
+        let answer = match self.partitions.get(&LogId::METADATA) {
+            Some(log) => Answer::Quorum(Box::new(log.quorum(self.now.wall))),
+            None => Answer::NotHere,
+        };
+        self.answer(ticket, answer);
+    }
+
     /// Tells every core what there is now, once this node is part of it.
     fn publish_image(&mut self) {
         let Some(room) = &self.controller else { return };

@@ -176,6 +176,7 @@ impl Shard {
             }
             (Target::Core, Question::Groups(request)) => self.ask_coordinators(ticket, &request),
             (Target::Core, Question::Control(command)) => self.control(ticket, *command),
+            (Target::Core, Question::Quorum) => self.give_quorum(ticket),
             (Target::Core, Question::Sizes) => self.give_sizes(ticket),
             (Target::Core, Question::Metrics) => self.give_counters(ticket),
             (target, question) => unreachable!("{question:?} was sent to {target:?}"),

@@ -10,8 +10,8 @@ use super::{Layout, field, layout};
 use crate::messages::{
     alter_configs_request, api_versions_request, create_partitions_request, create_topics_request,
     delete_topics_request, describe_cluster_request, describe_configs_request,
-    describe_log_dirs_request, describe_topic_partitions_request, elect_leaders_request,
-    incremental_alter_configs_request, list_partition_reassignments_request,
+    describe_log_dirs_request, describe_quorum_request, describe_topic_partitions_request,
+    elect_leaders_request, incremental_alter_configs_request, list_partition_reassignments_request,
 };
 
 pub(super) const API_VERSIONS_REQUEST: Layout = layout(
@@ -184,6 +184,22 @@ const INCREMENTAL_ALTER_CONFIGS_ALTERABLE_CONFIG: Layout = layout(
     size_of::<incremental_alter_configs_request::AlterableConfig>(),
     &[field("name", Text), field("config_operation", I8), field("value", Text).nullable(0)],
 );
+
+pub(super) const DESCRIBE_QUORUM_REQUEST: Layout = layout(
+    size_of::<describe_quorum_request::DescribeQuorumRequest>(),
+    &[field("topics", Array(&Struct(&DESCRIBE_QUORUM_TOPIC_DATA)))],
+);
+
+const DESCRIBE_QUORUM_TOPIC_DATA: Layout = layout(
+    size_of::<describe_quorum_request::TopicData>(),
+    &[
+        field("topic_name", Text),
+        field("partitions", Array(&Struct(&DESCRIBE_QUORUM_PARTITION_DATA))),
+    ],
+);
+
+const DESCRIBE_QUORUM_PARTITION_DATA: Layout =
+    layout(size_of::<describe_quorum_request::PartitionData>(), &[field("partition_index", I32)]);
 
 pub(super) const DESCRIBE_CLUSTER_REQUEST: Layout = layout(
     size_of::<describe_cluster_request::DescribeClusterRequest>(),

@@ -223,6 +223,21 @@ impl Group {
         self.log
     }
 
+    /// This member.
+    #[must_use]
+    pub fn me(&self) -> NodeId {
+        node_of(self.node.raft.id)
+    }
+
+    /// All members that vote, in the order of their numbers.
+    #[must_use]
+    pub fn voters(&self) -> Vec<NodeId> {
+        let voters = self.node.raft.prs().conf().voters().ids();
+        let mut voters: Vec<NodeId> = voters.iter().map(node_of).collect();
+        voters.sort_unstable();
+        voters
+    }
+
     /// Who leads, as far as this member knows.
     #[must_use]
     pub fn role(&self) -> Role {
