@@ -42,6 +42,7 @@ pub mod k44_incremental_alter_configs;
 pub mod k46_list_partition_reassignments;
 pub mod k47_offset_delete;
 pub mod k55_describe_quorum;
+pub mod k57_update_features;
 pub mod k60_describe_cluster;
 pub mod k75_describe_topic_partitions;
 

@@ -69,6 +69,8 @@ pub enum ApiKey {
     OffsetDelete = 47,
     /// Who votes on the cluster's metadata, and how far each has come.
     DescribeQuorum = 55,
+    /// Raise or lower the level of features.
+    UpdateFeatures = 57,
     /// Brokers of the cluster.
     DescribeCluster = 60,
     /// Topics page by page.
@@ -203,6 +205,10 @@ pub const TABLE: &[ApiRow] = &[
     api(ApiKey::OffsetDelete, "OffsetDelete", (0, 0), None),
     api(ApiKey::DescribeQuorum, "DescribeQuorum", (0, 2), Some(0))
         .note("A voter's endpoints are those of its broker listeners: every node is both."),
+    api(ApiKey::UpdateFeatures, "UpdateFeatures", (0, 2), Some(0)).note(
+        "metadata.version is the only feature; its level is kept and told, and no level changes \
+         what this broker does.",
+    ),
     api(ApiKey::DescribeCluster, "DescribeCluster", (0, 2), Some(0)),
     api(ApiKey::DescribeTopicPartitions, "DescribeTopicPartitions", (0, 0), Some(0)),
 ];
@@ -237,7 +243,7 @@ mod tests {
     fn every_key_finds_its_row_and_no_other_key_does() {
         let ours = [
             0, 1, 2, 3, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 20, 21, 22, 23, 32, 33, 35, 37,
-            42, 43, 44, 46, 47, 55, 60, 75,
+            42, 43, 44, 46, 47, 55, 57, 60, 75,
         ];
         let table: Vec<i16> = TABLE.iter().map(|row| row.key.code()).collect();
         assert_eq!(table, ours);
@@ -316,7 +322,7 @@ mod tests {
         | 17, 36 | SASL | no authentication yet |\n\
         | 24–28, 65, 66 | transactions | not yet; idempotent producers work |\n\
         | 29–31, 38–41, 48–51 | ACLs, delegation tokens, quotas, SCRAM users | not yet |\n\
-        | 34, 45, 57, 61, 64, 74, 80, 81 | cluster administration | not yet |\n\
+        | 34, 45, 61, 64, 74, 80, 81 | cluster administration | not yet |\n\
         | 68, 69, 76–79, 83–92 | consumer groups of KIP-848, share groups, streams groups | not \
         yet |\n\
         | 71, 72 | client telemetry | not yet |\n\

@@ -28,6 +28,7 @@ pub use kafka_protocol::messages::{
     OffsetDeleteRequest, OffsetDeleteResponse, OffsetFetchRequest, OffsetFetchResponse,
     OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, ProduceRequest, ProduceResponse,
     ProducerId as WireProducerId, SyncGroupRequest, SyncGroupResponse, TopicName, TransactionalId,
+    UpdateFeaturesRequest, UpdateFeaturesResponse,
 };
 /// The structs inside the messages, one module per message.
 pub use kafka_protocol::messages::{
@@ -49,7 +50,8 @@ pub use kafka_protocol::messages::{
     metadata_response, offset_commit_request, offset_commit_response, offset_delete_request,
     offset_delete_response, offset_fetch_request, offset_fetch_response,
     offset_for_leader_epoch_request, offset_for_leader_epoch_response, produce_request,
-    produce_response, sync_group_request, sync_group_response,
+    produce_response, sync_group_request, sync_group_response, update_features_request,
+    update_features_response,
 };
 use kafka_protocol::protocol::Decodable;
 pub use kafka_protocol::protocol::{Encodable, HeaderVersion, Message, Request, StrBytes};

@@ -1,4 +1,4 @@
-//! What the cluster consists of: topics, brokers, settings.
+//! What the cluster consists of: topics, brokers, settings, levels of features.
 //!
 //! Does: turn administrative requests into records of the cluster's log and the committed
 //! records into an immutable [`image::Image`] that every core shares.
@@ -10,6 +10,7 @@ pub mod command;
 pub mod controller;
 mod creation;
 mod draft;
+pub mod features;
 pub mod image;
 mod placement;
 pub mod record;

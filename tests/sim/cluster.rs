@@ -1,6 +1,7 @@
 //! What an operator asks the cluster itself, and what it remembers of his wishes.
 //!
-//! Does: ask a node about its quorum at every version, before and after power cuts.
+//! Does: ask a node about its quorum and its features at every version, before and after power
+//! cuts.
 //! Does not: look at topics or records.
 //! Invariants: what was answered before a power cut holds after it.
 //! Apart because these questions go to the controller, whichever core the client is on.
@@ -8,7 +9,11 @@
 use flumen_protocol::api_table::ApiKey;
 use flumen_protocol::messages::describe_quorum_request;
 use flumen_protocol::messages::describe_quorum_response::PartitionData;
-use flumen_protocol::messages::{BrokerId, DescribeQuorumRequest, DescribeQuorumResponse};
+use flumen_protocol::messages::update_features_request::FeatureUpdateKey;
+use flumen_protocol::messages::{
+    ApiVersionsRequest, ApiVersionsResponse, BrokerId, DescribeQuorumRequest,
+    DescribeQuorumResponse, StrBytes, UpdateFeaturesRequest,
+};
 
 use crate::stories::{make_topic, name};
 use crate::world::World;
@@ -87,4 +92,116 @@ fn there_is_no_other_quorum() {
         }
         assert!(ask_quorum(&mut world, version, &[]).topics.is_empty());
     }
+}
+
+const METADATA_VERSION: &str = "metadata.version";
+
+fn text(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_owned())
+}
+
+fn told(world: &mut World, version: i16) -> ApiVersionsResponse {
+    let request = if version < 3 {
+        ApiVersionsRequest::default()
+    } else {
+        let request = ApiVersionsRequest::default().with_client_software_name(text("sim"));
+        request.with_client_software_version(text("1"))
+    };
+    world.ask(1, ApiKey::ApiVersions, version, &request)
+}
+
+/// The level and the epoch in force.
+fn level(world: &mut World) -> (i16, i64) {
+    let told = told(world, 4);
+    let [feature] = &told.finalized_features[..] else { panic!("one feature: {told:?}") };
+    assert_eq!(feature.name.as_str(), METADATA_VERSION);
+    assert_eq!(feature.min_version_level, feature.max_version_level);
+    (feature.max_version_level, told.finalized_features_epoch)
+}
+
+fn update(name: &str, level: i16, upgrade_type: i8) -> FeatureUpdateKey {
+    FeatureUpdateKey::default()
+        .with_feature(text(name))
+        .with_max_version_level(level)
+        .with_upgrade_type(upgrade_type)
+}
+
+/// The error code, and how many features have a result.
+fn ask_update(
+    world: &mut World,
+    version: i16,
+    updates: Vec<FeatureUpdateKey>,
+    validate_only: bool,
+) -> (i16, usize) {
+    let request = UpdateFeaturesRequest::default()
+        .with_timeout_ms(10_000)
+        .with_feature_updates(updates)
+        .with_validate_only(validate_only);
+    let answer = world.ask(1, ApiKey::UpdateFeatures, version, &request);
+    assert_eq!(answer.error_code != 0, answer.error_message.is_some());
+    (answer.error_code, answer.results.len())
+}
+
+#[test]
+fn features_are_told_at_every_version_that_has_them() {
+    let mut world = World::new(2);
+    for version in 0..=4 {
+        let told = told(&mut world, version);
+        let supported = told.supported_features.iter().map(|it| (it.min_version, it.max_version));
+        let supported: Vec<(i16, i16)> = supported.collect();
+        assert_eq!(supported, if version < 3 { vec![] } else { vec![(7, 27)] });
+        assert_eq!(told.finalized_features_epoch >= 0, version >= 3);
+    }
+    let (before, epoch) = level(&mut world);
+    assert_eq!(before, 27);
+    make_topic(&mut world, "t");
+    assert_eq!(level(&mut world), (27, epoch + 1), "the epoch is that of the metadata");
+}
+
+#[test]
+fn the_level_of_a_feature_outlives_the_node() {
+    let mut world = World::new(2);
+    let (_, epoch) = level(&mut world);
+    assert_eq!(ask_update(&mut world, 1, vec![update(METADATA_VERSION, 26, 2)], true), (0, 1));
+    assert_eq!(level(&mut world), (27, epoch), "only asked");
+    assert_eq!(ask_update(&mut world, 1, vec![update(METADATA_VERSION, 26, 2)], false), (0, 1));
+    assert_eq!(level(&mut world), (26, epoch + 1));
+    world.cut_power();
+    assert_eq!(level(&mut world), (26, epoch + 1));
+    assert_eq!(ask_update(&mut world, 2, vec![update(METADATA_VERSION, 26, 1)], false), (0, 0));
+    assert_eq!(level(&mut world), (26, epoch + 1), "what is so already needs no record");
+    let two = vec![update(METADATA_VERSION, 25, 2), update(METADATA_VERSION, 26, 1)];
+    assert_eq!(ask_update(&mut world, 1, two, false), (0, 2));
+    assert_eq!(level(&mut world).0, 26, "the last of two counts");
+}
+
+#[test]
+fn one_impossible_level_refuses_them_all() {
+    let mut world = World::new(2);
+    let before = level(&mut world);
+    let possible = || update(METADATA_VERSION, 25, 2);
+    for version in 1..=2 {
+        for impossible in [
+            update("transaction.version", 2, 1),
+            update("group.version", 1, 1),
+            update(METADATA_VERSION, 28, 1),
+            update(METADATA_VERSION, 22, 2),
+            update(METADATA_VERSION, 22, 3),
+            update(METADATA_VERSION, 25, 1),
+            update(METADATA_VERSION, 25, 0),
+            update(METADATA_VERSION, -1, 2),
+            update("", 1, 1),
+        ] {
+            // INVALID_UPDATE_VERSION.
+            let both = vec![possible(), impossible.clone()];
+            assert_eq!(ask_update(&mut world, version, both, false), (95, 0), "{impossible:?}");
+        }
+    }
+    let down = FeatureUpdateKey::default()
+        .with_feature(text(METADATA_VERSION))
+        .with_max_version_level(25)
+        .with_allow_downgrade(true);
+    assert_eq!(ask_update(&mut world, 0, vec![down], false), (95, 0), "version 0 goes up only");
+    assert_eq!(level(&mut world), before);
+    assert_eq!(ask_update(&mut world, 2, Vec::new(), false), (0, 0));
 }

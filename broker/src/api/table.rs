@@ -20,8 +20,8 @@ use super::{
     k20_delete_topics, k21_delete_records, k22_init_producer_id, k23_offset_for_leader_epoch,
     k32_describe_configs, k33_alter_configs, k35_describe_log_dirs, k37_create_partitions,
     k42_delete_groups, k43_elect_leaders, k44_incremental_alter_configs,
-    k46_list_partition_reassignments, k47_offset_delete, k55_describe_quorum, k60_describe_cluster,
-    k75_describe_topic_partitions,
+    k46_list_partition_reassignments, k47_offset_delete, k55_describe_quorum, k57_update_features,
+    k60_describe_cluster, k75_describe_topic_partitions,
 };
 use crate::shard::mailbox::Answer;
 
@@ -72,6 +72,8 @@ pub enum Waiting {
     OffsetDelete(k47_offset_delete::Waiting),
     /// The controller's quorum being described.
     DescribeQuorum(k55_describe_quorum::Waiting),
+    /// Levels of features being changed.
+    UpdateFeatures(k57_update_features::Waiting),
 }
 
 /// Why a frame gets no answer at all.
@@ -139,6 +141,7 @@ pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, bod
         }
         ApiKey::OffsetDelete => k47_offset_delete::open(context, envelope, frame, body),
         ApiKey::DescribeQuorum => k55_describe_quorum::open(context, envelope, frame, body),
+        ApiKey::UpdateFeatures => k57_update_features::open(context, envelope, frame, body),
         ApiKey::DescribeCluster => k60_describe_cluster::open(context, envelope, frame, body),
         ApiKey::DescribeTopicPartitions => {
             k75_describe_topic_partitions::open(context, envelope, frame, body)
@@ -172,6 +175,7 @@ impl Waiting {
             Self::DeleteGroups(waiting) => waiting.answer(part, answer),
             Self::IncrementalAlterConfigs(waiting) => waiting.answer(answer),
             Self::DescribeQuorum(waiting) => waiting.answer(answer),
+            Self::UpdateFeatures(waiting) => waiting.answer(answer),
         }
     }
 
@@ -200,6 +204,7 @@ impl Waiting {
             Self::DeleteGroups(waiting) => waiting.close(envelope),
             Self::IncrementalAlterConfigs(waiting) => waiting.close(envelope),
             Self::DescribeQuorum(waiting) => waiting.close(context, envelope),
+            Self::UpdateFeatures(waiting) => waiting.close(envelope),
         }
     }
 
@@ -227,7 +232,8 @@ impl Waiting {
             | Self::CreatePartitions(_)
             | Self::DeleteGroups(_)
             | Self::IncrementalAlterConfigs(_)
-            | Self::DescribeQuorum(_) => Vec::new(),
+            | Self::DescribeQuorum(_)
+            | Self::UpdateFeatures(_) => Vec::new(),
         }
     }
 }

@@ -154,6 +154,7 @@ fn empty_requests_are_answered_at_every_version() {
     });
     bare.ask_all(ApiKey::OffsetDelete, |_| OffsetDeleteRequest::default());
     bare.ask_all(ApiKey::DescribeQuorum, |_| DescribeQuorumRequest::default());
+    bare.ask_all(ApiKey::UpdateFeatures, |_| UpdateFeaturesRequest::default());
     bare.ask_all(ApiKey::DescribeCluster, |_| DescribeClusterRequest::default());
     bare.ask_all(ApiKey::DescribeTopicPartitions, |_| DescribeTopicPartitionsRequest::default());
     bare.ask_all(ApiKey::Metadata, |_| MetadataRequest::default());

@@ -40,6 +40,7 @@ pub(super) fn request(key: ApiKey) -> &'static Layout {
         ApiKey::IncrementalAlterConfigs => &admin::INCREMENTAL_ALTER_CONFIGS_REQUEST,
         ApiKey::OffsetDelete => &groups::OFFSET_DELETE_REQUEST,
         ApiKey::DescribeQuorum => &admin::DESCRIBE_QUORUM_REQUEST,
+        ApiKey::UpdateFeatures => &admin::UPDATE_FEATURES_REQUEST,
         ApiKey::DescribeCluster => &admin::DESCRIBE_CLUSTER_REQUEST,
         ApiKey::DescribeTopicPartitions => &admin::DESCRIBE_TOPIC_PARTITIONS_REQUEST,
     }

@@ -12,6 +12,7 @@ use crate::messages::{
     delete_topics_request, describe_cluster_request, describe_configs_request,
     describe_log_dirs_request, describe_quorum_request, describe_topic_partitions_request,
     elect_leaders_request, incremental_alter_configs_request, list_partition_reassignments_request,
+    update_features_request,
 };
 
 pub(super) const API_VERSIONS_REQUEST: Layout = layout(
@@ -200,6 +201,25 @@ const DESCRIBE_QUORUM_TOPIC_DATA: Layout = layout(
 
 const DESCRIBE_QUORUM_PARTITION_DATA: Layout =
     layout(size_of::<describe_quorum_request::PartitionData>(), &[field("partition_index", I32)]);
+
+pub(super) const UPDATE_FEATURES_REQUEST: Layout = layout(
+    size_of::<update_features_request::UpdateFeaturesRequest>(),
+    &[
+        field("timeout_ms", I32),
+        field("feature_updates", Array(&Struct(&UPDATE_FEATURES_FEATURE_UPDATE_KEY))),
+        field("validate_only", Bool).since(1),
+    ],
+);
+
+const UPDATE_FEATURES_FEATURE_UPDATE_KEY: Layout = layout(
+    size_of::<update_features_request::FeatureUpdateKey>(),
+    &[
+        field("feature", Text),
+        field("max_version_level", I16),
+        field("allow_downgrade", Bool).until(0),
+        field("upgrade_type", I8).since(1),
+    ],
+);
 
 pub(super) const DESCRIBE_CLUSTER_REQUEST: Layout = layout(
     size_of::<describe_cluster_request::DescribeClusterRequest>(),

@@ -37,6 +37,13 @@ pub enum Command {
         /// How many.
         count: u32,
     },
+    /// Change the levels of features: all of them, or none.
+    UpdateFeatures {
+        /// Which, in the request's order.
+        updates: Vec<FeatureUpdate>,
+        /// Only check.
+        validate_only: bool,
+    },
     /// Announce a node or its new addresses.
     RegisterBroker(Broker),
 }
@@ -80,12 +87,34 @@ pub struct TopicConfigs {
     pub validate_only: bool,
 }
 
+/// Another level for a feature.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeatureUpdate {
+    /// Which feature.
+    pub name: String,
+    /// The level it shall have.
+    pub level: i16,
+    /// What the client allows; `None` where it says something nobody knows.
+    pub direction: Option<Direction>,
+}
+
+/// Where the level of a feature may go (KIP-778).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Up only.
+    Upgrade,
+    /// Down, if no metadata are lost by it.
+    SafeDowngrade,
+    /// Down in any case.
+    UnsafeDowngrade,
+}
+
 /// What became of a command, one result per item.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// To `CreateTopics`: what was made.
     Created(Vec<Result<CreatedTopic, MetadataRefusal>>),
-    /// To `DeleteTopics`, `GrowTopics`, `ConfigureTopics`.
+    /// To `DeleteTopics`, `GrowTopics`, `ConfigureTopics`, `UpdateFeatures`.
     Changed(Vec<Result<(), MetadataRefusal>>),
     /// To `AllocateProducerIds`: the first of them.
     ProducerIds(ProducerId),
@@ -133,6 +162,8 @@ pub enum MetadataRule {
     ReplicationFactor,
     /// The explicit replicas make no sense: INVALID_REPLICA_ASSIGNMENT.
     Assignment,
+    /// Not a possible level of a feature: INVALID_UPDATE_VERSION.
+    FeatureLevel,
     /// More at once, or in all, than [`limits`](crate::limits) allow: POLICY_VIOLATION.
     TooMuch,
 }

@@ -19,10 +19,12 @@ use std::sync::Arc;
 use flumen_protocol::ids::{ProducerId, TopicId};
 
 use super::command::{
-    Command, CreatedTopic, Growth, MetadataRefusal, MetadataRule, NewTopic, Outcome, TopicConfigs,
+    Command, CreatedTopic, FeatureUpdate, Growth, MetadataRefusal, MetadataRule, NewTopic, Outcome,
+    TopicConfigs,
 };
 use super::creation::{Creation, Growing, MetricNames, metric_name, unknown};
 use super::draft::Draft;
+use super::features;
 use super::image::{Broker, Image, Placement, Topic};
 use super::record::{MetadataRecord, RecordError};
 
@@ -68,6 +70,9 @@ impl Controller {
             Command::GrowTopics { topics, validate_only } => self.grow(topics, *validate_only),
             Command::ConfigureTopics(topics) => self.configure(topics),
             Command::AllocateProducerIds { count } => self.allocate_producer_ids(*count),
+            Command::UpdateFeatures { updates, validate_only } => {
+                self.update_features(updates, *validate_only)
+            }
             Command::RegisterBroker(broker) => self.register(broker),
         }
     }
@@ -88,6 +93,12 @@ impl Controller {
             }
             MetadataRecord::TopicConfigs { id, configs } => self.replace_configs(*id, configs)?,
             MetadataRecord::ProducerIds { next } => self.take_producer_ids(*next)?,
+            MetadataRecord::FeatureLevel { name, level } => {
+                if !features::is_known(name, *level) {
+                    return Err(RecordError::FeatureBeyond { level: *level });
+                }
+                Arc::make_mut(&mut self.image).features.insert(name.clone(), *level);
+            }
             MetadataRecord::Broker(broker) => {
                 Arc::make_mut(&mut self.image).brokers.insert(broker.id, broker.clone());
             }
@@ -146,6 +157,26 @@ impl Controller {
         let records =
             if count == 0 { Vec::new() } else { vec![MetadataRecord::ProducerIds { next }] };
         Decision { records, outcome: Outcome::ProducerIds(ProducerId(first)) }
+    }
+
+    /// One refusal refuses all of them.
+    fn update_features(&self, updates: &[FeatureUpdate], validate_only: bool) -> Decision {
+        let judge = |update| features::judge(&self.image, update);
+        let results: Vec<Result<(), MetadataRefusal>> = updates.iter().map(judge).collect();
+        let mut records = Vec::new();
+        if !validate_only && results.iter().all(Result::is_ok) {
+            // Of several levels for one feature the last one counts.
+            let wanted: BTreeMap<&str, i16> =
+                updates.iter().map(|update| (update.name.as_str(), update.level)).collect();
+            let news = wanted.into_iter().filter(|(name, level)| {
+                features::find(name).is_some_and(|it| features::level(&self.image, it) != *level)
+            });
+            records.extend(news.map(|(name, level)| MetadataRecord::FeatureLevel {
+                name: name.to_owned(),
+                level,
+            }));
+        }
+        Decision { records, outcome: Outcome::Changed(results) }
     }
 
     fn register(&self, broker: &Broker) -> Decision {

@@ -17,6 +17,8 @@ pub struct Image {
     pub version: u64,
     /// The nodes that registered.
     pub brokers: BTreeMap<NodeId, Broker>,
+    /// The levels of features that were ever set; see [`super::features::level`] for the others.
+    pub features: BTreeMap<String, i16>,
     /// The first producer id that was never given out.
     pub next_producer_id: i64,
     /// Invariant: each lies under its own id.

@@ -55,6 +55,13 @@ pub enum MetadataRecord {
         /// The first that was not.
         next: i64,
     },
+    /// A feature of the cluster is at this level from now on.
+    FeatureLevel {
+        /// Which.
+        name: String,
+        /// The level; never negative.
+        level: i16,
+    },
     /// A node registered, with these addresses from now on.
     Broker(Broker),
 }
@@ -84,6 +91,11 @@ pub enum RecordError {
     PartitionsLost {
         /// Which topic.
         id: TopicId,
+    },
+    /// A newer version took a feature to a level this one does not know. Start that version again.
+    FeatureBeyond {
+        /// The level.
+        level: i16,
     },
     /// Producer ids that were given out would be given out again.
     ProducerIdsReturn {
@@ -138,12 +150,16 @@ fn read_topic_change(view: &wire::RecordView<'_>) -> Option<MetadataRecord> {
     }
 }
 
-/// `None` where the record is about neither producers nor nodes, or rotten.
+/// `None` where the record is about neither producers nor nodes nor features, or rotten.
 fn read_other_change(view: &wire::RecordView<'_>) -> Option<MetadataRecord> {
     if let Some(taken) = view.change_as_producer_ids_taken() {
         (taken.next() > 0).then_some(MetadataRecord::ProducerIds { next: taken.next() })
     } else if let Some(registered) = view.change_as_broker_registered() {
         Some(MetadataRecord::Broker(read_broker(&registered)?))
+    } else if let Some(set) = view.change_as_feature_level_set() {
+        let sound = !set.name().is_empty() && set.level() >= 0;
+        let (name, level) = (set.name().to_owned(), set.level());
+        sound.then_some(MetadataRecord::FeatureLevel { name, level })
     } else {
         None
     }
@@ -211,6 +227,11 @@ impl fmt::Display for RecordError {
             Self::PartitionsLost { id } => {
                 write!(f, "the cluster's log takes partitions away from topic {id}")
             }
+            Self::FeatureBeyond { level } => write!(
+                f,
+                "the cluster's log takes a feature to level {level}, which this version does not \
+                 know; start the newer version again"
+            ),
             Self::ProducerIdsReturn { next, known } => write!(
                 f,
                 "the cluster's log would give out producer ids again: {next} after {known}"
@@ -263,6 +284,8 @@ mod tests {
             MetadataRecord::TopicConfigs { id, configs: BTreeMap::new() },
             MetadataRecord::ProducerIds { next: 1 },
             MetadataRecord::ProducerIds { next: i64::MAX },
+            MetadataRecord::FeatureLevel { name: "metadata.version".to_owned(), level: 27 },
+            MetadataRecord::FeatureLevel { name: "x".to_owned(), level: 0 },
             MetadataRecord::Broker(Broker { id: NodeId(0), rack: None, endpoints: Vec::new() }),
             MetadataRecord::Broker(Broker {
                 id: NodeId(i32::MAX),
@@ -348,6 +371,8 @@ mod tests {
             MetadataRecord::Partitions { id, partitions: vec![placement(&[])] },
             MetadataRecord::Partitions { id, partitions: vec![placement(&[-1])] },
             MetadataRecord::ProducerIds { next: 0 },
+            MetadataRecord::FeatureLevel { name: String::new(), level: 1 },
+            MetadataRecord::FeatureLevel { name: "x".to_owned(), level: -1 },
             MetadataRecord::Topic {
                 id,
                 name: String::new(),

@@ -97,6 +97,12 @@ fn write_change(
             let change = schema::ProducerIdsTaken::create(builder, &args);
             (Change::ProducerIdsTaken, change.as_union_value())
         }
+        MetadataRecord::FeatureLevel { name, level } => {
+            let name = Some(builder.create_string(name));
+            let args = schema::FeatureLevelSetArgs { name, level: *level };
+            let change = schema::FeatureLevelSet::create(builder, &args);
+            (Change::FeatureLevelSet, change.as_union_value())
+        }
         MetadataRecord::Broker(broker) => {
             (Change::BrokerRegistered, write_broker(builder, broker).as_union_value())
         }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use flumen_protocol::ids::{LogId, NodeId, PartitionIndex, TopicId};
 use flumen_replication::dice::Dice;
-use flumen_replication::metadata::command::{Command, Growth, NewTopic, Outcome, TopicConfigs};
+use flumen_replication::metadata::command::{
+    Command, Direction, FeatureUpdate, Growth, NewTopic, Outcome, TopicConfigs,
+};
 use flumen_replication::metadata::image::Image;
 
 use crate::cluster::{Cluster, broker};
@@ -72,6 +74,7 @@ fn item_count(command: &Command) -> usize {
         Command::DeleteTopics(topics) => topics.len(),
         Command::GrowTopics { topics, .. } => topics.len(),
         Command::ConfigureTopics(topics) => topics.len(),
+        Command::UpdateFeatures { updates, .. } => updates.len(),
         Command::AllocateProducerIds { .. } | Command::RegisterBroker(_) => 1,
     }
 }
@@ -95,7 +98,7 @@ fn count(outcome: &Outcome) -> (usize, usize) {
 fn any_command(dice: &mut Dice, image: &Image) -> Command {
     let items = 1 + below(dice, 3);
     let validate_only = below(dice, 8) == 0;
-    match below(dice, 7) {
+    match below(dice, 8) {
         0 | 1 => {
             let topics = (0..items).map(|_| any_topic(dice)).collect();
             Command::CreateTopics { topics, validate_only }
@@ -113,7 +116,17 @@ fn any_command(dice: &mut Dice, image: &Image) -> Command {
             };
             Command::ConfigureTopics((0..items).map(|_| one(dice)).collect())
         }
-        5 => Command::AllocateProducerIds { count: below(dice, 3) as u32 * 500 },
+        5 => {
+            let update = |dice: &mut Dice| FeatureUpdate {
+                name: ["metadata.version", "no.such"][below(dice, 5) / 4].to_owned(),
+                level: 20 + below(dice, 10) as i16,
+                direction: [Some(Direction::Upgrade), Some(Direction::SafeDowngrade), None]
+                    [below(dice, 3)],
+            };
+            let updates = (0..items).map(|_| update(dice)).collect();
+            Command::UpdateFeatures { updates, validate_only }
+        }
+        6 => Command::AllocateProducerIds { count: below(dice, 3) as u32 * 500 },
         _ => Command::RegisterBroker(broker(below(dice, 4) as i32, 9092 + below(dice, 2) as u16)),
     }
 }

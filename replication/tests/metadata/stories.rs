@@ -359,6 +359,14 @@ fn records_that_do_not_fit_are_refused_and_change_nothing() {
             RecordError::TopicMissing { id: missing },
         ),
         (
+            MetadataRecord::FeatureLevel { name: "metadata.version".to_owned(), level: 28 },
+            RecordError::FeatureBeyond { level: 28 },
+        ),
+        (
+            MetadataRecord::FeatureLevel { name: "of.tomorrow".to_owned(), level: 1 },
+            RecordError::FeatureBeyond { level: 1 },
+        ),
+        (
             MetadataRecord::ProducerIds { next: 10 },
             RecordError::ProducerIdsReturn { next: 10, known: 10 },
         ),

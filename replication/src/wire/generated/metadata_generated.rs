@@ -6,10 +6,10 @@ extern crate alloc;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MIN_CHANGE: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_CHANGE: u8 = 6;
+pub const ENUM_MAX_CHANGE: u8 = 7;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_CHANGE: [Change; 7] = [
+pub const ENUM_VALUES_CHANGE: [Change; 8] = [
   Change::NONE,
   Change::TopicCreated,
   Change::TopicDeleted,
@@ -17,6 +17,7 @@ pub const ENUM_VALUES_CHANGE: [Change; 7] = [
   Change::SettingsReplaced,
   Change::ProducerIdsTaken,
   Change::BrokerRegistered,
+  Change::FeatureLevelSet,
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -31,9 +32,10 @@ impl Change {
   pub const SettingsReplaced: Self = Self(4);
   pub const ProducerIdsTaken: Self = Self(5);
   pub const BrokerRegistered: Self = Self(6);
+  pub const FeatureLevelSet: Self = Self(7);
 
   pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 6;
+  pub const ENUM_MAX: u8 = 7;
   pub const ENUM_VALUES: &'static [Self] = &[
     Self::NONE,
     Self::TopicCreated,
@@ -42,6 +44,7 @@ impl Change {
     Self::SettingsReplaced,
     Self::ProducerIdsTaken,
     Self::BrokerRegistered,
+    Self::FeatureLevelSet,
   ];
   /// Returns the variant's name or "" if unknown.
   pub fn variant_name(self) -> Option<&'static str> {
@@ -53,6 +56,7 @@ impl Change {
       Self::SettingsReplaced => Some("SettingsReplaced"),
       Self::ProducerIdsTaken => Some("ProducerIdsTaken"),
       Self::BrokerRegistered => Some("BrokerRegistered"),
+      Self::FeatureLevelSet => Some("FeatureLevelSet"),
       _ => None,
     }
   }
@@ -1236,6 +1240,120 @@ impl ::core::fmt::Debug for BrokerRegistered<'_> {
       ds.finish()
   }
 }
+pub enum FeatureLevelSetOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct FeatureLevelSet<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for FeatureLevelSet<'a> {
+  type Inner = FeatureLevelSet<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> FeatureLevelSet<'a> {
+  pub const VT_NAME: ::flatbuffers::VOffsetT = 4;
+  pub const VT_LEVEL: ::flatbuffers::VOffsetT = 6;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    FeatureLevelSet { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args FeatureLevelSetArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<FeatureLevelSet<'bldr>> {
+    let mut builder = FeatureLevelSetBuilder::new(_fbb);
+    if let Some(x) = args.name { builder.add_name(x); }
+    builder.add_level(args.level);
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn name(&self) -> &'a str {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(FeatureLevelSet::VT_NAME, None).unwrap()}
+  }
+  #[inline]
+  pub fn level(&self) -> i16 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<i16>(FeatureLevelSet::VT_LEVEL, Some(0)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for FeatureLevelSet<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("name", Self::VT_NAME, true)?
+     .visit_field::<i16>("level", Self::VT_LEVEL, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct FeatureLevelSetArgs<'a> {
+    pub name: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub level: i16,
+}
+impl<'a> Default for FeatureLevelSetArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    FeatureLevelSetArgs {
+      name: None, // required field
+      level: 0,
+    }
+  }
+}
+
+pub struct FeatureLevelSetBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> FeatureLevelSetBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_name(&mut self, name: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(FeatureLevelSet::VT_NAME, name);
+  }
+  #[inline]
+  pub fn add_level(&mut self, level: i16) {
+    self.fbb_.push_slot::<i16>(FeatureLevelSet::VT_LEVEL, level, 0);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> FeatureLevelSetBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    FeatureLevelSetBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<FeatureLevelSet<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    self.fbb_.required(o, FeatureLevelSet::VT_NAME,"name");
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for FeatureLevelSet<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("FeatureLevelSet");
+      ds.field("name", &self.name());
+      ds.field("level", &self.level());
+      ds.finish()
+  }
+}
 pub enum MetadataRecordOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
@@ -1369,6 +1487,20 @@ impl<'a> MetadataRecord<'a> {
     }
   }
 
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn change_as_feature_level_set(&self) -> Option<FeatureLevelSet<'a>> {
+    if self.change_type() == Change::FeatureLevelSet {
+      let u = self.change();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { FeatureLevelSet::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
 }
 
 impl ::flatbuffers::Verifiable for MetadataRecord<'_> {
@@ -1385,6 +1517,7 @@ impl ::flatbuffers::Verifiable for MetadataRecord<'_> {
           Change::SettingsReplaced => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<SettingsReplaced>>("Change::SettingsReplaced", pos),
           Change::ProducerIdsTaken => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<ProducerIdsTaken>>("Change::ProducerIdsTaken", pos),
           Change::BrokerRegistered => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<BrokerRegistered>>("Change::BrokerRegistered", pos),
+          Change::FeatureLevelSet => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<FeatureLevelSet>>("Change::FeatureLevelSet", pos),
           _ => Ok(()),
         }
      })?
@@ -1477,6 +1610,13 @@ impl ::core::fmt::Debug for MetadataRecord<'_> {
         },
         Change::BrokerRegistered => {
           if let Some(x) = self.change_as_broker_registered() {
+            ds.field("change", &x)
+          } else {
+            ds.field("change", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        Change::FeatureLevelSet => {
+          if let Some(x) = self.change_as_feature_level_set() {
             ds.field("change", &x)
           } else {
             ds.field("change", &"InvalidFlatbuffer: Union discriminant does not match value.")
