@@ -9,6 +9,7 @@
 mod cluster;
 mod fetches;
 mod lives;
+mod settings;
 mod stories;
 mod versions;
 mod world;

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use flumen_broker::config::options::Options;
+use flumen_broker::net::connections::ConnectionLimits;
 use flumen_broker::shard::effect::Effect;
 use flumen_broker::shard::input::{ConnectionId, Input};
 use flumen_broker::shard::memory::RequestMemory;
@@ -50,6 +51,8 @@ pub struct World {
     answers: BTreeMap<Awaited, Bytes>,
     next_slot: u64,
     serving: usize,
+    /// The limits for connections that each core was last told.
+    pub limits: BTreeMap<usize, ConnectionLimits>,
     /// Connections the broker closed.
     pub closed: Vec<ConnectionId>,
 }
@@ -79,6 +82,7 @@ impl World {
             answers: BTreeMap::new(),
             next_slot: 0,
             serving: 0,
+            limits: BTreeMap::new(),
             closed: Vec::new(),
         };
         world.start();
@@ -189,6 +193,7 @@ impl World {
             Effect::LookUpSpace => {
                 self.inboxes[core].push_back(Input::FreeSpace { free: 1 << 40, total: 1 << 41 });
             }
+            Effect::LimitConnections(limits) => drop(self.limits.insert(core, limits)),
             Effect::Stopped => {}
             Effect::Halt(error) => panic!("core {core} halts: {error}"),
         }

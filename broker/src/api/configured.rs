@@ -1,25 +1,27 @@
 //! Changing settings: what AlterConfigs and IncrementalAlterConfigs share.
 //!
-//! Does: check resources, ask the controller for the topics among them, keep one result each.
-//! Does not: know how a request says what a topic's settings shall be; the two rooms do.
+//! Does: check resources, ask the controller for the topics and brokers among them, keep one result
+//! each.
+//! Does not: know how a request says what the settings shall be; the two rooms do.
 //! Invariants: one result per resource of the request, in its order.
 //! Apart because the two APIs differ only in how they say the new settings.
 //!
-//! The controller is given a topic's complete new settings, made from the image of this moment:
-//! of two changes of one topic at the same time the later one wins as a whole.
+//! The controller is given complete new settings, made from the image of this moment: of two changes
+//! of one topic or broker at the same time the later one wins as a whole.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use flumen_protocol::error_code::ErrorCode;
 use flumen_protocol::messages::StrBytes;
-use flumen_replication::metadata::command::{Command, TopicConfigs};
+use flumen_replication::metadata::command::{Command, ConfigOwner, Configuration};
 use flumen_replication::metadata::image::Topic;
 
 use super::refusals::{self, Refused};
 use super::step::{self, Context, Progress, Step};
 use super::table::Waiting as AnyWaiting;
 use super::topics;
+use crate::config::dynamic::{Fault, Scope};
 use crate::config::topic::Overrides;
 use crate::shard::mailbox::Answer;
 
@@ -52,20 +54,40 @@ impl ResourceType {
     }
 }
 
-/// Checks that a resource name means this broker.
+/// Whose settings the name of a broker resource means: an empty one, all brokers'.
 ///
 /// # Errors
 /// INVALID_REQUEST: no number, or another broker's.
-pub fn check_broker_name(context: &Context<'_>, name: &str) -> Result<(), Refused> {
+pub fn broker_scope(context: &Context<'_>, name: &str) -> Result<Scope, Refused> {
     let invalid = |why| Err(Refused::with(ErrorCode::InvalidRequest, why));
+    if name.is_empty() {
+        return Ok(Scope::Shared);
+    }
     match name.parse::<i32>() {
         Err(_) => invalid(format!("Broker id must be an integer, but it is: {name}")),
         Ok(id) if id != context.me.0 => invalid(format!(
             "Unexpected broker id, expected {} or empty string, but received {name}",
             context.me.0
         )),
-        Ok(_) => Ok(()),
+        Ok(_) => Ok(Scope::Own),
     }
+}
+
+/// The answer to settings of a broker that cannot be.
+pub fn of_fault(fault: Fault) -> Refused {
+    match fault {
+        Fault::Unsettable(why) => Refused::with(ErrorCode::InvalidRequest, why),
+        Fault::Senseless(why) => Refused::with(ErrorCode::InvalidConfig, why),
+    }
+}
+
+/// What a change of settings is about.
+#[derive(Clone, Copy, Debug)]
+pub enum Subject<'c> {
+    /// This topic.
+    Topic(&'c Topic),
+    /// This broker or all of them.
+    Broker(Scope),
 }
 
 /// One resource of a request and what became of it.
@@ -90,7 +112,7 @@ pub struct Changes {
 /// The changes of a request while it is being checked.
 pub struct Plan {
     changes: Changes,
-    topics: Vec<TopicConfigs>,
+    wishes: Vec<Configuration>,
     counts: BTreeMap<(i8, StrBytes), usize>,
     validate_only: bool,
 }
@@ -100,27 +122,27 @@ impl Plan {
     pub fn new(resources: impl Iterator<Item = (i8, StrBytes)>, validate_only: bool) -> Self {
         let mut counts = BTreeMap::new();
         resources.for_each(|resource| *counts.entry(resource).or_insert(0) += 1);
-        Self { changes: Changes::default(), topics: Vec::new(), counts, validate_only }
+        Self { changes: Changes::default(), wishes: Vec::new(), counts, validate_only }
     }
 
     /// Adds one resource. `names` are the settings it changes, each with whether it lacks a value
-    /// it needs; `change` makes a topic's new settings.
+    /// it needs; `change` makes the new settings.
     pub fn add<'n>(
         &mut self,
         context: &Context<'_>,
         kind: i8,
         name: StrBytes,
         names: impl Iterator<Item = (&'n str, bool)>,
-        change: impl FnOnce(&Topic) -> Result<Overrides, Refused>,
+        change: impl FnOnce(Subject<'_>) -> Result<Overrides, Refused>,
     ) {
         let planned = self
             .check(context, kind, &name, names)
-            .and_then(|topic| Ok((topic.name.clone(), change(topic)?)));
+            .and_then(|subject| Ok((owner(context, subject), change(subject)?)));
         let result = match planned {
-            Ok((name, configs)) => {
+            Ok((owner, configs)) => {
                 self.changes.places.push(self.changes.resources.len());
                 let validate_only = self.validate_only;
-                self.topics.push(TopicConfigs { name, configs, validate_only });
+                self.wishes.push(Configuration { owner, configs, validate_only });
                 Err(ErrorCode::RequestTimedOut.into())
             }
             Err(refused) => Err(refused),
@@ -134,7 +156,7 @@ impl Plan {
         kind: i8,
         name: &StrBytes,
         names: impl Iterator<Item = (&'n str, bool)>,
-    ) -> Result<&'c Topic, Refused> {
+    ) -> Result<Subject<'c>, Refused> {
         let invalid = |why: String| Refused::with(ErrorCode::InvalidRequest, why);
         if self.counts.get(&(kind, name.clone())).is_some_and(|count| *count > 1) {
             return Err(invalid("Each resource must appear at most once.".to_owned()));
@@ -151,20 +173,13 @@ impl Plan {
             return Err(invalid(format!("Null value not supported for : {}", nulls.join(", "))));
         }
         match ResourceType::of(kind) {
-            Some(ResourceType::Topic) => find_topic(context, name),
-            Some(ResourceType::Broker) => {
-                if !name.is_empty() {
-                    check_broker_name(context, name)?;
-                }
-                Err(invalid(
-                    "settings of a broker cannot be changed while it runs; change them in its \
-                     configuration and start it again"
-                        .to_owned(),
-                ))
-            }
+            Some(ResourceType::Topic) => find_topic(context, name).map(Subject::Topic),
+            Some(ResourceType::Broker) => broker_scope(context, name).map(Subject::Broker),
             Some(
                 ResourceType::BrokerLogger | ResourceType::ClientMetrics | ResourceType::Group,
-            ) => Err(invalid("this broker has only settings of topics to change".to_owned())),
+            ) => Err(invalid(
+                "this broker has only settings of topics and brokers to change".to_owned(),
+            )),
             None => Err(invalid(format!("Unknown resource type {kind}"))),
         }
     }
@@ -178,11 +193,19 @@ impl Plan {
         patience: Duration,
         waiting: impl FnOnce(Changes) -> AnyWaiting,
     ) -> Result<Step, Vec<Resource>> {
-        if self.topics.is_empty() {
+        if self.wishes.is_empty() {
             return Err(self.changes.resources);
         }
-        let command = Command::ConfigureTopics(self.topics);
+        let command = Command::Configure(self.wishes);
         Ok(step::control(command, waiting(self.changes), patience))
+    }
+}
+
+fn owner(context: &Context<'_>, subject: Subject<'_>) -> ConfigOwner {
+    match subject {
+        Subject::Topic(topic) => ConfigOwner::Topic(topic.name.clone()),
+        Subject::Broker(Scope::Own) => ConfigOwner::Broker(context.me),
+        Subject::Broker(Scope::Shared) => ConfigOwner::AllBrokers,
     }
 }
 

@@ -3,8 +3,9 @@
 //! - Null or no keys mean all of them; keys nobody knows are left out silently (G16).
 //! - Synonyms on request, types from version 3, documentation on request from version 3
 //!   (KIP-226, KIP-569).
-//! - A broker is named by its id; an empty name asks for settings all brokers share that were
-//!   changed while running, of which there are none.
+//! - A broker is named by its id; an empty name asks for what all brokers were given while running.
+//! - Of several places that set a value the strongest is told as its source: this broker while
+//!   running, all brokers while running, its file, the default.
 //!
 //! Deviations: a resource named twice is described once and refused with INVALID_REQUEST then, since
 //! its settings weigh a thousand times what naming it does; loggers and groups have no settings here yet and are refused with
@@ -21,11 +22,12 @@ use flumen_protocol::messages::describe_configs_response::{
 };
 use flumen_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 
-use super::configured::{ResourceType, check_broker_name};
+use super::configured::{ResourceType, broker_scope};
 use super::refusals::Refused;
 use super::step::{self, Context, Envelope, Step, text};
 use super::topics;
-use crate::config::describe::{Described, describe_broker, describe_topic};
+use crate::config::describe::{Described, describe_broker, describe_shared, describe_topic};
+use crate::config::dynamic::Scope;
 
 /// The first version with types and documentation.
 const TYPES_SINCE: i16 = 3;
@@ -88,11 +90,10 @@ fn lines(
                 context.image.topic_named(name).ok_or(ErrorCode::UnknownTopicOrPartition)?;
             Ok(describe_topic(context.options, &topic.configs))
         }
-        Some(ResourceType::Broker) if name.is_empty() => Ok(Vec::new()),
-        Some(ResourceType::Broker) => {
-            check_broker_name(context, name)?;
-            Ok(describe_broker(context.options))
-        }
+        Some(ResourceType::Broker) => Ok(match broker_scope(context, name)? {
+            Scope::Own => describe_broker(context.options),
+            Scope::Shared => describe_shared(context.options),
+        }),
         Some(ResourceType::ClientMetrics) if name.is_empty() => {
             Err(invalid("Client metrics subscription name must not be empty".to_owned()))
         }

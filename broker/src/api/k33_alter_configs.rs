@@ -1,24 +1,27 @@
-//! AlterConfigs (key 33, versions 0–2): replace all settings of topics.
+//! AlterConfigs (key 33, versions 0–2): replace all settings of topics and brokers.
 //!
 //! - What the request does not name falls back to the broker (that is why Kafka deprecated it).
 //! - Each resource and each setting may appear once; a null value is INVALID_REQUEST; an unknown
 //!   name or a bad value is INVALID_CONFIG with the reason (G130).
+//! - A broker is named by its id; an empty name means all brokers (KIP-226). What cannot change while
+//!   it runs and bad values are INVALID_REQUEST, as in Kafka.
 //!
-//! Deviations: settings of brokers cannot be changed while they run and are refused with
-//! INVALID_REQUEST, as are loggers, groups and client metrics.
-//! KIPs: 133.
+//! Deviations: settings of brokers that nobody knows are refused with INVALID_CONFIG, where Kafka
+//! keeps them for plug-ins; listeners and what secures them do not change while a broker runs.
+//! Loggers, groups and client metrics are refused with INVALID_REQUEST.
+//! KIPs: 133, 226.
 
 use bytes::BytesMut;
 use flumen_protocol::error_code::ErrorCode;
 use flumen_protocol::messages::alter_configs_request::AlterableConfig;
 use flumen_protocol::messages::alter_configs_response::AlterConfigsResourceResponse;
 use flumen_protocol::messages::{AlterConfigsRequest, AlterConfigsResponse};
-use flumen_replication::metadata::image::Topic;
 
-use super::configured::{Changes, Plan, Resource};
+use super::configured::{Changes, Plan, Resource, Subject, of_fault};
 use super::refusals::Refused;
 use super::step::{self, Context, Envelope, Progress, Step, text};
 use super::table::Waiting as AnyWaiting;
+use crate::config::dynamic::validate;
 use crate::config::topic::{Overrides, validate_all};
 use crate::shard::mailbox::Answer;
 
@@ -39,25 +42,28 @@ pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, bod
         let (kind, name) = (resource.resource_type, resource.resource_name);
         let names = resource.configs.iter();
         let names = names.map(|config| (config.name.as_str(), config.value.is_none()));
-        plan.add(context, kind, name, names, |topic| change(context, topic, &resource.configs));
+        plan.add(context, kind, name, names, |subject| change(context, subject, &resource.configs));
     }
     let waiting = |changes| AnyWaiting::AlterConfigs(Waiting(changes));
     plan.finish(context.patience(), waiting).unwrap_or_else(|results| encode(envelope, results))
 }
 
-/// A topic's settings are exactly those of the request.
+/// The settings are exactly those of the request.
 fn change(
     context: &Context<'_>,
-    _topic: &Topic,
+    subject: Subject<'_>,
     configs: &[AlterableConfig],
 ) -> Result<Overrides, Refused> {
     let given = configs
         .iter()
         .filter_map(|config| Some((config.name.to_string(), config.value.as_ref()?.to_string())));
     let given: Overrides = given.collect();
-    validate_all(context.options, &given)
-        .map_err(|reason| Refused::with(ErrorCode::InvalidConfig, reason))?;
-    Ok(given)
+    match subject {
+        Subject::Topic(_) => validate_all(context.options, &given)
+            .map(|()| given)
+            .map_err(|reason| Refused::with(ErrorCode::InvalidConfig, reason)),
+        Subject::Broker(scope) => validate(context.options, scope, given).map_err(of_fault),
+    }
 }
 
 impl Waiting {

@@ -1,26 +1,30 @@
-//! IncrementalAlterConfigs (key 44, versions 0–1): change single settings of topics.
+//! IncrementalAlterConfigs (key 44, versions 0–1): change single settings of topics and
+//! brokers.
 //!
 //! - SET, DELETE, and for lists APPEND and SUBTRACT (KIP-339); what is not named stays.
 //! - Each resource and each setting may appear once; a null value that is needed or an unknown
 //!   operation is INVALID_REQUEST; an unknown name or a bad value is INVALID_CONFIG (G130).
+//! - A broker is named by its id; an empty name means all brokers (KIP-226). What cannot change while
+//!   it runs and bad values are INVALID_REQUEST, as in Kafka.
 //!
-//! Deviations: settings of brokers cannot be changed while they run and are refused with
-//! INVALID_REQUEST, as are loggers, groups and client metrics.
-//! KIPs: 339.
+//! Deviations: settings of brokers that nobody knows are refused with INVALID_CONFIG, where Kafka
+//! keeps them for plug-ins; listeners and what secures them do not change while a broker runs.
+//! Loggers, groups and client metrics are refused with INVALID_REQUEST.
+//! KIPs: 226, 339.
 
 use bytes::BytesMut;
 use flumen_protocol::error_code::ErrorCode;
 use flumen_protocol::messages::incremental_alter_configs_request::AlterableConfig;
 use flumen_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use flumen_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
-use flumen_replication::metadata::image::Topic;
 
-use super::configured::{Changes, Plan, Resource};
+use super::configured::{Changes, Plan, Resource, Subject, of_fault};
 use super::refusals::Refused;
 use super::step::{self, Context, Envelope, Progress, Step, text};
 use super::table::Waiting as AnyWaiting;
+use crate::config::dynamic;
+use crate::config::setting_change::{self, SettingChange};
 use crate::config::topic::Overrides;
-use crate::config::topic_change::{TopicChange, apply};
 use crate::shard::mailbox::Answer;
 
 /// Changes on their way to the controller.
@@ -44,7 +48,7 @@ pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, bod
             let lacks_value = config.value.is_none() && config.config_operation != DELETE;
             (config.name.as_str(), lacks_value)
         });
-        plan.add(context, kind, name, names, |topic| change(context, topic, &resource.configs));
+        plan.add(context, kind, name, names, |subject| change(context, subject, &resource.configs));
     }
     let waiting = |changes| AnyWaiting::IncrementalAlterConfigs(Waiting(changes));
     plan.finish(context.patience(), waiting).unwrap_or_else(|results| encode(envelope, results))
@@ -56,20 +60,20 @@ const DELETE: i8 = 1;
 const APPEND: i8 = 2;
 const SUBTRACT: i8 = 3;
 
-/// A topic's settings after all changes of the request.
+/// The settings after all changes of the request.
 fn change(
     context: &Context<'_>,
-    topic: &Topic,
+    subject: Subject<'_>,
     configs: &[AlterableConfig],
 ) -> Result<Overrides, Refused> {
     let mut changes = Vec::with_capacity(configs.len());
     for config in configs {
         let value = config.value.as_deref().unwrap_or_default();
         let change = match config.config_operation {
-            SET => TopicChange::Set(value),
-            DELETE => TopicChange::Delete,
-            APPEND => TopicChange::Append(value),
-            SUBTRACT => TopicChange::Subtract(value),
+            SET => SettingChange::Set(value),
+            DELETE => SettingChange::Delete,
+            APPEND => SettingChange::Append(value),
+            SUBTRACT => SettingChange::Subtract(value),
             other => {
                 let why = format!("Unknown operations type {other}");
                 return Err(Refused::with(ErrorCode::InvalidRequest, why));
@@ -77,8 +81,13 @@ fn change(
         };
         changes.push((config.name.as_str(), change));
     }
-    apply(context.options, &topic.configs, &changes)
-        .map_err(|reason| Refused::with(ErrorCode::InvalidConfig, reason))
+    match subject {
+        Subject::Topic(topic) => setting_change::apply(context.options, &topic.configs, &changes)
+            .map_err(|reason| Refused::with(ErrorCode::InvalidConfig, reason)),
+        Subject::Broker(scope) => {
+            dynamic::apply(context.options, scope, &changes).map_err(of_fault)
+        }
+    }
 }
 
 impl Waiting {

@@ -15,7 +15,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use flumen_protocol::ids::NodeId;
 use flumen_storage::io::driver::Driver;
@@ -125,7 +124,7 @@ async fn serve_core(
         open::recover(opening, &driver, &clock).await.map_err(|error| error.to_string())?;
     info!(%core, partitions = recovered.logs.len(), "recovered");
     let memory = Rc::new(RequestMemory::new(serve::request_bytes(&plan)));
-    let limits = connection_limits(&plan.options, cores);
+    let limits = ConnectionLimits::of(&plan.options, cores);
     let connections = Connections::new(limits, clock.now().monotonic);
     let identity = Identity {
         core,
@@ -157,20 +156,6 @@ async fn serve_core(
     match pump::run(shard, world).await {
         Ended::Stopped => Ok(()),
         Ended::Halted(why) => Err(why),
-    }
-}
-
-/// This core's share of the connection limits.
-fn connection_limits(options: &Options, cores: u16) -> ConnectionLimits {
-    let positive = |value: i32| usize::try_from(value).unwrap_or(usize::MAX);
-    let share = |value: i32| positive(value).div_ceil(usize::from(cores));
-    ConnectionLimits {
-        total: share(options.max_connections),
-        // The kernel spreads one client's connections by chance: its share is no share.
-        per_address: positive(options.max_connections_per_ip),
-        idle: u64::try_from(options.connections_max_idle_ms)
-            .map_or(Duration::MAX, Duration::from_millis),
-        request_bytes: positive(options.socket_request_max_bytes),
     }
 }
 

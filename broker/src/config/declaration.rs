@@ -5,6 +5,7 @@
 //! Invariants: names are unique; each default passes the check of its own row (tests).
 //! Apart because an operator's page, the loader, DescribeConfigs and the struct must not disagree.
 
+use super::dynamic;
 use super::kind::{Kind, parse_boolean};
 use super::options::Options;
 
@@ -48,10 +49,9 @@ impl Declaration {
         UNITS.iter().find(|(end, _)| self.name.ends_with(end)).map_or("", |(_, unit)| unit)
     }
 
-    /// Whether a change takes effect only at the next start. Every option does today: Flumen changes
-    /// topic configs while running, broker options never.
+    /// Whether a change takes effect only at the next start.
     pub fn restart_needed(&self) -> bool {
-        true
+        !dynamic::is_changeable(self.name)
     }
 
     /// Puts a checked text into its field; an empty optional text counts as unset.

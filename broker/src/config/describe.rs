@@ -1,11 +1,13 @@
 //! Settings as DescribeConfigs shows them.
 //!
 //! Does: for a topic and for the broker, every known name with value, origin, type, synonyms and
-//! meaning (KIP-133, KIP-226, KIP-569). Does not: encode responses.
+//! meaning (KIP-133, KIP-226, KIP-569); for all brokers, what they were given while running.
+//! Does not: encode responses.
 //! Invariants: sorted by name; a secret has no value; the first synonym is the value that holds.
 //! Apart because the loader does not need it and the API does.
 
 use super::declaration::{self, DECLARATIONS};
+use super::dynamic::{self, Scope};
 use super::kafka_names::{self, ACCEPTED};
 use super::kind::ValueType;
 use super::options::Options;
@@ -18,6 +20,10 @@ use super::topic_names::{TOPIC_CONFIGS, TopicConfig};
 pub enum ConfigSource {
     /// Set on the topic.
     DynamicTopic = 1,
+    /// Given to this broker while it runs.
+    DynamicBroker = 2,
+    /// Given to all brokers while they run.
+    DynamicDefaultBroker = 3,
     /// Given in the file or an override.
     StaticBroker = 4,
     /// Nobody set it.
@@ -40,7 +46,7 @@ pub struct Described {
     pub value: Option<String>,
     /// Where it comes from.
     pub source: ConfigSource,
-    /// Whether it cannot be changed while running: true for every broker option today.
+    /// Whether it cannot be changed while running.
     pub is_read_only: bool,
     /// Whether it is a secret.
     pub is_sensitive: bool,
@@ -82,9 +88,24 @@ pub fn describe_broker(options: &Options) -> Vec<Described> {
     lines
 }
 
+/// What all brokers were given while running.
+pub fn describe_shared(options: &Options) -> Vec<Described> {
+    let shared = options.dynamic(Scope::Shared);
+    let lines = describe_broker(options).into_iter().filter_map(|line| {
+        let source = ConfigSource::DynamicDefaultBroker;
+        let value = shared.get(line.name).cloned().filter(|_| !line.is_sensitive);
+        shared.contains_key(line.name).then(|| {
+            let synonyms = vec![Synonym { name: line.name, value: value.clone(), source }];
+            Described { value, source, synonyms, ..line }
+        })
+    });
+    lines.collect()
+}
+
 const WITHOUT_EFFECT: &str = "A Kafka setting that is accepted and has no effect in Flumen.";
 
-/// Broker names that mean the same thing in different units, the strongest first.
+/// Broker names that mean the same thing in different units, the strongest first. As in Kafka, the
+/// weaker ones are synonyms of the strongest, and not the other way round.
 const FAMILIES: &[&[&str]] = &[
     &["log.retention.ms", "log.retention.minutes", "log.retention.hours"],
     &["log.roll.ms", "log.roll.hours"],
@@ -121,19 +142,16 @@ fn broker_line(
     documentation: &'static str,
 ) -> Described {
     let alone = [name];
-    let family = FAMILIES.iter().find(|family| family.contains(&name)).copied().unwrap_or(&alone);
-    let synonyms = by_strength(family.iter().flat_map(|member| settings_of(options, member)));
+    let family = FAMILIES.iter().find(|family| family[0] == name).copied().unwrap_or(&alone);
+    let synonyms: Vec<Synonym> =
+        by_strength(family.iter().flat_map(|member| settings_of(options, member)));
     let is_sensitive = value_type == ValueType::Password;
     let own = options.given(name).or_else(|| default_of(name)).map(str::to_owned);
     Described {
         name,
         value: own.filter(|_| !is_sensitive),
-        source: if options.given(name).is_some() {
-            ConfigSource::StaticBroker
-        } else {
-            ConfigSource::Default
-        },
-        is_read_only: true,
+        source: synonyms.first().map_or(ConfigSource::Default, |first| first.source),
+        is_read_only: !dynamic::is_changeable(name),
         is_sensitive,
         value_type,
         synonyms,
@@ -141,7 +159,7 @@ fn broker_line(
     }
 }
 
-/// What one broker name is given, and its default.
+/// What one broker name is given in each place, and its default.
 fn settings_of(options: &Options, name: &'static str) -> Vec<Synonym> {
     let is_secret =
         kafka_names::find(name).is_some_and(|row| row.value_type == ValueType::Password);
@@ -150,9 +168,14 @@ fn settings_of(options: &Options, name: &'static str) -> Vec<Synonym> {
         value: Some(value.to_owned()).filter(|_| !is_secret),
         source,
     };
-    let given = options.given(name).map(|value| synonym(value, ConfigSource::StaticBroker));
-    let default = default_of(name).map(|value| synonym(value, ConfigSource::Default));
-    given.into_iter().chain(default).collect()
+    let dynamic = |scope| options.dynamic(scope).get(name).map(String::as_str);
+    let places = [
+        (dynamic(Scope::Own), ConfigSource::DynamicBroker),
+        (dynamic(Scope::Shared), ConfigSource::DynamicDefaultBroker),
+        (options.written(name), ConfigSource::StaticBroker),
+        (default_of(name), ConfigSource::Default),
+    ];
+    places.into_iter().filter_map(|(value, source)| Some(synonym(value?, source))).collect()
 }
 
 /// Anything given goes before any default, whatever the order of the names.
@@ -232,6 +255,38 @@ mod tests {
         assert_eq!(broker_line_of(&options, "num.partitions").source, ConfigSource::StaticBroker);
         assert_eq!(broker_line_of(&options, "num.io.threads").value.as_deref(), Some("2"));
         assert_eq!(broker_line_of(&options, "node.id").source, ConfigSource::Default);
-        assert!(describe_broker(&options).iter().all(|line| line.is_read_only));
+        let read_only = |name| broker_line_of(&options, name).is_read_only;
+        assert!(read_only("num.partitions") && read_only("listeners"));
+        assert!(!read_only("log.retention.ms") && !read_only("num.io.threads"));
+    }
+
+    #[test]
+    fn every_place_that_sets_a_value_is_told_in_the_order_that_counts() {
+        let started = options("log.retention.hours=1\nmessage.max.bytes=2000");
+        let shared = Overrides::from([
+            ("log.retention.ms".to_owned(), "7".to_owned()),
+            ("message.max.bytes".to_owned(), "3000".to_owned()),
+        ]);
+        let own = Overrides::from([("log.retention.ms".to_owned(), "5".to_owned())]);
+        let (options, _) = dynamic::overlay(&started, &shared, &own);
+        let line = broker_line_of(&options, "log.retention.ms");
+        let places = |line: &Described| -> Vec<(i8, String)> {
+            let value = |synonym: &Synonym| synonym.value.clone().unwrap_or_default();
+            line.synonyms.iter().map(|it| (it.source.code(), value(it))).collect()
+        };
+        let expected = [(2, "5"), (3, "7"), (4, "1"), (5, "168")];
+        assert_eq!(places(&line), expected.map(|(code, value)| (code, value.to_owned())));
+        assert_eq!((line.value.as_deref(), line.source.code()), (Some("5"), 2));
+        let hours = broker_line_of(&options, "log.retention.hours");
+        assert_eq!(places(&hours), [(4, "1".to_owned()), (5, "168".to_owned())]);
+        // A topic inherits the same, in its own unit.
+        let line = topic_line_of(&options, &Overrides::new(), "retention.ms");
+        assert_eq!((line.value.as_deref(), line.source.code()), (Some("5"), 2));
+        let line = topic_line_of(&options, &Overrides::new(), "max.message.bytes");
+        assert_eq!((line.value.as_deref(), line.source.code()), (Some("3000"), 3));
+        let lines = describe_shared(&options);
+        assert!(lines.iter().all(|line| line.source.code() == 3 && line.synonyms.len() == 1));
+        let lines: Vec<_> = lines.iter().map(|line| (line.name, line.value.as_deref())).collect();
+        assert_eq!(lines, [("log.retention.ms", Some("7")), ("message.max.bytes", Some("3000"))]);
     }
 }

@@ -118,6 +118,19 @@ impl Kind {
         }
     }
 
+    /// Any value of a type, for settings whose range nobody here needs.
+    pub fn any(value_type: ValueType) -> Self {
+        match value_type {
+            ValueType::Boolean => Self::Boolean,
+            ValueType::Short => Self::Short { min: i16::MIN.into(), max: i16::MAX.into() },
+            ValueType::Int => Self::int_from(i32::MIN.into()),
+            ValueType::Long => Self::long_from(i64::MIN),
+            ValueType::Double => Self::Double { min: f64::NEG_INFINITY, max: f64::INFINITY },
+            ValueType::List => Self::List(&[]),
+            ValueType::String | ValueType::Class | ValueType::Password => Self::Text,
+        }
+    }
+
     /// Whether `value` is allowed for the setting called `name`.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 //!
 //! Does: holds what `load` decided. Does not: parse, change, or look anything up by name for the
 //! rooms that use it.
-//! Invariants: read-only after loading; every value lies in the range of its declaration; fields that
+//! Invariants: read-only once made; every value lies in the range of its declaration; fields that
 //! several Kafka names decide together (retention, folder, listeners) hold the outcome.
 //! Apart because every room of the broker takes this struct and none should see the loader.
 //!
@@ -13,7 +13,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::dynamic::Scope;
 use super::listener::Listener;
+use super::topic::Overrides;
 
 /// Whose clock stamps a record (KIP-32).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,25 +138,48 @@ pub struct Options {
     pub journal_window_bytes: i64,
     /// `flumen.seed`; `None` draws one at start.
     pub seed: Option<i64>,
-    /// What the operator wrote, by name. Invariant: only names `declaration` or `kafka_names` know.
+    /// What was given, by place and name. Invariant: only names `declaration` or `kafka_names` know.
     pub(super) given: Given,
 }
 
 /// Settings as written. Its own type because some are secrets that must not reach a log through
 /// `Debug`.
 #[derive(Clone, Default, PartialEq)]
-pub(super) struct Given(pub(super) BTreeMap<String, String>);
+pub(super) struct Given {
+    /// In the file or an override.
+    pub(super) written: BTreeMap<String, String>,
+    /// For all brokers, while running. Invariant: only what `dynamic` lets change.
+    pub(super) shared: Overrides,
+    /// For this broker, while running. Invariant: as `shared`.
+    pub(super) own: Overrides,
+}
 
 impl fmt::Debug for Given {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
+        let names = self.written.keys().chain(self.shared.keys()).chain(self.own.keys());
+        f.debug_set().entries(names).finish()
     }
 }
 
 impl Options {
-    /// What the operator wrote for `name`, whether honoured or merely accepted.
+    /// What was given for `name`, whether honoured or merely accepted: for this broker while it
+    /// runs, else for all of them, else what the operator wrote.
     pub fn given(&self, name: &str) -> Option<&str> {
-        self.given.0.get(name).map(String::as_str)
+        let Given { written, shared, own } = &self.given;
+        own.get(name).or_else(|| shared.get(name)).or_else(|| written.get(name)).map(String::as_str)
+    }
+
+    /// What the operator wrote for `name`, whether or not something else holds.
+    pub fn written(&self, name: &str) -> Option<&str> {
+        self.given.written.get(name).map(String::as_str)
+    }
+
+    /// What was given while running.
+    pub fn dynamic(&self, scope: Scope) -> &Overrides {
+        match scope {
+            Scope::Own => &self.given.own,
+            Scope::Shared => &self.given.shared,
+        }
     }
 
     /// How long an answer waits for other rooms of the broker where the request itself does not
@@ -206,7 +231,7 @@ mod tests {
     #[test]
     fn secrets_do_not_reach_a_log() {
         let mut options = Options::default();
-        options.given.0.insert("ssl.key.password".to_owned(), "hunter2".to_owned());
+        options.given.written.insert("ssl.key.password".to_owned(), "hunter2".to_owned());
         let shown = format!("{options:?}");
         assert!(shown.contains("ssl.key.password") && !shown.contains("hunter2"));
     }

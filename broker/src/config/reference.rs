@@ -12,8 +12,10 @@ use super::topic_names::{TOPIC_CONFIGS, TopicConfig};
 /// The whole page.
 pub fn render() -> String {
     let mut page = String::from(INTRODUCTION);
-    page.push_str("\n## Broker options\n\nAll take effect at the next start.\n\n");
-    page.push_str("| Name | Default | Values | Unit | Meaning |\n|---|---|---|---|---|\n");
+    page.push_str(RUNNING);
+    page.push_str(
+        "| Name | Default | Values | Unit | Running | Meaning |\n|---|---|---|---|---|---|\n",
+    );
     DECLARATIONS.iter().for_each(|declaration| page.push_str(&option_row(declaration)));
     page.push_str(
         "\n## Topic configs\n\nSet with CreateTopics, AlterConfigs and IncrementalAlterConfigs; ",
@@ -45,13 +47,23 @@ So does what cannot be honoured but must not be ignored: listeners other than PL
 policies and other Java classes, tiered storage, several data folders.
 ";
 
+const RUNNING: &str = "
+## Broker options
+
+Those marked *yes* under *Running* also change while the broker runs, with AlterConfigs and IncrementalAlterConfigs
+(`kafka-configs --entity-type brokers`), for one broker or for all of them; they are kept in the cluster's log and go
+before what the file says, a broker's own before all brokers'. The others take effect at the next start.
+
+";
+
 fn option_row(declaration: &Declaration) -> String {
     format!(
-        "| `{}` | {} | {} | {} | {} |\n",
+        "| `{}` | {} | {} | {} | {} | {} |\n",
         declaration.name,
         code(declaration.default.unwrap_or("")),
         cell(&declaration.kind.range()),
         declaration.unit(),
+        if declaration.restart_needed() { "" } else { "yes" },
         cell(declaration.meaning)
     )
 }

@@ -9,9 +9,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::declaration::{DECLARATIONS, find};
+use super::dynamic;
 use super::kind::words;
 use super::listener::{ListenerPlan, ListenerTexts, parse_endpoint, plan};
 use super::options::{Given, Options, TimestampType};
+use super::topic::Overrides;
 
 const MS_PER_MINUTE: i64 = 60_000;
 const MS_PER_HOUR: i64 = 3_600_000;
@@ -56,8 +58,32 @@ pub fn resolve(given: BTreeMap<String, String>, hostname: &str) -> Result<Resolv
             Vec::new()
         }
     };
-    options.given = Given(given);
+    options.given = Given { written: given, ..Given::default() };
     if problems.is_empty() { Ok(Resolved { options, skipped_listeners }) } else { Err(problems) }
+}
+
+/// The same options with other settings given while running, for all brokers and for this one. Only
+/// settings that may change so are looked at; each value must have passed its own check.
+///
+/// # Errors
+/// Every contradiction, one sentence each.
+pub(super) fn overlay(
+    base: &Options,
+    shared: Overrides,
+    own: Overrides,
+) -> Result<Options, Vec<String>> {
+    let mut options = base.clone();
+    options.given.shared = shared;
+    options.given.own = own;
+    let mut problems = Vec::new();
+    for declaration in DECLARATIONS.iter().filter(|row| dynamic::is_changeable(row.name)) {
+        let value = options.given(declaration.name).or(declaration.default).map(str::to_owned);
+        problems.extend(value.and_then(|value| declaration.set(&mut options, &value).err()));
+    }
+    let Given { written, shared, own } = options.given.clone();
+    let given = written.into_iter().chain(shared).chain(own).collect();
+    problems.extend(Texts { given: &given }.log(&mut options).err());
+    if problems.is_empty() { Ok(options) } else { Err(problems) }
 }
 
 /// What an empty file gives.

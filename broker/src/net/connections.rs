@@ -21,6 +21,7 @@ use tracing::warn;
 use super::connection::{Around, Connection, Speech, Worked};
 use super::inbox::Inbox;
 use super::listener;
+use crate::config::options::Options;
 use crate::limits::{ACCEPT_RETRY_PAUSE, ACCEPTS_PER_TURN, READ_SCRATCH_BYTES};
 use crate::shard::input::{CloseReason, ConnectionId, Input};
 use crate::shard::memory::RequestMemory;
@@ -45,6 +46,22 @@ pub struct ConnectionLimits {
     pub idle: Duration,
     /// Largest request.
     pub request_bytes: usize,
+}
+
+impl ConnectionLimits {
+    /// The share that one of so many cores has.
+    pub fn of(options: &Options, cores: u16) -> Self {
+        let positive = |value: i32| usize::try_from(value).unwrap_or(usize::MAX);
+        let share = |value: i32| positive(value).div_ceil(usize::from(cores));
+        Self {
+            total: share(options.max_connections),
+            // The kernel spreads one client's connections by chance: its share is no share.
+            per_address: positive(options.max_connections_per_ip),
+            idle: u64::try_from(options.connections_max_idle_ms)
+                .map_or(Duration::MAX, Duration::from_millis),
+            request_bytes: positive(options.socket_request_max_bytes),
+        }
+    }
 }
 
 /// An address that connections come in by.
@@ -109,6 +126,11 @@ impl Connections {
         ring.watch(socket.as_fd(), WatchId(FIRST_DOOR + self.doors.len() as u64));
         self.doors.push(Door { socket, speech, may_accept: true, paused_until: None });
         Ok(())
+    }
+
+    /// Changes the limits. What is open stays open.
+    pub fn set_limits(&mut self, limits: ConnectionLimits) {
+        self.limits = limits;
     }
 
     /// Sets the clock; once per turn.

@@ -39,7 +39,7 @@ impl Shard {
     }
 
     fn let_old_segments_go(&mut self) {
-        let interval = self.identity.options.log_retention_check_interval_ms;
+        let interval = self.options.log_retention_check_interval_ms;
         let now = self.now.wall.0;
         let early =
             now.abs_diff(self.retention_checked.0) < u64::try_from(interval).unwrap_or(u64::MAX);
@@ -72,12 +72,12 @@ impl Shard {
     /// The free space was looked up.
     pub(super) fn take_free_space(&mut self, free: u64, total: u64) {
         self.space = Some(Space { free, total });
-        let reserve = self.identity.options.disk_reserve_of(total);
+        let reserve = self.options.disk_reserve_of(total);
         let mut enough = reserve + reserve / 100 * SPACE_HYSTERESIS_PERCENT;
         if self.disk_was_full {
             // Without a reserve any freed block would count as room. What ran out of it is a
             // journal file, or a settle, which is smaller.
-            let file = self.identity.options.journal_file_bytes;
+            let file = self.options.journal_file_bytes;
             enough = enough.max(u64::try_from(file).unwrap_or(0));
         }
         if self.writable && free < reserve {

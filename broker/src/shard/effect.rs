@@ -7,6 +7,7 @@ use flumen_storage::op::DiskOp;
 
 use super::input::ConnectionId;
 use super::mailbox::CoreMessage;
+use crate::net::connections::ConnectionLimits;
 
 /// Something the pump must do.
 #[derive(Debug)]
@@ -41,6 +42,8 @@ pub enum Effect {
         /// Which.
         connection: ConnectionId,
     },
+    /// From now on these limits hold for new connections.
+    LimitConnections(ConnectionLimits),
     /// This core serves from now on: listen.
     Serve,
     /// Look up the free space of the data folder.

@@ -25,14 +25,17 @@ use flumen_replication::metadata::image::{Broker, Endpoint, Image};
 use flumen_replication::metadata::record::MetadataRecord;
 use flumen_replication::outbox::{Appended, Ticket};
 use flumen_replication::partition::{Acks, Append};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::effect::Effect;
 use super::mailbox::{Answer, CoreMessage, Leader};
 use super::partitions::{CONTROLLER, NOBODY};
 use super::routing;
+use super::settings::Settings;
 use super::shard::Shard;
+use crate::config::dynamic;
 use crate::limits::REPLAY_CHUNK_BYTES;
+use crate::net::connections::ConnectionLimits;
 
 /// The metadata log is appended to as long as it takes; a client's patience ends before.
 const APPEND_PATIENCE: Duration = Duration::from_secs(3600);
@@ -287,7 +290,10 @@ impl Shard {
     /// Follows an image: opens what is new, removes what is gone, configures what changed.
     pub(super) fn adopt_image(&mut self, image: Arc<Image>) {
         let old = std::mem::replace(&mut self.image, image.clone());
-        let changed = self.settings.adopt(&self.identity.options, &old, &image);
+        if old.broker_configs != image.broker_configs {
+            self.adopt_options(&image);
+        }
+        let changed = self.settings.adopt(&self.options, &old, &image);
         let gone: Vec<LogId> = self
             .partitions
             .keys()
@@ -312,6 +318,26 @@ impl Shard {
             self.first_image();
         }
         self.carry_out();
+    }
+
+    /// Takes over what the image says of this node's settings. Every topic may inherit from them, so
+    /// all of them are configured anew.
+    fn adopt_options(&mut self, image: &Image) {
+        let nothing = Arc::default();
+        let given = |node| image.broker_configs.get(&node).unwrap_or(&nothing);
+        let (shared, own) = (given(None), given(Some(self.identity.node)));
+        let (options, left_out) = dynamic::overlay(&self.identity.options, shared, own);
+        if !left_out.is_empty() {
+            warn!(?left_out, "settings of the cluster's log that make no sense here are left out");
+        }
+        if self.controller.is_some() {
+            let names: Vec<&String> = shared.keys().chain(own.keys()).collect();
+            info!(?names, "settings given while running");
+        }
+        self.options = Arc::new(options);
+        self.settings = Settings::new(&self.options);
+        let limits = ConnectionLimits::of(&self.options, self.identity.cores);
+        self.effects.push(Effect::LimitConnections(limits));
     }
 
     /// Partitions of the image that this core owns and does not have.

@@ -52,7 +52,7 @@ impl Shard {
     }
 
     fn partition_settings(&self, log: LogId) -> PartitionSettings {
-        settings::of_log(&self.identity.options, self.settings.of(log.topic), log)
+        settings::of_log(&self.options, self.settings.of(log.topic), log)
     }
 
     fn log_settings(&self, log: LogId) -> LogSettings {

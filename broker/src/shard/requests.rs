@@ -73,7 +73,7 @@ impl Shard {
     pub(super) fn context(&mut self) -> Context<'_> {
         Context {
             now: self.now,
-            options: &self.identity.options,
+            options: &self.options,
             image: &self.image,
             settings: &self.settings,
             leaders: &self.leaders,

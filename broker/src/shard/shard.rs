@@ -53,7 +53,7 @@ pub struct Identity {
     pub node: NodeId,
     /// The cluster's identity as clients see it.
     pub cluster_id: String,
-    /// The node's settings.
+    /// The settings the node was started with.
     pub options: Arc<Options>,
 }
 
@@ -64,6 +64,8 @@ pub struct Shard {
     pub(super) now: Now,
     /// Invariant: complete as of some committed point of the metadata log.
     pub(super) image: Arc<Image>,
+    /// The node's settings in force. Invariant: those it was started with, under what the image says.
+    pub(super) options: Arc<Options>,
     pub(super) settings: Settings,
     pub(super) leaders: Leaders,
     /// Invariant: after the first image, exactly the image's partitions that this core owns, and
@@ -120,6 +122,7 @@ impl Shard {
         let settings = Settings::new(&identity.options);
         let controller = (identity.core == routing::CONTROLLER_CORE).then(ControllerRoom::new);
         let mut shard = Self {
+            options: identity.options.clone(),
             settings,
             now,
             image: Arc::default(),

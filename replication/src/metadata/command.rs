@@ -30,8 +30,8 @@ pub enum Command {
         /// Only check.
         validate_only: bool,
     },
-    /// Change the settings of topics.
-    ConfigureTopics(Vec<TopicConfigs>),
+    /// Change the settings of topics and nodes.
+    Configure(Vec<Configuration>),
     /// Set aside producer ids nobody else will get.
     AllocateProducerIds {
         /// How many.
@@ -76,15 +76,26 @@ pub struct Growth {
     pub assignment: Option<Vec<Vec<NodeId>>>,
 }
 
-/// New settings for a topic.
+/// New settings for a topic or for nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TopicConfigs {
-    /// Which topic.
-    pub name: String,
+pub struct Configuration {
+    /// Whose.
+    pub owner: ConfigOwner,
     /// The complete own settings it shall have (checked before).
     pub configs: BTreeMap<String, String>,
-    /// Only check that the topic exists.
+    /// Only check that the owner exists.
     pub validate_only: bool,
+}
+
+/// What settings can belong to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConfigOwner {
+    /// The topic of this name.
+    Topic(String),
+    /// A node.
+    Broker(NodeId),
+    /// Every node that has not set its own.
+    AllBrokers,
 }
 
 /// Another level for a feature.
@@ -114,7 +125,7 @@ pub enum Direction {
 pub enum Outcome {
     /// To `CreateTopics`: what was made.
     Created(Vec<Result<CreatedTopic, MetadataRefusal>>),
-    /// To `DeleteTopics`, `GrowTopics`, `ConfigureTopics`, `UpdateFeatures`.
+    /// To `DeleteTopics`, `GrowTopics`, `Configure`, `UpdateFeatures`.
     Changed(Vec<Result<(), MetadataRefusal>>),
     /// To `AllocateProducerIds`: the first of them.
     ProducerIds(ProducerId),

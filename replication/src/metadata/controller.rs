@@ -16,11 +16,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use flumen_protocol::ids::{ProducerId, TopicId};
+use flumen_protocol::ids::{NodeId, ProducerId, TopicId};
 
 use super::command::{
-    Command, CreatedTopic, FeatureUpdate, Growth, MetadataRefusal, MetadataRule, NewTopic, Outcome,
-    TopicConfigs,
+    Command, ConfigOwner, Configuration, CreatedTopic, FeatureUpdate, Growth, MetadataRefusal,
+    MetadataRule, NewTopic, Outcome,
 };
 use super::creation::{Creation, Growing, MetricNames, metric_name, unknown};
 use super::draft::Draft;
@@ -68,7 +68,7 @@ impl Controller {
             Command::CreateTopics { topics, validate_only } => self.create(topics, *validate_only),
             Command::DeleteTopics(topics) => self.delete(topics),
             Command::GrowTopics { topics, validate_only } => self.grow(topics, *validate_only),
-            Command::ConfigureTopics(topics) => self.configure(topics),
+            Command::Configure(wishes) => self.configure(wishes),
             Command::AllocateProducerIds { count } => self.allocate_producer_ids(*count),
             Command::UpdateFeatures { updates, validate_only } => {
                 self.update_features(updates, *validate_only)
@@ -93,6 +93,9 @@ impl Controller {
             }
             MetadataRecord::TopicConfigs { id, configs } => self.replace_configs(*id, configs)?,
             MetadataRecord::ProducerIds { next } => self.take_producer_ids(*next)?,
+            MetadataRecord::BrokerConfigs { node, configs } => {
+                self.replace_broker_configs(*node, configs);
+            }
             MetadataRecord::FeatureLevel { name, level } => {
                 if !features::is_known(name, *level) {
                     return Err(RecordError::FeatureBeyond { level: *level });
@@ -138,16 +141,24 @@ impl Controller {
         Decision { records: draft.into_records(), outcome: Outcome::Changed(deleted) }
     }
 
-    fn configure(&self, topics: &[TopicConfigs]) -> Decision {
+    fn configure(&self, wishes: &[Configuration]) -> Decision {
         let mut draft = Draft::new(self.partition_count, false);
-        let mut configure_one = |TopicConfigs { name, configs, validate_only }: &TopicConfigs| {
-            let topic = self.image.topic_named(name).ok_or_else(|| unknown(name))?;
-            if *validate_only {
-                return Ok(());
-            }
-            draft.admit(MetadataRecord::TopicConfigs { id: topic.id, configs: configs.clone() })
+        let mut configure_one = |wish: &Configuration| {
+            let configs = wish.configs.clone();
+            let record = match &wish.owner {
+                ConfigOwner::Topic(name) => {
+                    let topic = self.image.topic_named(name).ok_or_else(|| unknown(name))?;
+                    MetadataRecord::TopicConfigs { id: topic.id, configs }
+                }
+                ConfigOwner::Broker(node) => {
+                    assert!(node.0 >= 0, "a node has a number");
+                    MetadataRecord::BrokerConfigs { node: Some(*node), configs }
+                }
+                ConfigOwner::AllBrokers => MetadataRecord::BrokerConfigs { node: None, configs },
+            };
+            if wish.validate_only { Ok(()) } else { draft.admit(record) }
         };
-        let configured = topics.iter().map(&mut configure_one).collect();
+        let configured = wishes.iter().map(&mut configure_one).collect();
         Decision { records: draft.into_records(), outcome: Outcome::Changed(configured) }
     }
 
@@ -235,6 +246,15 @@ impl Controller {
     ) -> Result<(), RecordError> {
         self.topic_mut(id)?.configs.clone_from(configs);
         Ok(())
+    }
+
+    fn replace_broker_configs(&mut self, node: Option<NodeId>, configs: &BTreeMap<String, String>) {
+        let all = &mut Arc::make_mut(&mut self.image).broker_configs;
+        if configs.is_empty() {
+            all.remove(&node);
+        } else {
+            all.insert(node, Arc::new(configs.clone()));
+        }
     }
 
     fn take_producer_ids(&mut self, next: i64) -> Result<(), RecordError> {

@@ -17,6 +17,9 @@ pub struct Image {
     pub version: u64,
     /// The nodes that registered.
     pub brokers: BTreeMap<NodeId, Broker>,
+    /// What nodes were given while running, by Kafka's names; under `None` what holds for every node
+    /// without a value of its own. Invariant: no list is empty.
+    pub broker_configs: BTreeMap<Option<NodeId>, Arc<BTreeMap<String, String>>>,
     /// The levels of features that were ever set; see [`super::features::level`] for the others.
     pub features: BTreeMap<String, i16>,
     /// The first producer id that was never given out.

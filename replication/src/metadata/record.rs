@@ -55,6 +55,13 @@ pub enum MetadataRecord {
         /// The first that was not.
         next: i64,
     },
+    /// The settings that a node was given while running are now exactly these.
+    BrokerConfigs {
+        /// Which node; `None`: every node without a value of its own.
+        node: Option<NodeId>,
+        /// The complete set.
+        configs: BTreeMap<String, String>,
+    },
     /// A feature of the cluster is at this level from now on.
     FeatureLevel {
         /// Which.
@@ -160,10 +167,20 @@ fn read_other_change(view: &wire::RecordView<'_>) -> Option<MetadataRecord> {
         let sound = !set.name().is_empty() && set.level() >= 0;
         let (name, level) = (set.name().to_owned(), set.level());
         sound.then_some(MetadataRecord::FeatureLevel { name, level })
+    } else if let Some(replaced) = view.change_as_broker_settings_replaced() {
+        let node = match replaced.id() {
+            EVERY_NODE => None,
+            id => Some(read_node(id)?),
+        };
+        let configs = read_settings(replaced.settings())?;
+        Some(MetadataRecord::BrokerConfigs { node, configs })
     } else {
         None
     }
 }
+
+/// What stands for every node where a node's number is expected.
+pub(crate) const EVERY_NODE: i32 = -1;
 
 fn read_topic_id(bytes: impl IntoIterator<Item = u8>) -> Option<TopicId> {
     let bytes: Vec<u8> = bytes.into_iter().collect();
@@ -280,10 +297,12 @@ mod tests {
             MetadataRecord::TopicDeleted { id },
             MetadataRecord::Partitions { id, partitions },
             MetadataRecord::Partitions { id, partitions: vec![placement(&[1]); 10_000] },
-            MetadataRecord::TopicConfigs { id, configs },
+            MetadataRecord::TopicConfigs { id, configs: configs.clone() },
             MetadataRecord::TopicConfigs { id, configs: BTreeMap::new() },
             MetadataRecord::ProducerIds { next: 1 },
             MetadataRecord::ProducerIds { next: i64::MAX },
+            MetadataRecord::BrokerConfigs { node: None, configs: configs.clone() },
+            MetadataRecord::BrokerConfigs { node: Some(NodeId(0)), configs: BTreeMap::new() },
             MetadataRecord::FeatureLevel { name: "metadata.version".to_owned(), level: 27 },
             MetadataRecord::FeatureLevel { name: "x".to_owned(), level: 0 },
             MetadataRecord::Broker(Broker { id: NodeId(0), rack: None, endpoints: Vec::new() }),
@@ -371,6 +390,7 @@ mod tests {
             MetadataRecord::Partitions { id, partitions: vec![placement(&[])] },
             MetadataRecord::Partitions { id, partitions: vec![placement(&[-1])] },
             MetadataRecord::ProducerIds { next: 0 },
+            MetadataRecord::BrokerConfigs { node: Some(NodeId(-2)), configs: BTreeMap::new() },
             MetadataRecord::FeatureLevel { name: String::new(), level: 1 },
             MetadataRecord::FeatureLevel { name: "x".to_owned(), level: -1 },
             MetadataRecord::Topic {

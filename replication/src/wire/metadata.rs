@@ -16,7 +16,7 @@ use flumen_protocol::ids::TopicId;
 
 use super::generated::metadata_generated as schema;
 use crate::metadata::image::{Broker, Placement};
-use crate::metadata::record::MetadataRecord;
+use crate::metadata::record::{EVERY_NODE, MetadataRecord};
 
 pub(crate) use schema::{BrokerRegistered, Change, MetadataRecord as RecordView};
 
@@ -96,6 +96,13 @@ fn write_change(
             let args = schema::ProducerIdsTakenArgs { next: *next };
             let change = schema::ProducerIdsTaken::create(builder, &args);
             (Change::ProducerIdsTaken, change.as_union_value())
+        }
+        MetadataRecord::BrokerConfigs { node, configs } => {
+            let id = node.map_or(EVERY_NODE, |node| node.0);
+            let settings = Some(write_settings(builder, configs));
+            let args = schema::BrokerSettingsReplacedArgs { id, settings };
+            let change = schema::BrokerSettingsReplaced::create(builder, &args);
+            (Change::BrokerSettingsReplaced, change.as_union_value())
         }
         MetadataRecord::FeatureLevel { name, level } => {
             let name = Some(builder.create_string(name));

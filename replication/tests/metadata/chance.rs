@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use flumen_protocol::ids::{LogId, NodeId, PartitionIndex, TopicId};
 use flumen_replication::dice::Dice;
 use flumen_replication::metadata::command::{
-    Command, Direction, FeatureUpdate, Growth, NewTopic, Outcome, TopicConfigs,
+    Command, ConfigOwner, Configuration, Direction, FeatureUpdate, Growth, NewTopic, Outcome,
 };
 use flumen_replication::metadata::image::Image;
 
@@ -73,7 +73,7 @@ fn item_count(command: &Command) -> usize {
         Command::CreateTopics { topics, .. } => topics.len(),
         Command::DeleteTopics(topics) => topics.len(),
         Command::GrowTopics { topics, .. } => topics.len(),
-        Command::ConfigureTopics(topics) => topics.len(),
+        Command::Configure(wishes) => wishes.len(),
         Command::UpdateFeatures { updates, .. } => updates.len(),
         Command::AllocateProducerIds { .. } | Command::RegisterBroker(_) => 1,
     }
@@ -109,12 +109,12 @@ fn any_command(dice: &mut Dice, image: &Image) -> Command {
             Command::GrowTopics { topics, validate_only }
         }
         4 => {
-            let one = |dice: &mut Dice| TopicConfigs {
-                name: any_name(dice),
+            let one = |dice: &mut Dice| Configuration {
+                owner: any_owner(dice),
                 configs: any_configs(dice),
                 validate_only,
             };
-            Command::ConfigureTopics((0..items).map(|_| one(dice)).collect())
+            Command::Configure((0..items).map(|_| one(dice)).collect())
         }
         5 => {
             let update = |dice: &mut Dice| FeatureUpdate {
@@ -128,6 +128,14 @@ fn any_command(dice: &mut Dice, image: &Image) -> Command {
         }
         6 => Command::AllocateProducerIds { count: below(dice, 3) as u32 * 500 },
         _ => Command::RegisterBroker(broker(below(dice, 4) as i32, 9092 + below(dice, 2) as u16)),
+    }
+}
+
+fn any_owner(dice: &mut Dice) -> ConfigOwner {
+    match below(dice, 6) {
+        0 => ConfigOwner::AllBrokers,
+        1 => ConfigOwner::Broker(NodeId(below(dice, 3) as i32)),
+        _ => ConfigOwner::Topic(any_name(dice)),
     }
 }
 

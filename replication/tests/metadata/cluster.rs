@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use flumen_protocol::ids::{NodeId, PartitionIndex, TopicId};
 use flumen_replication::metadata::command::{
-    Command, Growth, MetadataRefusal, MetadataRule, NewTopic, Outcome, TopicConfigs,
+    Command, ConfigOwner, Configuration, Growth, MetadataRefusal, MetadataRule, NewTopic, Outcome,
 };
 use flumen_replication::metadata::controller::Controller;
 use flumen_replication::metadata::image::{Broker, Endpoint, Image};
@@ -110,10 +110,11 @@ pub fn grow(name: &str, count: i32, assignment: Option<&[&[i32]]>) -> Command {
     Command::GrowTopics { topics, validate_only: false }
 }
 
-pub fn configure(name: &str, configs: &[(&str, &str)]) -> TopicConfigs {
+pub fn configure(name: &str, configs: &[(&str, &str)]) -> Configuration {
     let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
     let configs = configs.iter().map(own).collect();
-    TopicConfigs { name: name.to_owned(), configs, validate_only: false }
+    let owner = ConfigOwner::Topic(name.to_owned());
+    Configuration { owner, configs, validate_only: false }
 }
 
 /// The ids and refusals of a `CreateTopics`.

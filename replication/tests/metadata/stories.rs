@@ -145,7 +145,7 @@ fn validating_says_the_same_and_leaves_nothing() {
     let (checked, checked_growth) = (cluster.ask(check), cluster.ask(check_growth));
     let mut settings = configure("orders", &[("a", "b")]);
     settings.validate_only = true;
-    assert_eq!(changed(cluster.ask(Command::ConfigureTopics(vec![settings]))), [Ok(())]);
+    assert_eq!(changed(cluster.ask(Command::Configure(vec![settings]))), [Ok(())]);
     assert_eq!(cluster.image(), before);
 
     assert_eq!(cluster.ask(create(topics)), checked);
@@ -199,7 +199,7 @@ fn settings_too_large_for_one_batch_are_refused() {
         configure("a", &[("large", &large), ("more", "2")]),
         configure("a", &[("small", "3")]),
     ];
-    let done = changed(cluster.ask(Command::ConfigureTopics(wanted)));
+    let done = changed(cluster.ask(Command::Configure(wanted)));
     assert!(done[0].is_ok() && done[1].is_ok());
     assert_refused(&done[2], MetadataRule::TooMuch, &["several requests"]);
     assert_refused(&done[3], MetadataRule::TooMuch, &["several requests"]);
@@ -283,10 +283,10 @@ fn settings_are_replaced_as_a_whole() {
     cluster.make(2, "other", 1);
     let other = Arc::clone(cluster.image().topic_named("other").expect("made"));
     let wanted = vec![configure("t", &[("a", "1"), ("b", "2")]), configure("nope", &[("a", "1")])];
-    let done = changed(cluster.ask(Command::ConfigureTopics(wanted)));
+    let done = changed(cluster.ask(Command::Configure(wanted)));
     assert_eq!(done[0], Ok(()));
     assert_refused(&done[1], MetadataRule::UnknownTopic, &["'nope'"]);
-    let rest = Command::ConfigureTopics(vec![configure("t", &[("b", "3")])]);
+    let rest = Command::Configure(vec![configure("t", &[("b", "3")])]);
     assert_eq!(changed(cluster.ask(rest)), [Ok(())]);
     let image = cluster.image();
     let configs = &image.topic_named("t").expect("made").configs;

@@ -6,10 +6,10 @@ extern crate alloc;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MIN_CHANGE: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_CHANGE: u8 = 7;
+pub const ENUM_MAX_CHANGE: u8 = 8;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_CHANGE: [Change; 8] = [
+pub const ENUM_VALUES_CHANGE: [Change; 9] = [
   Change::NONE,
   Change::TopicCreated,
   Change::TopicDeleted,
@@ -18,6 +18,7 @@ pub const ENUM_VALUES_CHANGE: [Change; 8] = [
   Change::ProducerIdsTaken,
   Change::BrokerRegistered,
   Change::FeatureLevelSet,
+  Change::BrokerSettingsReplaced,
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -33,9 +34,10 @@ impl Change {
   pub const ProducerIdsTaken: Self = Self(5);
   pub const BrokerRegistered: Self = Self(6);
   pub const FeatureLevelSet: Self = Self(7);
+  pub const BrokerSettingsReplaced: Self = Self(8);
 
   pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 7;
+  pub const ENUM_MAX: u8 = 8;
   pub const ENUM_VALUES: &'static [Self] = &[
     Self::NONE,
     Self::TopicCreated,
@@ -45,6 +47,7 @@ impl Change {
     Self::ProducerIdsTaken,
     Self::BrokerRegistered,
     Self::FeatureLevelSet,
+    Self::BrokerSettingsReplaced,
   ];
   /// Returns the variant's name or "" if unknown.
   pub fn variant_name(self) -> Option<&'static str> {
@@ -57,6 +60,7 @@ impl Change {
       Self::ProducerIdsTaken => Some("ProducerIdsTaken"),
       Self::BrokerRegistered => Some("BrokerRegistered"),
       Self::FeatureLevelSet => Some("FeatureLevelSet"),
+      Self::BrokerSettingsReplaced => Some("BrokerSettingsReplaced"),
       _ => None,
     }
   }
@@ -1354,6 +1358,119 @@ impl ::core::fmt::Debug for FeatureLevelSet<'_> {
       ds.finish()
   }
 }
+pub enum BrokerSettingsReplacedOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct BrokerSettingsReplaced<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for BrokerSettingsReplaced<'a> {
+  type Inner = BrokerSettingsReplaced<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> BrokerSettingsReplaced<'a> {
+  pub const VT_ID: ::flatbuffers::VOffsetT = 4;
+  pub const VT_SETTINGS: ::flatbuffers::VOffsetT = 6;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    BrokerSettingsReplaced { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args BrokerSettingsReplacedArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<BrokerSettingsReplaced<'bldr>> {
+    let mut builder = BrokerSettingsReplacedBuilder::new(_fbb);
+    if let Some(x) = args.settings { builder.add_settings(x); }
+    builder.add_id(args.id);
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn id(&self) -> i32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<i32>(BrokerSettingsReplaced::VT_ID, Some(-1)).unwrap()}
+  }
+  #[inline]
+  pub fn settings(&self) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Setting<'a>>>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Setting>>>>(BrokerSettingsReplaced::VT_SETTINGS, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for BrokerSettingsReplaced<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<i32>("id", Self::VT_ID, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<Setting>>>>("settings", Self::VT_SETTINGS, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct BrokerSettingsReplacedArgs<'a> {
+    pub id: i32,
+    pub settings: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Setting<'a>>>>>,
+}
+impl<'a> Default for BrokerSettingsReplacedArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    BrokerSettingsReplacedArgs {
+      id: -1,
+      settings: None,
+    }
+  }
+}
+
+pub struct BrokerSettingsReplacedBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> BrokerSettingsReplacedBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_id(&mut self, id: i32) {
+    self.fbb_.push_slot::<i32>(BrokerSettingsReplaced::VT_ID, id, -1);
+  }
+  #[inline]
+  pub fn add_settings(&mut self, settings: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<Setting<'b >>>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(BrokerSettingsReplaced::VT_SETTINGS, settings);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> BrokerSettingsReplacedBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    BrokerSettingsReplacedBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<BrokerSettingsReplaced<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for BrokerSettingsReplaced<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("BrokerSettingsReplaced");
+      ds.field("id", &self.id());
+      ds.field("settings", &self.settings());
+      ds.finish()
+  }
+}
 pub enum MetadataRecordOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
@@ -1501,6 +1618,20 @@ impl<'a> MetadataRecord<'a> {
     }
   }
 
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn change_as_broker_settings_replaced(&self) -> Option<BrokerSettingsReplaced<'a>> {
+    if self.change_type() == Change::BrokerSettingsReplaced {
+      let u = self.change();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { BrokerSettingsReplaced::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
 }
 
 impl ::flatbuffers::Verifiable for MetadataRecord<'_> {
@@ -1518,6 +1649,7 @@ impl ::flatbuffers::Verifiable for MetadataRecord<'_> {
           Change::ProducerIdsTaken => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<ProducerIdsTaken>>("Change::ProducerIdsTaken", pos),
           Change::BrokerRegistered => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<BrokerRegistered>>("Change::BrokerRegistered", pos),
           Change::FeatureLevelSet => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<FeatureLevelSet>>("Change::FeatureLevelSet", pos),
+          Change::BrokerSettingsReplaced => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<BrokerSettingsReplaced>>("Change::BrokerSettingsReplaced", pos),
           _ => Ok(()),
         }
      })?
@@ -1617,6 +1749,13 @@ impl ::core::fmt::Debug for MetadataRecord<'_> {
         },
         Change::FeatureLevelSet => {
           if let Some(x) = self.change_as_feature_level_set() {
+            ds.field("change", &x)
+          } else {
+            ds.field("change", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        Change::BrokerSettingsReplaced => {
+          if let Some(x) = self.change_as_broker_settings_replaced() {
             ds.field("change", &x)
           } else {
             ds.field("change", &"InvalidFlatbuffer: Union discriminant does not match value.")

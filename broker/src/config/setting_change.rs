@@ -1,6 +1,7 @@
-//! Changes to the configs of a topic, as AlterConfigs and IncrementalAlterConfigs ask for them.
+//! Changes to single settings, as AlterConfigs and IncrementalAlterConfigs ask for them.
 //!
-//! Does: turns a topic's own values and changes to them into its new values, checked (KIP-339).
+//! Does: says what a value is after a change; turns a topic's own values and changes to them into its
+//! new values, checked (KIP-339).
 //! Does not: store them or map errors to codes.
 //! Invariants: pure; what comes out passes `topic::validate_all`.
 //! Apart because creating and reading topics does not need it.
@@ -12,12 +13,12 @@ use super::options::Options;
 use super::topic::{Overrides, effective, validate_all};
 use super::topic_names::{TopicConfig, find};
 
-/// What is done to one config.
+/// What is done to one setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TopicChange<'a> {
-    /// Gives the topic this value of its own.
+pub enum SettingChange<'a> {
+    /// Gives the owner this value.
     Set(&'a str),
-    /// Takes the topic's own value away, so that the broker's holds again.
+    /// Takes the owner's value away, so that what it inherits holds again.
     Delete,
     /// Adds words to a list, those it has already left out.
     Append(&'a str),
@@ -34,11 +35,15 @@ pub enum TopicChange<'a> {
 pub fn apply(
     options: &Options,
     overrides: &Overrides,
-    changes: &[(&str, TopicChange<'_>)],
+    changes: &[(&str, SettingChange<'_>)],
 ) -> Result<Overrides, String> {
     let mut changed = overrides.clone();
     for (name, change) in changes {
-        match value_after(options, &changed, name, *change)? {
+        let list = || {
+            let config = find(name).ok_or_else(|| format!("Unknown topic config name: {name}"))?;
+            listed(options, &changed, config)
+        };
+        match value_after(name, *change, list)? {
             Some(value) => changed.insert((*name).to_owned(), value),
             None => changed.remove(*name),
         };
@@ -46,21 +51,22 @@ pub fn apply(
     validate_all(options, &changed).map(|()| changed)
 }
 
-/// The topic's own value after one change; `None` if it has none any more.
-fn value_after(
-    options: &Options,
-    overrides: &Overrides,
+/// The owner's value after one change, `None` if it has none any more. `list` gives the list that
+/// holds now.
+///
+/// # Errors
+/// That of `list`, or a list that grew too long.
+pub(super) fn value_after(
     name: &str,
-    change: TopicChange<'_>,
+    change: SettingChange<'_>,
+    list: impl FnOnce() -> Result<String, String>,
 ) -> Result<Option<String>, String> {
-    let config = || find(name).ok_or_else(|| format!("Unknown topic config name: {name}"));
-    let list = || listed(options, overrides, config()?);
     let value = match change {
         // Of a name nobody knows as well, as in Kafka: what is not there is gone already.
-        TopicChange::Delete => return Ok(None),
-        TopicChange::Set(value) => value.to_owned(),
-        TopicChange::Append(more) => appended(&list()?, more),
-        TopicChange::Subtract(less) => subtracted(&list()?, less),
+        SettingChange::Delete => return Ok(None),
+        SettingChange::Set(value) => value.to_owned(),
+        SettingChange::Append(more) => appended(&list()?, more),
+        SettingChange::Subtract(less) => subtracted(&list()?, less),
     };
     if value.len() > VALUE_BYTES_MAX {
         return Err(format!("The list of {name} is too long: {VALUE_BYTES_MAX} bytes at most"));
@@ -78,12 +84,14 @@ fn listed(
     config: &TopicConfig,
 ) -> Result<String, String> {
     if config.kind.value_type() != ValueType::List {
-        return Err(format!(
-            "Config {} is no list: words cannot be appended or subtracted",
-            config.name
-        ));
+        return Err(no_list(config.name));
     }
     Ok(effective(options, overrides, config))
+}
+
+/// The sentence for a list operation on something else.
+pub(super) fn no_list(name: &str) -> String {
+    format!("Config {name} is no list: words cannot be appended or subtracted")
 }
 
 fn appended(list: &str, more: &str) -> String {
@@ -106,7 +114,7 @@ mod tests {
     fn changed(
         start: &[(&str, &str)],
         name: &str,
-        change: TopicChange<'_>,
+        change: SettingChange<'_>,
     ) -> Result<Overrides, String> {
         let start = start.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
         apply(&Options::default(), &start, &[(name, change)])
@@ -114,22 +122,22 @@ mod tests {
 
     #[test]
     fn set_then_delete_brings_the_brokers_value_back() {
-        let set = changed(&[], "retention.ms", TopicChange::Set("5")).unwrap();
+        let set = changed(&[], "retention.ms", SettingChange::Set("5")).unwrap();
         assert_eq!(set["retention.ms"], "5");
         assert!(
-            changed(&[("retention.ms", "5")], "retention.ms", TopicChange::Delete)
+            changed(&[("retention.ms", "5")], "retention.ms", SettingChange::Delete)
                 .unwrap()
                 .is_empty()
         );
-        assert!(changed(&[], "retention.ms", TopicChange::Delete).unwrap().is_empty());
+        assert!(changed(&[], "retention.ms", SettingChange::Delete).unwrap().is_empty());
     }
 
     #[test]
     fn two_settings_that_depend_on_each_other_change_together() {
         let start = [("max.compaction.lag.ms", "50")].map(|(n, v)| (n.to_owned(), v.to_owned()));
         let changes = [
-            ("min.compaction.lag.ms", TopicChange::Set("100")),
-            ("max.compaction.lag.ms", TopicChange::Set("200")),
+            ("min.compaction.lag.ms", SettingChange::Set("100")),
+            ("max.compaction.lag.ms", SettingChange::Set("200")),
         ];
         let changed = apply(&Options::default(), &start.into(), &changes).unwrap();
         assert_eq!(changed["min.compaction.lag.ms"], "100");
@@ -138,30 +146,33 @@ mod tests {
 
     #[test]
     fn deleting_what_nobody_knows_changes_nothing() {
-        let kept = changed(&[("retention.ms", "5")], "no.such", TopicChange::Delete).unwrap();
+        let kept = changed(&[("retention.ms", "5")], "no.such", SettingChange::Delete).unwrap();
         assert_eq!(kept.len(), 1);
     }
 
     #[test]
     fn lists_grow_and_shrink_from_what_holds() {
-        let grown = changed(&[], "cleanup.policy", TopicChange::Append("compact,delete")).unwrap();
+        let grown =
+            changed(&[], "cleanup.policy", SettingChange::Append("compact,delete")).unwrap();
         assert_eq!(grown["cleanup.policy"], "delete,compact");
         let start = [("cleanup.policy", "delete,compact")];
-        let shrunk = changed(&start, "cleanup.policy", TopicChange::Subtract("delete")).unwrap();
+        let shrunk = changed(&start, "cleanup.policy", SettingChange::Subtract("delete")).unwrap();
         assert_eq!(shrunk["cleanup.policy"], "compact");
         assert!(
-            changed(&[], "retention.ms", TopicChange::Append("5")).unwrap_err().contains("no list")
+            changed(&[], "retention.ms", SettingChange::Append("5"))
+                .unwrap_err()
+                .contains("no list")
         );
     }
 
     #[test]
     fn a_change_that_contradicts_what_is_there_is_refused() {
         let start = [("min.compaction.lag.ms", "9")];
-        assert!(changed(&start, "max.compaction.lag.ms", TopicChange::Set("8")).is_err());
-        assert!(changed(&[], "retention.ms", TopicChange::Set("x")).is_err());
-        assert!(changed(&[], "compression.type", TopicChange::Set("zstd")).is_err());
-        assert!(changed(&[], "no.such", TopicChange::Set("1")).is_err());
-        assert!(changed(&[], "no.such", TopicChange::Append("1")).is_err());
+        assert!(changed(&start, "max.compaction.lag.ms", SettingChange::Set("8")).is_err());
+        assert!(changed(&[], "retention.ms", SettingChange::Set("x")).is_err());
+        assert!(changed(&[], "compression.type", SettingChange::Set("zstd")).is_err());
+        assert!(changed(&[], "no.such", SettingChange::Set("1")).is_err());
+        assert!(changed(&[], "no.such", SettingChange::Append("1")).is_err());
     }
 
     #[test]
@@ -173,8 +184,8 @@ mod tests {
         };
         let start = [(name, list(0))];
         let start: Vec<(&str, &str)> = start.iter().map(|(n, v)| (*n, v.as_str())).collect();
-        assert!(changed(&start, name, TopicChange::Append(&list(0))).is_ok());
-        let error = changed(&start, name, TopicChange::Append(&list(10_000))).unwrap_err();
+        assert!(changed(&start, name, SettingChange::Append(&list(0))).is_ok());
+        let error = changed(&start, name, SettingChange::Append(&list(10_000))).unwrap_err();
         assert!(error.contains("too long"), "{error}");
     }
 }
