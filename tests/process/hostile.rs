@@ -11,7 +11,9 @@ const LIST_OFFSETS: i16 = 2;
 const DESCRIBE_GROUPS: i16 = 15;
 const CREATE_TOPICS: i16 = 19;
 const OFFSET_DELETE: i16 = 47;
+const INCREMENTAL_ALTER_CONFIGS: i16 = 44;
 const DESCRIBE_QUORUM: i16 = 55;
+const UPDATE_FEATURES: i16 = 57;
 
 struct Scene {
     broker: Broker,
@@ -204,6 +206,16 @@ fn requests_that_name_a_great_many_things_hold_nobody() {
     let body = [vec![0], partitions, vec![0, 0]].concat();
     assert!(scene.wire().ask(&request(DESCRIBE_QUORUM, 2, 1, &body)).is_some());
     scene.still_serves("a quorum of two hundred thousand partitions");
+    let settings = (0..100_000).map(|n| [text(&format!("u{n}")), vec![0], text("1")].concat());
+    let broker = [vec![4], text(""), array(settings)].concat();
+    let body = [array([broker]), vec![0]].concat();
+    assert!(scene.wire().ask(&request(INCREMENTAL_ALTER_CONFIGS, 0, 1, &body)).is_some());
+    scene.still_serves("a hundred thousand settings of all brokers");
+    // No tagged fields, a time-out, and features without a name to level 1 by type 1.
+    let features = [[0x01, 0, 1, 1, 0]; 100_000].concat();
+    let body = [vec![0, 0, 0, 0x75, 0x30, 0xa1, 0x8d, 0x06], features, vec![0, 0]].concat();
+    assert!(scene.wire().ask(&request(UPDATE_FEATURES, 2, 1, &body)).is_some());
+    scene.still_serves("a hundred thousand features");
 }
 
 #[test]
