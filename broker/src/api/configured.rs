@@ -54,7 +54,8 @@ impl ResourceType {
     }
 }
 
-/// Whose settings the name of a broker resource means: an empty one, all brokers'.
+/// Whose settings the name of a broker resource means: an empty one, all brokers'. The words are those
+/// of Kafka's DescribeConfigs.
 ///
 /// # Errors
 /// INVALID_REQUEST: no number, or another broker's.
