@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Make sure that something the checks need is there, and print where.
-# usage: prepare.sh debian PACKAGE… | python NAME REQUIREMENT… | deny | port
+# usage: prepare.sh debian PACKAGE… | python NAME REQUIREMENT… | deny | gungraun | port
 #   debian  installs the Debian packages that are missing (prints nothing)
 #   python  a virtual environment NAME with exactly these pinned packages; prints its interpreter
-#   deny    cargo-deny; prints its program
+#   deny, gungraun  cargo-deny, gungraun-runner; prints the program
 #   port    prints a free TCP port
 # Everything is kept in $FLUMEN_CACHE (default ~/.cache/flumen).
 set -euo pipefail
@@ -37,16 +37,20 @@ case $what in
     fi
     echo "$folder/bin/python"
     ;;
-  deny)
-    # compiled once; its code need not be fast, and without its default features it is quicker to build
-    version=0.20.2 root=$cache/cargo-deny
-    if [ ! -x "$root/bin/cargo-deny" ] || [ "$("$root/bin/cargo-deny" --version)" != "cargo-deny $version" ]; then
-      CARGO_TARGET_DIR=$cache/cargo-deny-build CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
+  deny | gungraun)
+    case $what in
+      deny) program=cargo-deny version=0.20.2 speed=1 features=--no-default-features ;;
+      gungraun) program=gungraun-runner version=0.20.0 speed=0 features= ;; # the crate's version, exactly
+    esac
+    # compiled once; their code need not be fast
+    root=$cache/$program
+    if [ ! -x "$root/bin/$program" ] || [ "$("$root/bin/$program" --version)" != "$program $version" ]; then
+      CARGO_TARGET_DIR=$root-build CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=$speed \
         CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
-        cargo install -q --locked --no-default-features --root "$root" "cargo-deny@$version" >&2
-      rm -rf "$cache/cargo-deny-build"
+        cargo install -q --locked $features --root "$root" "$program@$version" >&2
+      rm -rf "$root-build"
     fi
-    echo "$root/bin/cargo-deny"
+    echo "$root/bin/$program"
     ;;
   port)
     python3 "$(dirname "$0")/../tests/free_port.py"
