@@ -143,14 +143,14 @@ pub fn encode_response(
     let body_bytes = body.compute_size(version).map_err(|error| failed(&error))?;
     let payload_bytes = header::response_header_len(key, version) + body_bytes;
     let size = i32::try_from(payload_bytes).map_err(|error| failed(&error))?;
-    let mut frame = BytesMut::with_capacity(size_of::<i32>() + payload_bytes);
+    let mut frame = Vec::with_capacity(size_of::<i32>() + payload_bytes);
     let encoding = Encoding::of(key.row().request_is_flexible(version));
     let mut writer = Writer::new(&mut frame, encoding);
     writer.i32(size);
     header::write_response_header(&mut writer, key, version, correlation_id);
     body.encode(&mut frame, version).map_err(|error| failed(&error))?;
     assert_eq!(frame.len(), size_of::<i32>() + payload_bytes, "the codec miscounted");
-    Ok(frame.freeze())
+    Ok(frame.into())
 }
 
 /// Encodes a whole request frame, as a client would. For tests and measuring clients.

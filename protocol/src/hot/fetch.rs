@@ -7,7 +7,7 @@
 //! identified from 13 on (KIP-516).
 //! Apart because the generic codec would copy all records into one buffer.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::api_table::ApiKey;
 use crate::error_code::ErrorCode;
@@ -360,14 +360,14 @@ impl FetchResponse {
         let metadata_bytes = tally.position();
         let records_bytes: usize = self.slices().map(Bytes::len).sum();
 
-        let mut metadata = BytesMut::with_capacity(size_of::<i32>() + metadata_bytes);
+        let mut metadata = Vec::with_capacity(size_of::<i32>() + metadata_bytes);
         cuts.clear();
         let mut writer = Writer::new(&mut metadata, encoding);
         let payload_bytes = metadata_bytes + records_bytes;
         writer.i32(i32::try_from(payload_bytes).expect("an answer fits a frame"));
         self.write(&mut writer, version, correlation_id, &mut cuts);
         assert_eq!(metadata.len(), size_of::<i32>() + metadata_bytes, "tally and writing differ");
-        self.interleave(metadata.freeze(), &cuts)
+        self.interleave(metadata.into(), &cuts)
     }
 
     /// Puts each partition's record slices where its metadata was cut.

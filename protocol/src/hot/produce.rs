@@ -279,12 +279,12 @@ impl ProduceResponse {
         let mut tally = Tally::default();
         self.write(&mut Writer::new(&mut tally, encoding), version, correlation_id);
         let payload_bytes = tally.position();
-        let mut frame = BytesMut::with_capacity(size_of::<i32>() + payload_bytes);
+        let mut frame = Vec::with_capacity(size_of::<i32>() + payload_bytes);
         let mut writer = Writer::new(&mut frame, encoding);
         writer.i32(i32::try_from(payload_bytes).expect("an answer fits a frame"));
         self.write(&mut writer, version, correlation_id);
         assert_eq!(frame.len(), size_of::<i32>() + payload_bytes, "tally and writing differ");
-        frame.freeze()
+        frame.into()
     }
 
     fn write<S: Sink>(&self, writer: &mut Writer<'_, S>, version: i16, correlation_id: i32) {
