@@ -78,7 +78,9 @@ def main(folder, *options):
             note, passed = "cheaper: bless it" if min(changes) < -TOLERANCE else "", passed + 1
         print(f"{unit:40} {now:10.0f} {row[4]:>10} {100 * changes[0]:+7.1f}% {budget:>10} {within:6}"
               f" {allocations:7.2f} {row[5]:>7} {note}".rstrip())
-        if options[:1] == ("--bless",) and (max(changes) <= 0 or unit in options[1:]):
+        if options[:1] == ("--bless",):
+            if unit not in options[1:]:
+                now, allocations = min(now, float(row[4])), min(allocations, float(row[5]))
             row[4], row[5] = f"{now:.0f}", f"{allocations:.2f}"
             lines[place] = "\t".join(row)
     here = surroundings()
