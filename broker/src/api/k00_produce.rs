@@ -272,7 +272,10 @@ impl Waiting {
     }
 
     /// Answers with what is known; open partitions timed out.
-    pub fn close(self, envelope: &Envelope) -> Step {
+    pub fn close(mut self, envelope: &Envelope) -> Step {
+        if self.missing > 0 {
+            self.explain_time_outs();
+        }
         if self.acks == Acks::None {
             let failed = self.topics.iter().flat_map(|topic| &topic.partitions).any(|partition| {
                 partition.error != ErrorCode::None && partition.error != ErrorCode::RequestTimedOut
@@ -287,11 +290,21 @@ impl Waiting {
             ProduceResponse { topics: self.topics, throttle_ms: 0, node_endpoints: Vec::new() };
         Step::Answer(vec![response.encode(envelope.version, envelope.correlation_id)])
     }
+
+    fn explain_time_outs(&mut self) {
+        for partition in self.topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
+            if partition.error == ErrorCode::RequestTimedOut && partition.error_message.is_none() {
+                partition.error_message = refusals::of_partition(Refusal::TimedOut).message;
+            }
+        }
+    }
 }
 
-/// A partition that has not answered: what the client sees if it never does.
+/// A partition that has not answered: what the client sees if it never does, but for the sentence,
+/// which is not written before it is needed.
 fn unanswered(index: PartitionIndex) -> ProducePartitionResponse {
-    refusal(index, refusals::of_partition(Refusal::TimedOut))
+    let code = ErrorCode::RequestTimedOut;
+    refusal(index, Refused { code, message: None, records: Vec::new() })
 }
 
 fn acknowledged(index: PartitionIndex, receipt: &AppendReceipt) -> ProducePartitionResponse {
