@@ -199,6 +199,9 @@ impl Shard {
     /// Ends the turn of every coordinator that was touched: what it gathered leaves as one batch.
     /// Those that were dropped load again what their log really holds.
     pub(super) fn settle_coordinators(&mut self) {
+        if self.coordinators.dropped.is_empty() && self.coordinators.touched.is_empty() {
+            return;
+        }
         for log in std::mem::take(&mut self.coordinators.dropped) {
             if self.partitions.get(&log).is_some_and(|partition| partition.is_leader()) {
                 self.host_coordinator(log, true);

@@ -118,6 +118,7 @@ impl Shard {
 
     /// Hands the questions of a request to their owners: one message per core, in order.
     fn ask(&mut self, request: u64, parts: Vec<Part>) {
+        let mut own = Vec::with_capacity(parts.len());
         let mut messages: BTreeMap<CoreId, Vec<(Ticket, Target, Question)>> = BTreeMap::new();
         for part in parts {
             let ticket = Ticket { core: self.identity.core, request, part: part.number };
@@ -128,14 +129,18 @@ impl Shard {
                 Addressee::Controller => (routing::CONTROLLER_CORE, Target::Core),
                 Addressee::Core(core) => (core, Target::Core),
             };
-            messages.entry(core).or_default().push((ticket, target, part.question));
+            let asked = (ticket, target, part.question);
+            if core == self.identity.core {
+                own.push(asked);
+            } else {
+                messages.entry(core).or_default().push(asked);
+            }
         }
         // Other cores first: they work while this one does its own part.
-        let own = messages.remove(&self.identity.core);
         for (core, questions) in messages {
             self.send(core, CoreMessage::Ask(questions));
         }
-        self.take_questions(own.unwrap_or_default());
+        self.take_questions(own);
     }
 
     /// Answers the questions that one request has for this core. Its reads share what one answer

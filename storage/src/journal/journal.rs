@@ -508,10 +508,14 @@ impl Journal {
     /// disk. Queued appends stay queued; the caller pushes back.
     #[must_use]
     pub fn is_blocked(&self) -> bool {
+        // The common cases first: this is asked every turn.
+        if self.queue.is_empty() || self.front_has_place() {
+            return false;
+        }
         let coming = self.files.has_spare() || self.files.has_waiting() || self.is_preparing();
         let can_prepare = self.prepare_hold == Hold::No && self.files.can_grow(self.slots_max());
         let can_begin = self.may_begin() && (coming || can_prepare);
-        !self.queue.is_empty() && !self.front_has_place() && !can_begin
+        !can_begin
     }
 
     /// Bytes waiting for a place; beyond [`QUEUE_BYTES_MAX`] the caller must push back.

@@ -302,6 +302,9 @@ impl Files {
     /// Logs that keep the `files` oldest files from being let go.
     pub(crate) fn holders(&self, files: usize) -> BTreeSet<LogId> {
         let sealed = self.used.len().saturating_sub(1);
+        if files.min(sealed) == 0 {
+            return BTreeSet::new();
+        }
         let oldest = self.used.iter().take(files.min(sealed));
         oldest.flat_map(|file| file.entries.keys().chain(file.marks.keys()).copied()).collect()
     }
