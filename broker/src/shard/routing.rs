@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use flumen_protocol::ids::{CoreId, LogId, PartitionIndex};
+use flumen_protocol::ids::{CoreId, LogId, PartitionIndex, TopicId};
 
 use super::mailbox::Leader;
 
@@ -49,20 +49,32 @@ pub fn group_partition(group: &str, partitions: usize) -> PartitionIndex {
 }
 
 /// Who leads which partition, as far as this core was told.
+///
+/// By topic, then by place: Metadata asks for every partition of a topic, and a search among all
+/// partitions of the node for each was a quarter of its cost.
 #[derive(Debug, Default)]
 pub struct Leaders {
-    known: BTreeMap<LogId, Leader>,
+    known: BTreeMap<TopicId, Vec<Option<Leader>>>,
 }
 
 impl Leaders {
     /// Who leads this partition.
     pub fn get(&self, log: LogId) -> Option<&Leader> {
-        self.known.get(&log)
+        let place = usize::try_from(log.partition.0).ok()?;
+        self.known.get(&log.topic)?.get(place)?.as_ref()
     }
 
     /// Takes news in; an epoch never goes back.
+    ///
+    /// # Panics
+    /// When the partition's index is negative: no core leads such a one.
     pub fn learn(&mut self, leader: Leader) {
-        let known = self.known.entry(leader.log).or_insert(leader);
+        let place = usize::try_from(leader.log.partition.0).expect("partitions count from zero");
+        let places = self.known.entry(leader.log.topic).or_default();
+        if places.len() <= place {
+            places.resize(place + 1, None);
+        }
+        let known = places[place].get_or_insert(leader);
         if leader.epoch >= known.epoch {
             *known = leader;
         }
@@ -70,14 +82,17 @@ impl Leaders {
 
     /// Forgets partitions that `keep` does not want.
     pub fn retain(&mut self, mut keep: impl FnMut(LogId) -> bool) {
-        self.known.retain(|log, _| keep(*log));
+        for place in self.known.values_mut().flatten() {
+            place.take_if(|leader| !keep(leader.log));
+        }
+        self.known.retain(|_, places| places.iter().any(Option::is_some));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use flumen_protocol::ids::TopicId;
+    use flumen_protocol::ids::LeaderEpoch;
 
     #[test]
     fn partitions_of_a_topic_spread_evenly() {
@@ -87,6 +102,27 @@ mod tests {
             counts[usize::from(core_of(log, 3).0)] += 1;
         }
         assert_eq!(counts, [3, 3, 3]);
+    }
+
+    #[test]
+    fn leaders_are_known_by_their_newest_epoch_until_their_topic_is_gone() {
+        let log = |topic, partition| LogId {
+            topic: TopicId([topic; 16]),
+            partition: PartitionIndex(partition),
+        };
+        let leader = |log, epoch| Leader { log, node: None, epoch: LeaderEpoch(epoch) };
+        let mut leaders = Leaders::default();
+        for (topic, partition, epoch) in [(1, 2, 5), (1, 2, 4), (1, 0, 1), (2, 0, 7)] {
+            leaders.learn(leader(log(topic, partition), epoch));
+        }
+        let epoch = |leaders: &Leaders, log| leaders.get(log).map(|leader| leader.epoch.0);
+        assert_eq!(epoch(&leaders, log(1, 2)), Some(5));
+        assert_eq!(epoch(&leaders, log(1, 0)), Some(1));
+        for unknown in [log(1, 1), log(1, 3), log(1, -1), log(3, 0)] {
+            assert_eq!(leaders.get(unknown), None);
+        }
+        leaders.retain(|log| log.topic == TopicId([2; 16]));
+        assert_eq!((epoch(&leaders, log(1, 2)), epoch(&leaders, log(2, 0))), (None, Some(7)));
     }
 
     #[test]
