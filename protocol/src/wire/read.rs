@@ -190,6 +190,13 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// Truncated, or a varint that does not fit.
     pub fn unsigned_varint(&mut self, what: &'static str) -> Result<u32, DecodeError> {
+        // Nearly all of them are counts and lengths below 128.
+        if let Some(&byte) = self.bytes.get(self.at)
+            && byte < 0x80
+        {
+            self.at += 1;
+            return Ok(u32::from(byte));
+        }
         match varint::read_unsigned_32(&self.bytes[self.at..]) {
             Some((value, len)) => {
                 self.at += len;
@@ -297,6 +304,11 @@ impl<'a> Reader<'a> {
     pub fn end_of_struct(&mut self, what: &'static str) -> Result<(), DecodeError> {
         match self.encoding {
             Encoding::Classic => Ok(()),
+            // Nobody's structs have tagged fields, as a rule.
+            Encoding::Compact if self.bytes.get(self.at) == Some(&0) => {
+                self.at += 1;
+                Ok(())
+            }
             Encoding::Compact => tagged::skip(self, what),
         }
     }
