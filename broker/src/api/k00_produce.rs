@@ -68,15 +68,16 @@ pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, bod
     let acks = acks_of(request.acks);
     // Kafka's time-out never cuts its own append short, only the wait for other replicas.
     let patience = step::patience(request.timeout_ms).max(APPEND_PATIENCE_MIN);
+    let asked = request.topics.iter().map(|topic| topic.partitions.len()).sum();
     let mut opening = Opening {
         acks,
         transactional: request.transactional_id.is_some(),
         deadline: context.now.monotonic.after(patience),
-        parts: Vec::new(),
+        parts: Vec::with_capacity(asked),
         waiting: Waiting {
             acks: acks.unwrap_or(Acks::All),
             topics: Vec::with_capacity(request.topics.len()),
-            places: Vec::new(),
+            places: Vec::with_capacity(asked),
             missing: 0,
         },
     };
