@@ -6,7 +6,7 @@
 //! Invariants: a function below does only what its row in `baseline.tsv` says, as often as it says
 //! there; everything it is given is prepared, everything it leaves is dropped outside.
 //! Apart because only the real crates together have this cost; an example and not a bench, because
-//! cargo builds benches to unwind and the broker is built to abort (decision 0012).
+//! cargo builds benches to unwind and the broker is built to abort (decision 0015).
 #![forbid(unsafe_code)]
 #![expect(
     missing_docs,

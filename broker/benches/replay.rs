@@ -168,6 +168,7 @@ impl Replay {
             Effect::ToCore { .. }
             | Effect::CloseAt { .. }
             | Effect::Close { .. }
+            | Effect::LimitConnections(_)
             | Effect::Stopped
             | Effect::Halt(_) => panic!("no replay leads to {effect:?}"),
         }
