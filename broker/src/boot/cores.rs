@@ -23,7 +23,7 @@ use flumen_storage::store::Store;
 use glommio::Placement;
 use tracing::{error, info};
 
-use super::executor::{ExecutorRings, OneAtATime};
+use super::executor::{ExecutorRing, OneAtATime};
 use super::mesh::{self, Mesh};
 use super::pulse::Pulse;
 use super::{executor, open, serve};
@@ -81,8 +81,9 @@ pub fn run(plan: &Plan, cpus: &[usize]) -> Result<(), String> {
         let thread = thread::Builder::new()
             .name(name.clone())
             .spawn(move || {
-                let (executor, rings, ring) = executor::make(&one_at_a_time, placement, &name)?;
-                executor.run(run_core(plan, mesh, rings, ring))
+                let made = executor::make(&one_at_a_time, placement, &name)?;
+                let (executor, its_ring, own_ring) = made;
+                executor.run(run_core(plan, mesh, its_ring, own_ring))
             })
             .map_err(|error| format!("cannot start the thread of a core: {error}"))?;
         threads.push(thread);
@@ -95,8 +96,13 @@ pub fn run(plan: &Plan, cpus: &[usize]) -> Result<(), String> {
     outcome
 }
 
-async fn run_core(plan: Plan, mesh: Mesh, rings: ExecutorRings, ring: Ring) -> Result<(), String> {
-    let ended = serve_core(plan, mesh, rings, ring).await;
+async fn run_core(
+    plan: Plan,
+    mesh: Mesh,
+    executor: ExecutorRing,
+    ring: Ring,
+) -> Result<(), String> {
+    let ended = serve_core(plan, mesh, executor, ring).await;
     if let Err(why) = &ended {
         // The other cores cannot go on without this one: what it owns would be gone for clients.
         error!(%why, "a core ended; the process stops");
@@ -108,7 +114,7 @@ async fn run_core(plan: Plan, mesh: Mesh, rings: ExecutorRings, ring: Ring) -> R
 async fn serve_core(
     plan: Plan,
     mesh: Mesh,
-    executor: ExecutorRings,
+    executor: ExecutorRing,
     ring: Ring,
 ) -> Result<(), String> {
     let cores = plan.folder.record.core_count;

@@ -1,7 +1,7 @@
-//! The executor of a core, and the rings it lives on.
+//! The executor of a core, and the ring it works on.
 //!
-//! Does: make a glommio executor on the calling thread; find the descriptors of its rings, so
-//! that the core can sleep elsewhere and still hear of them.
+//! Does: make a glommio executor on the calling thread; find the descriptor of its ring for files, so
+//! that the core can sleep elsewhere and still hear of it.
 //! Does not: run it.
 //! Invariants: rings are made one core after the other, so that a new one belongs to the newest.
 //! Apart because glommio does not name its rings: this is the only place that goes by the names
@@ -22,15 +22,10 @@ use glommio::{LocalExecutor, LocalExecutorBuilder, Placement};
 
 use crate::limits::{IO_MEMORY_BYTES, PREEMPT_TIMER, RING_DEPTH};
 
-/// The rings of one executor, by descriptor. They are open as long as it lives.
-pub struct ExecutorRings(Vec<RawFd>);
-
-impl ExecutorRings {
-    /// One descriptor per ring; readable while a completion waits there.
-    pub fn descriptors(&self) -> &[RawFd] {
-        &self.0
-    }
-}
+/// The ring on which an executor reads and writes files, by descriptor. It is open as long as the
+/// executor lives, and readable while a completion waits there.
+#[derive(Clone, Copy)]
+pub struct ExecutorRing(pub RawFd);
 
 /// Held by the core that makes its rings; one for all cores of the process.
 pub type OneAtATime = Arc<Mutex<()>>;
@@ -43,7 +38,7 @@ pub fn make(
     one_at_a_time: &OneAtATime,
     placement: Placement,
     name: &str,
-) -> Result<(LocalExecutor, ExecutorRings, Ring), String> {
+) -> Result<(LocalExecutor, ExecutorRing, Ring), String> {
     let _guard = one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
     let refused = |error: String| format!("cannot start a core: {error}; see `flumen doctor`");
     let own = Ring::new().map_err(|error| refused(error.to_string()))?;
@@ -55,8 +50,10 @@ pub fn make(
         .preempt_timer(PREEMPT_TIMER)
         .make()
         .map_err(|error| refused(error.to_string()))?;
-    let made = rings()?.difference(&before).copied().collect();
-    Ok((executor, ExecutorRings(made), own))
+    // Of the three it makes, the first is for files; the others hold timers and sockets.
+    let first = rings()?.difference(&before).next().copied();
+    let ring = first.ok_or_else(|| refused("its executor has no ring".to_owned()))?;
+    Ok((executor, ExecutorRing(ring), own))
 }
 
 /// The descriptors of all rings of this process.

@@ -306,11 +306,16 @@ impl Connection {
             return false;
         }
         let scratch = std::mem::take(&mut around.scratch);
+        // What completes the request at the front goes behind it, so that it is served where it is.
+        let missing = self.missing(around.request_bytes).unwrap_or(count).min(count);
+        let (front, behind) =
+            scratch[..count].split_at(if self.held.is_empty() { 0 } else { missing });
+        self.held.extend_from_slice(front);
+        self.serve_held(around);
         if self.held.is_empty() {
-            self.serve(&scratch[..count], around);
+            self.serve(behind, around);
         } else {
-            self.held.extend_from_slice(&scratch[..count]);
-            self.serve_held(around);
+            self.held.extend_from_slice(behind);
         }
         around.scratch = scratch;
         true
@@ -381,6 +386,9 @@ impl Connection {
 
     /// Gives the whole requests among received bytes to the shard, and keeps what is left.
     fn serve(&mut self, received: &[u8], around: &mut Around<'_>) {
+        if received.is_empty() {
+            return;
+        }
         if self.speech == Speech::Admin {
             around.memory.unreceive(received.len());
             let slot = self.slots.reserve();
@@ -407,7 +415,17 @@ impl Connection {
                 }
             }
         }
-        self.held = rest.to_vec();
+        self.keep(rest, around.request_bytes);
+    }
+
+    /// Keeps the beginning of a request, with room for all of it unless that is a lot.
+    fn keep(&mut self, rest: &[u8], limit: usize) {
+        if rest.is_empty() {
+            return;
+        }
+        let whole = frame::measure(rest, limit).ok().flatten().unwrap_or(rest.len());
+        self.held = Vec::with_capacity(rest.len().max(whole.min(REQUEST_RESERVE_BYTES)));
+        self.held.extend_from_slice(rest);
     }
 
     fn hand_over(&mut self, frame: BytesMut, around: &Around<'_>) {

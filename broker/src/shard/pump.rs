@@ -10,7 +10,7 @@
 //! A core sleeps in its own ring, not in glommio: the executor costs about ten system calls a turn
 //! and can park although tasks are runnable (architecture D11, decision 0012). glommio carries the
 //! disk operations that are not on the way of an acknowledgement; while one of them is under way
-//! the pump watches glommio's rings and lets it run when they have news, or when the guard looks.
+//! the pump watches glommio's ring and lets it run when that has news, or when the guard looks.
 #![expect(clippy::disallowed_methods, reason = "the only reader of the clock")]
 
 use std::cell::Cell;
@@ -39,7 +39,7 @@ use super::input::{Input, JournalWrite};
 use super::mailbox::CoreMessage;
 use super::routing::CONTROLLER_CORE;
 use super::shard::Shard;
-use crate::boot::executor::ExecutorRings;
+use crate::boot::executor::ExecutorRing;
 use crate::boot::mesh::Mesh;
 use crate::boot::pulse::{Pulse, Watch};
 use crate::limits::{GUARD_BUSY, GUARD_IDLE, IDLE_SWEEP_INTERVAL, INPUTS_PER_TURN, TURN_TIME};
@@ -79,8 +79,8 @@ pub struct World {
     pub memory: Rc<RequestMemory>,
     /// The core's own ring.
     pub ring: Ring,
-    /// The rings of its executor.
-    pub executor: ExecutorRings,
+    /// The ring on which its executor reads and writes files.
+    pub executor: ExecutorRing,
     /// The disk.
     pub driver: Rc<Driver>,
     /// The other cores.
@@ -154,9 +154,9 @@ struct Disk {
     next_commit: u64,
     /// Operations that glommio carries out.
     tasks: Rc<Cell<usize>>,
-    /// glommio has something to do: a new operation, or news in its rings.
+    /// glommio has something to do: a new operation, or news in its ring.
     is_due: bool,
-    /// Its rings are watched.
+    /// Its ring is watched.
     is_watched: bool,
 }
 
@@ -213,9 +213,7 @@ impl Disk {
         }
         if self.tasks.get() > 0 && !self.is_watched {
             self.is_watched = true;
-            for ring in world.executor.descriptors() {
-                world.ring.watch_once(*ring, EXECUTOR);
-            }
+            world.ring.watch_once(world.executor.0, EXECUTOR);
         }
     }
 }
