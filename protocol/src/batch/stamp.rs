@@ -10,7 +10,7 @@
 use super::check::{ProducedBatch, check_records};
 use super::header::{HEADER_BYTES, TIMESTAMP_NONE, at, bit};
 use super::records::RecordFault;
-use crate::ids::{LeaderEpoch, Offset};
+use crate::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence};
 
 /// Gives the batch its place: base offset and leader epoch. The CRC covers neither (G48).
 ///
@@ -75,6 +75,30 @@ pub fn repair_max_timestamp(
     Ok(())
 }
 
+/// Writes what a producer decides anew for each batch it sends: the time of all its records,
+/// milliseconds since 1970, and whose they are; then the CRC over the batch as it stands.
+///
+/// For load generators, which send the same records again and again. The records' own timestamps
+/// are relative to the base and follow it.
+///
+/// # Panics
+/// When `batch` is shorter than a header.
+pub fn stamp_as_producer(
+    batch: &mut [u8],
+    now_ms: i64,
+    producer: Option<(ProducerId, ProducerEpoch, Sequence)>,
+) {
+    assert!(batch.len() >= HEADER_BYTES, "stamping what is not a batch");
+    let none = (ProducerId::NONE, ProducerEpoch::NONE, Sequence::NONE);
+    let (id, epoch, base_sequence) = producer.unwrap_or(none);
+    batch[at::BASE_TIMESTAMP..at::MAX_TIMESTAMP].copy_from_slice(&now_ms.to_be_bytes());
+    batch[at::MAX_TIMESTAMP..at::PRODUCER_ID].copy_from_slice(&now_ms.to_be_bytes());
+    batch[at::PRODUCER_ID..at::PRODUCER_EPOCH].copy_from_slice(&id.0.to_be_bytes());
+    batch[at::PRODUCER_EPOCH..at::BASE_SEQUENCE].copy_from_slice(&epoch.0.to_be_bytes());
+    batch[at::BASE_SEQUENCE..at::RECORD_COUNT].copy_from_slice(&base_sequence.0.to_be_bytes());
+    stamp_crc(batch);
+}
+
 /// Computes the CRC over the batch as it stands and writes it.
 pub(super) fn stamp_crc(batch: &mut [u8]) {
     let crc = crc32c::crc32c(&batch[at::ATTRIBUTES..]);
@@ -114,6 +138,20 @@ mod tests {
         stamp_max_timestamp(&mut broken, TIMESTAMP_NONE);
         let mut summary = check_produced(&broken).expect("the header is sound");
         assert!(repair_max_timestamp(&mut broken, &mut summary).is_err());
+    }
+
+    #[test]
+    fn a_producer_stamps_time_and_identity() {
+        let mut batch = goldens::bytes(goldens::ZSTD);
+        let whose = (ProducerId(7), ProducerEpoch(3), Sequence(41));
+        stamp_as_producer(&mut batch, 1_700_000_000_123, Some(whose));
+        let summary = check_produced(&batch).expect("sound");
+        assert_eq!(summary.max_timestamp, 1_700_000_000_123);
+        let header = super::super::header::BatchHeader::parse(&batch).expect("a header");
+        assert_eq!((header.producer_id, header.producer_epoch, header.base_sequence), whose);
+        assert_eq!(header.base_timestamp, 1_700_000_000_123);
+        stamp_as_producer(&mut batch, 5, None);
+        assert!(verify_crc(&batch) && check_produced(&batch).expect("sound").producer.is_none());
     }
 
     #[test]
