@@ -1,0 +1,174 @@
+//! Whole runs against the null responder, told as stories.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::options::plain_producers;
+use super::run::Order;
+use crate::histogram;
+use crate::null::{Null, Stall};
+use crate::outcome::Durability;
+use crate::outcome::environment::Environment;
+use crate::outcome::load::Load;
+use crate::scenario::{Codec, Consumers, Crowd, Pace, Producers, Scenario};
+
+/// A responder in a thread; it dies when it is told to.
+struct Partner {
+    address: String,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Partner {
+    fn new(stall: Option<Stall>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("bound").to_string();
+        let stop = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            Null::new(listener, stall).and_then(|mut null| null.serve(&flag)).expect("serves");
+        });
+        Self { address, stop, thread: Some(thread) }
+    }
+
+    fn dies_after(&self, millis: u64) -> JoinHandle<()> {
+        let stop = Arc::clone(&self.stop);
+        std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(millis));
+            stop.store(true, Ordering::Relaxed);
+        })
+    }
+
+    fn load(&self, scenario: Scenario) -> Load {
+        let order = Order {
+            bootstrap: self.address.clone(),
+            scenario,
+            system: "null".to_owned(),
+            durability: Durability::D0,
+            environment: Environment::default(),
+            quiet: true,
+        };
+        order.run(&Arc::new(AtomicBool::new(false))).expect("a run").load
+    }
+}
+
+impl Drop for Partner {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("no panic");
+        }
+    }
+}
+
+fn scenario(producers: Producers) -> Scenario {
+    Scenario {
+        name: "story".to_owned(),
+        purpose: "A test.".to_owned(),
+        partitions: 4,
+        warm_up_seconds: 0,
+        seconds: 1,
+        seed: 7,
+        producers: Some(producers),
+        consumers: Consumers::default(),
+        crowd: Crowd::default(),
+        restart: None,
+    }
+}
+
+fn open(rate: f64) -> Producers {
+    Producers { pace: Pace::PerSecond(rate), connections: 2, ..plain_producers() }
+}
+
+#[test]
+fn a_stall_is_felt_by_all_that_were_due_in_it() {
+    let length = Duration::from_millis(250);
+    let stall = Stall { after: Duration::from_millis(300), length };
+    let load = Partner::new(Some(stall)).load(scenario(open(400.0)));
+    let produce = load.produce.expect("samples");
+    assert!(load.broken_off.is_none() && load.unanswered == 0 && produce.samples == 400);
+    // A quarter of all were due during the stall and waited, most of them unsent.
+    assert!(produce.p99_us > 200_000.0, "p99 {}", produce.p99_us);
+    let all = histogram::decode(&produce.histogram).expect("sound");
+    let waited = all.count_between(20_000_000, u64::MAX / 2);
+    assert!(waited >= 80, "{waited} of 400 waited more than 20 ms");
+    // What other tools call latency sees the stall only in those that were in flight when it began.
+    let service = histogram::decode(&load.service.expect("samples").histogram).expect("sound");
+    let seen = service.count_between(200_000_000, u64::MAX / 2);
+    assert!(seen <= 12, "{seen} of 400");
+    assert_eq!(load.worst_second, Some(0));
+}
+
+#[test]
+fn a_partner_that_dies_in_the_middle_leaves_a_partial_result() {
+    let partner = Partner::new(None);
+    let death = partner.dies_after(700);
+    let load = partner.load(Scenario { seconds: 30, ..scenario(open(500.0)) });
+    death.join().expect("done");
+    let reason = load.broken_off.expect("broken off");
+    assert!(reason.contains(&partner.address), "{reason}");
+    assert!(load.requests_per_second > 100.0 && load.measured_seconds < 20.0);
+    assert!(load.produce.expect("samples").samples > 50);
+}
+
+#[test]
+fn every_manner_of_producing_goes_through() {
+    let partner = Partner::new(None);
+    let base = open(300.0);
+    let manners = [
+        Producers { acks: 0, ..base.clone() },
+        Producers { acks: 1, codec: Codec::Zstd, records_per_batch: 10, ..base.clone() },
+        Producers { idempotent: true, partitions_per_request: 2, key_bytes: 8, ..base.clone() },
+        Producers { record_bytes: 100_000, hot_share: 0.9, ..base.clone() },
+        Producers { record_bytes: 1, ..base },
+    ];
+    for producers in manners {
+        let load = partner.load(scenario(producers.clone()));
+        assert_eq!(load.broken_off, None, "{producers:?}");
+        assert!(load.errors.is_empty() && load.unanswered == 0, "{producers:?}");
+        assert_eq!(load.produce.expect("samples").samples, 300, "{producers:?}");
+    }
+}
+
+#[test]
+fn closed_loops_and_searches_end() {
+    let partner = Partner::new(None);
+    let closed = Pace::AsFastAsPossible { in_flight: 3 };
+    let load = partner.load(scenario(Producers { pace: closed, ..open(1.0) }));
+    assert!(load.broken_off.is_none() && load.requests_per_second > 300.0);
+    assert!(load.offered_per_second.abs() < f64::EPSILON);
+    let search = Pace::Search { from: 20.0, factor: 10.0, step_seconds: 1, p99_limit_ms: 0.001 };
+    let load = partner.load(scenario(Producers { pace: search, ..open(1.0) }));
+    assert_eq!((load.steps.len(), load.knee_per_second), (2, None));
+}
+
+#[test]
+fn a_crowd_stays_comes_and_goes() {
+    let partner = Partner::new(None);
+    let crowd = Crowd { idle: 50, churn_per_second: 100 };
+    let load = partner.load(Scenario { crowd, ..scenario(open(100.0)) });
+    let crowd = load.crowd.expect("a crowd");
+    assert_eq!((crowd.idle, crowd.idle_lost, crowd.churn_failed), (50, 0, 0));
+    assert!((90..=101).contains(&crowd.churned), "{}", crowd.churned);
+}
+
+#[test]
+fn nobody_to_reach_is_one_line() {
+    let address = {
+        let partner = Partner::new(None);
+        partner.address.clone()
+    };
+    let order = Order {
+        bootstrap: address.clone(),
+        scenario: scenario(open(1.0)),
+        system: String::new(),
+        durability: Durability::D0,
+        environment: Environment::default(),
+        quiet: true,
+    };
+    let fault = order.run(&Arc::new(AtomicBool::new(false))).expect_err("nobody").to_string();
+    assert_eq!(fault, format!("cannot reach {address}: connection refused"));
+}

@@ -1,0 +1,311 @@
+//! A report from made-up outcomes, from the command line to the bytes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::*;
+
+/// A folder of its own that goes away with the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("report-{}-{name}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).expect("a temporary folder");
+        Self(path)
+    }
+
+    fn put(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, bytes).expect("a temporary file");
+        path
+    }
+
+    fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(&self.0)
+            .expect("the folder")
+            .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn json(outcome: &impl serde::Serialize) -> Vec<u8> {
+    serde_json::to_vec_pretty(outcome).expect("an outcome is JSON")
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packer.write_all(bytes).and_then(|()| packer.finish()).expect("a vector takes it")
+}
+
+/// An evening's files: two comparisons, a search, one to doubt, a load run, limits.
+fn evening(folder: &Folder) -> Vec<PathBuf> {
+    vec![
+        folder.put("limits.json", &json(&made_up::limits())),
+        folder.put("doubtful.json", &json(&made_up::doubtful())),
+        folder.put("half.json.gz", &gzip(&json(&made_up::half_load()))),
+        folder.put("throughput.json", &json(&made_up::throughput())),
+        folder.put("knee.json", &json(&made_up::search())),
+        folder.put("load.json", &json(&made_up::load())),
+    ]
+}
+
+fn report(files: Vec<PathBuf>, into: &Path) -> Report {
+    Report {
+        files,
+        html: Some(into.join("out.html")),
+        markdown: Some(into.join("out.md")),
+        keep: Some(into.join("raw")),
+    }
+}
+
+fn made(name: &str) -> (Folder, String, String) {
+    let folder = Folder::new(name);
+    let files = evening(&folder);
+    let done = run(&report(files, &folder.0));
+    assert!(done.is_ok(), "{done:?}");
+    let read = |name: &str| fs::read_to_string(folder.0.join(name)).expect("it was written");
+    let (html, markdown) = (read("out.html"), read("out.md"));
+    if let Ok(copy) = std::env::var("REPORT_SAMPLE") {
+        fs::write(copy, &html).expect("a copy to look at");
+    }
+    (folder, html, markdown)
+}
+
+/// What lies between two texts, both found.
+fn between<'a>(text: &'a str, from: &str, to: &str) -> &'a str {
+    let start = text.find(from).unwrap_or_else(|| panic!("no {from}")) + from.len();
+    let end = text[start..].find(to).unwrap_or_else(|| panic!("no {to}"));
+    &text[start..start + end]
+}
+
+#[test]
+fn the_page_is_well_formed_and_needs_nothing_from_elsewhere() {
+    let (_folder, html, _) = made("page");
+    let body = format!("<body>{}</body>", between(&html, "<body>", "</body>"));
+    let tree = roxmltree::Document::parse(&body).expect("the body is well-formed XML");
+    let drawings = tree.descendants().filter(|node| node.has_tag_name("figure")).count();
+    let svgs = tree
+        .descendants()
+        .filter(|node| node.tag_name().name() == "svg" && node.attribute("role").is_none());
+    assert!(drawings >= 15, "{drawings} figures");
+    assert!(svgs.count() > drawings, "a drawing and its keys in each figure");
+    for foreign in ["<script", "<link", "src=", "@import", "url("] {
+        assert!(!html.contains(foreign), "the page has {foreign}");
+    }
+    for title in [
+        "Produce latency by percentile",
+        "End-to-end latency by percentile",
+        "Rate against latency",
+        "Produce p99 by second",
+        "Record bytes acknowledged by second",
+        "Ratios between systems",
+    ] {
+        assert!(html.contains(title), "no figure: {title}");
+    }
+}
+
+#[test]
+fn the_same_files_give_the_same_bytes() {
+    let (first, html, markdown) = made("once");
+    let (second, again, markdown_again) = made("twice");
+    assert!(html == again && markdown == markdown_again);
+    let kept = |folder: &Folder| fs::read(folder.0.join("raw/half.json.gz")).expect("kept");
+    assert!(kept(&first) == kept(&second), "packed files carry no time");
+}
+
+#[test]
+fn doubts_stand_on_top_and_beside_their_numbers() {
+    let (_folder, html, markdown) = made("doubts");
+    for text in [&html, &markdown] {
+        assert_eq!(
+            text.matches("Not to be believed.").count(),
+            3,
+            "two violations, once together on top"
+        );
+        let first = text.find("Not to be believed.").expect("a warning");
+        assert!(first < text.find("Machine and limits").expect("a section"));
+        assert!(text.contains("Partial."));
+        assert!(text.contains("1 of") || text.contains("2, 1 partial"), "the run is marked");
+        assert!(text.contains("the generator, not the broker, may have set the pace"));
+        assert!(text.contains("&lt;allowed&gt;"), "words of a file stay words");
+    }
+    let goal = markdown.lines().find(|line| line.starts_with("| P24 |")).expect("a goal");
+    assert!(goal.contains("not to be believed"), "{goal}");
+}
+
+#[test]
+fn every_number_has_its_class_and_handicaps_are_marked() {
+    let (_folder, _, markdown) = made("classes");
+    let section = between(&markdown, "## b2-half-load-2core", "## b2-knee");
+    let rows: Vec<&str> = section
+        .lines()
+        .filter(|line| line.starts_with("| flumen |") || line.starts_with("| kafka |"))
+        .collect();
+    assert_eq!(rows.len(), 8, "four systems in two tables");
+    assert!(rows.iter().all(|row| row.contains("| D0 |") || row.contains("| D1 |")));
+    let ratio = section
+        .lines()
+        .find(|line| line.contains("| flumen D1 | kafka D0 |"))
+        .expect("a ratio between classes");
+    assert!(ratio.contains("handicap match") && ratio.contains("0.0505× [0.0388–0.0657]"));
+}
+
+#[test]
+fn goals_are_judged_where_they_can_be() {
+    let (_folder, _, markdown) = made("goals");
+    let line = |start: &str| {
+        let found = markdown.lines().find(|line| line.starts_with(start));
+        found.unwrap_or_else(|| panic!("no line {start}"))
+    };
+    assert!(line("| P1 |").contains("not measured"), "no closed loop was run");
+    assert!(line("| P3 |").contains("moonshot"), "{}", line("| P3 |"));
+    assert!(line("| P4 |").contains("D1 / D0 handicap"));
+    let p6 = line("| P6 |");
+    assert!(p6.contains("floor") && p6.contains("1.8"), "computed from the runs: {p6}");
+    assert!(line("| P8 |").contains("below floor"), "{}", line("| P8 |"));
+    assert!(line("| P12 |").contains("not measured"));
+    let p26 = line("| P26 |");
+    assert!(
+        p26.contains("108 µs") && p26.contains("no referee, generator was a limit"),
+        "72 + 2 × 18: {p26}"
+    );
+}
+
+#[test]
+fn whatever_order_the_referee_divided_in_the_own_system_is_on_top() {
+    let folder = Folder::new("turned");
+    let mut comparison = made_up::half_load();
+    for ratio in &mut comparison.ratios {
+        (ratio.of, ratio.to) = (ratio.to, ratio.of);
+        let interval = ratio.interval;
+        ratio.interval.mean = interval.mean.recip();
+        (ratio.interval.low, ratio.interval.high) = (interval.high.recip(), interval.low.recip());
+    }
+    let plain = folder.put("plain.json", &json(&made_up::half_load()));
+    let turned = folder.put("turned.json", &json(&comparison));
+    let summary = |file: PathBuf| {
+        let content = Content::of(&[input::read(&file).expect("an outcome")], false);
+        summary::render(&content).replace("turned.json", "plain.json")
+    };
+    assert_eq!(summary(plain), summary(turned));
+}
+
+#[test]
+fn limits_of_a_busy_machine_are_doubted_on_top() {
+    let folder = Folder::new("busy");
+    let mut limits = made_up::limits();
+    limits.disturbed_share = 0.4;
+    limits.broken_off = Some("interrupted".to_owned());
+    let file = folder.put("limits.json", &json(&limits));
+    let content = Content::of(&[input::read(&file).expect("an outcome")], false);
+    let loud: Vec<&str> = content.warnings.iter().map(|warning| warning.loud.as_str()).collect();
+    assert_eq!(loud, ["Not to be believed.", "Partial."]);
+    assert!(content.warnings[0].text.contains("limits.json: others used 40 %"));
+}
+
+#[test]
+fn limits_of_another_machine_are_not_those_of_this_one() {
+    let folder = Folder::new("elsewhere");
+    let mut elsewhere = made_up::limits();
+    elsewhere.environment.cpu_model = "another".to_owned();
+    let files = vec![
+        folder.put("limits.json", &json(&elsewhere)),
+        folder.put("load.json", &json(&made_up::load())),
+    ];
+    assert!(run(&report(files, &folder.0)).is_ok());
+    let markdown = fs::read_to_string(folder.0.join("out.md")).expect("it was written");
+    assert!(!markdown.contains("108 µs"), "a ratio to a foreign limit");
+    assert!(markdown.contains("| another |") && markdown.contains("| AMD EPYC-Milan Processor |"));
+}
+
+#[test]
+fn raw_files_are_kept_and_can_be_read_again() {
+    let (folder, html, _) = made("kept");
+    let raw = folder.0.join("raw");
+    let names = ["limits", "doubtful", "half", "throughput", "knee", "load"];
+    let files = names.map(|name| raw.join(format!("{name}.json.gz"))).to_vec();
+    let again = Folder::new("kept-again");
+    assert!(run(&report(files, &again.0)).is_ok());
+    let twice = fs::read_to_string(again.0.join("out.html")).expect("it was written");
+    let main = |page: &str| between(page, "<main>", "</main>").to_owned();
+    assert_eq!(main(&html), main(&twice));
+}
+
+#[test]
+fn what_is_too_much_to_keep_is_left_out_and_named() {
+    let noise: String = (0..16_u64 << 20)
+        .scan(7_u64, |dice, _| {
+            *dice = dice
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            Some(char::from(b'!' + ((*dice >> 33) % 90) as u8))
+        })
+        .collect();
+    let source = |name: &str, json: String| input::Source {
+        name: name.to_owned(),
+        json,
+        outcome: input::Outcome::Limits(Box::new(made_up::limits())),
+    };
+    let sources = [
+        source("small.json", "{}".to_owned()),
+        source("noise.json", noise),
+        source("small.json", "[]".to_owned()),
+    ];
+    let kept = output::pack(&sources, Path::new("raw"));
+    let paths: Vec<&Path> = kept.outputs.iter().map(|output| output.path.as_path()).collect();
+    assert_eq!(paths, [Path::new("raw/small.json.gz"), Path::new("raw/small-2.json.gz")]);
+    assert_eq!(kept.left_out.len(), 1);
+    assert_eq!(kept.left_out[0].0, "noise.json");
+}
+
+#[test]
+fn bad_files_get_one_line_and_nothing_is_written() {
+    let good = json(&made_up::half_load());
+    let mut newer = made_up::limits();
+    newer.format = 2;
+    let mut stray = made_up::half_load();
+    stray.rounds[0].system = 9;
+    let cut_gzip = {
+        let whole = gzip(&good);
+        whole[..whole.len() / 2].to_vec()
+    };
+    let cases: [(&str, Vec<u8>, &str); 9] = [
+        ("empty", Vec::new(), "is no outcome"),
+        ("prose", b"hello".to_vec(), "is not JSON"),
+        ("list", b"[1, 2]".to_vec(), "is no outcome"),
+        ("other", b"{\"format\": 1, \"name\": \"x\"}".to_vec(), "is no outcome"),
+        ("binary", vec![0xff, 0xfe, 0, 1], "is not text"),
+        ("cut", good[..good.len() / 2].to_vec(), "ends early"),
+        ("cut gzip", cut_gzip, "is not whole gzip"),
+        ("newer", json(&newer), "has format 2, newer than 1"),
+        ("stray", json(&stray), "run 0 names system 9 of 4"),
+    ];
+    for (name, bytes, why) in cases {
+        let folder = Folder::new("bad");
+        let files = vec![folder.put("good.json", &good), folder.put("bad.json", &bytes)];
+        let error = run(&report(files, &folder.0)).expect_err(name).to_string();
+        assert!(error.contains("bad.json") && error.contains(why), "{name}: {error}");
+        assert_eq!(error.lines().count(), 1, "{name}: {error}");
+        assert_eq!(folder.names(), ["bad.json", "good.json"], "{name} left something");
+    }
+}
+
+#[test]
+fn a_folder_in_the_way_stops_the_report_without_leftovers() {
+    let folder = Folder::new("way");
+    let files = vec![folder.put("limits.json", &json(&made_up::limits()))];
+    fs::create_dir(folder.0.join("out.md")).expect("a folder in the way");
+    let error = run(&report(files, &folder.0)).expect_err("a folder is no file").to_string();
+    assert!(error.contains("out.md: cannot be written"), "{error}");
+    assert!(folder.names().iter().all(|name| !name.contains("draft")), "{:?}", folder.names());
+}
