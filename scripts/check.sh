@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Everything that must hold before a change may land, in the order of what is quickest to fail.
-# usage: check.sh [STEP…]      all steps, or only these: fmt clippy unit tidy doc deny release budgets process kill diskfull compat
+# usage: check.sh [STEP…]      all steps, or only these: fmt clippy unit tidy doc deny release budgets process bench kill diskfull compat
 # environment: KILL_CYCLES (default 20), FLUMEN_CACHE (tools and client suites, default ~/.cache/flumen)
 # Needs Rust, Go 1.24, Java 17 with Maven, Python 3.11 and root (to install Debian packages and to mount a small disk).
 # A step that fails does not hide what the later ones have to say. The last line is `N passed, N failed`.
@@ -23,12 +23,13 @@ declare -A commands=(
   [release]='cargo build -q --locked --release --bin flumen'
   [budgets]='scripts/budgets.sh'
   [process]='cargo test -q --locked --no-fail-fast -p flumen-tests --test "process_*"'
+  [bench]='scripts/bench.sh smoke'
   [kill]='scripts/kill.sh "${KILL_CYCLES:-20}"'
   [diskfull]='scripts/diskfull.sh'
   [compat]='scripts/compat.sh quick'
 )
-declare -A limits=([clippy]=1800 [unit]=1800 [release]=1800 [deny]=1800 [compat]=3600) # seconds; 900 where none is given
-steps=${*:-fmt clippy unit tidy doc deny release budgets process kill diskfull compat}
+declare -A limits=([clippy]=1800 [unit]=1800 [release]=1800 [bench]=1800 [deny]=1800 [compat]=3600) # seconds; 900 where none is given
+steps=${*:-fmt clippy unit tidy doc deny release budgets process bench kill diskfull compat}
 passed=0 failed=0 broken=
 for step in $steps; do
   echo "== $step"
