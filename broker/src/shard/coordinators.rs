@@ -247,6 +247,7 @@ impl Shard {
         let ticket = self.internal(COORDINATOR, number);
         let summary = check::check_produced(&batch)
             .unwrap_or_else(|fault| unreachable!("our own batch is sound: {fault:?}"));
+        let may_relax = self.store.journal().has_room();
         let Some(partition) = self.partitions.get_mut(&log).filter(|_| self.writable) else {
             return self.coordinator_appended(number, Err(Refusal::Storage));
         };
@@ -256,6 +257,7 @@ impl Shard {
             ticket,
             acks: Acks::All,
             deadline: self.now.monotonic.after(APPEND_PATIENCE),
+            may_relax,
             leader_epoch: None,
         };
         // A refusal comes back as a release, like every other outcome.

@@ -161,8 +161,15 @@ impl Shard {
             .unwrap_or_else(|fault| unreachable!("our own batch is sound: {fault:?}"));
         let ticket = self.internal(CONTROLLER, 0);
         let deadline = self.now.monotonic.after(APPEND_PATIENCE);
-        let append =
-            Append { batch, summary, ticket, acks: Acks::All, deadline, leader_epoch: None };
+        let append = Append {
+            batch,
+            summary,
+            ticket,
+            acks: Acks::All,
+            deadline,
+            may_relax: false,
+            leader_epoch: None,
+        };
         let log = self.partitions.get_mut(&LogId::METADATA).expect("the controller's log is here");
         // A refusal comes back as a release, like every other outcome.
         let _released = log.append(self.now, append, &mut self.outbox);

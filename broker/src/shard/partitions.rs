@@ -110,13 +110,15 @@ impl Shard {
         }
         let records = u64::try_from(summary.record_count).unwrap_or(0);
         self.count_appended(log, batch.len(), records);
+        let may_relax = self.store.journal().has_room();
         let Some(partition) = self.partitions.get_mut(&log) else {
             return self.answer(ticket, Answer::NotHere);
         };
         // A producer that wants no answer waits for the disk like one that wants it, only that
         // nothing is sent then: its open requests are what bounds the memory it can fill.
         let acks = if acks == Acks::None { Acks::Leader } else { acks };
-        let append = Append { batch, summary, ticket, acks, deadline, leader_epoch: None };
+        let append =
+            Append { batch, summary, ticket, acks, deadline, may_relax, leader_epoch: None };
         // A refusal comes back as a release, like every other outcome.
         let _released = partition.append(self.now, append, &mut self.outbox);
         self.look_at_deadline(log);

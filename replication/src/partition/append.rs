@@ -45,6 +45,10 @@ pub struct Append {
     pub acks: Acks,
     /// How long.
     pub deadline: Monotonic,
+    /// Whether a relaxed topic may answer before the disk has it. Not while more waits for the disk
+    /// than the journal's queue is meant to hold: then the disk sets the pace, as it does for
+    /// everybody else.
+    pub may_relax: bool,
     /// The epoch the producer believes in, where it says so. Produce has no such field yet.
     pub leader_epoch: Option<LeaderEpoch>,
 }
@@ -125,7 +129,7 @@ impl Partition {
         let (ticket, deadline) = (append.ticket, append.deadline);
         let waiter = Waiter { ticket, index, deadline, base_offset, append_time };
         self.await_level(append.acks, waiter);
-        self.settle_order(now, index, out);
+        self.settle_order(now, index, append.may_relax, out);
         Ok(())
     }
 
@@ -152,9 +156,15 @@ impl Partition {
     }
 
     /// An entry was proposed: hand it to the journal, and on a relaxed topic wait for nothing.
-    pub(super) fn settle_order(&mut self, now: Now, index: LogIndex, out: &mut Outbox) {
+    pub(super) fn settle_order(
+        &mut self,
+        now: Now,
+        index: LogIndex,
+        may_relax: bool,
+        out: &mut Outbox,
+    ) {
         self.settle(now, out);
-        if self.settings().relaxed {
+        if may_relax && self.settings().relaxed {
             self.persisted(now, index, out);
         }
     }

@@ -396,7 +396,7 @@ impl Partition {
         let (base_offset, append_time) = (Offset::UNKNOWN, None);
         let waiter = Waiter { ticket, index, deadline, base_offset, append_time };
         self.waiting.add(Level::Committed, waiter);
-        self.settle_order(now, index, out);
+        self.settle_order(now, index, true, out);
         Ok(())
     }
 }

@@ -154,6 +154,7 @@ fn configure(world: &mut World, words: &Words<'_>) -> String {
 }
 
 fn configure_settings(world: &mut World, words: &Words<'_>) {
+    world.may_relax = !words.has("pressed");
     let settings = &mut world.settings;
     settings.relaxed = words.has("relaxed");
     settings.append_time = words.has("append-time");

@@ -70,6 +70,7 @@ pub struct World {
     pub settings: PartitionSettings,
     pub voters: Vec<NodeId>,
     pub acks: Acks,
+    pub may_relax: bool,
     pub deadline_ms: u64,
     next_request: u64,
 }
@@ -90,6 +91,7 @@ impl World {
             },
             voters: vec![NodeId(1)],
             acks: Acks::All,
+            may_relax: true,
             deadline_ms: 30_000,
             next_request: 0,
         }
@@ -143,7 +145,15 @@ impl World {
         let summary = check_produced(&batch).expect("a sound batch");
         let ticket = self.ticket();
         let (acks, deadline, now) = (self.acks, self.deadline(), self.now);
-        let append = Append { batch, summary, ticket, acks, deadline, leader_epoch: None };
+        let append = Append {
+            batch,
+            summary,
+            ticket,
+            acks,
+            deadline,
+            may_relax: self.may_relax,
+            leader_epoch: None,
+        };
         let partition = self.partition.as_mut().expect("opened");
         let told = partition.append(now, append, &mut self.out);
         let released = self.out.iter().any(
