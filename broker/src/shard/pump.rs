@@ -114,14 +114,15 @@ pub async fn run(mut shard: Shard, mut world: World) -> Ended {
     let mut serve = Some(std::mem::replace(&mut world.serve, Box::new(|_, _| ())));
     let mut effects = Vec::new();
     let mut rounds = Rounds::new(&world);
-    let mut disk = Disk::default();
+    let mut disk = Disk::new(world.clock.now().monotonic);
     world.ring.watch(world.mesh.bell(), BELL);
     loop {
-        if let Err(error) = gather(&mut shard, &mut world, &mut disk) {
+        if let Err(error) = gather(&shard, &mut world, &mut disk) {
             return Ended::Halted(format!("the ring of this core broke: {error}"));
         }
         disk.let_executor_run(&mut world).await;
         let now = turn(&mut shard, &mut world);
+        disk.look(now.monotonic, &mut shard);
         rounds.go(&mut world, now.monotonic);
         shard.take_effects(&mut effects);
         for effect in effects.drain(..) {
@@ -136,9 +137,10 @@ pub async fn run(mut shard: Shard, mut world: World) -> Ended {
             }
         }
         world.mesh.flush();
-        disk.let_executor_run(&mut world).await;
+        // Answers first: what glommio carries out is never what a client waits for.
         let World { connections, inbox, memory, ring, .. } = &mut world;
         connections.work(inbox, memory, ring);
+        disk.let_executor_run(&mut world).await;
     }
 }
 
@@ -147,7 +149,6 @@ const BELL: WatchId = WatchId((1 << 61) - 1);
 const EXECUTOR: WatchId = WatchId((1 << 61) - 2);
 
 /// The disk operations of this core that are under way.
-#[derive(Default)]
 struct Disk {
     /// Commits in the core's own ring: what they answer to, by token.
     commits: BTreeMap<u64, Commit>,
@@ -158,6 +159,8 @@ struct Disk {
     is_due: bool,
     /// Its ring is watched.
     is_watched: bool,
+    /// When it last had a turn.
+    ran: Monotonic,
 }
 
 /// A commit of the journal under way.
@@ -170,6 +173,17 @@ struct Commit {
 }
 
 impl Disk {
+    fn new(now: Monotonic) -> Self {
+        Self {
+            commits: BTreeMap::new(),
+            next_commit: 0,
+            tasks: Rc::default(),
+            is_due: false,
+            is_watched: false,
+            ran: now,
+        }
+    }
+
     fn start(&mut self, world: &mut World, op: DiskOp) {
         let begun = world.clock.now().monotonic;
         let bytes = journal_bytes(&op);
@@ -204,6 +218,18 @@ impl Disk {
         let result = result.map_err(|kind| DiskError { kind, file, action });
         let journal = Some(JournalWrite { bytes, took });
         world.inbox.push(Input::Disk { done: DiskDone { id, result }, journal });
+    }
+
+    /// The guard: glommio's thread for blocking calls rings no bell, so while an operation is under
+    /// way the executor has a turn every now and then, however busy or quiet the core is.
+    fn look(&mut self, now: Monotonic, shard: &mut Shard) {
+        if self.is_due || self.tasks.get() == 0 {
+            self.ran = now;
+        } else if now.since(self.ran) >= GUARD_BUSY {
+            self.ran = now;
+            self.is_due = true;
+            shard.metrics_mut().guard_wakes_total += 1;
+        }
     }
 
     /// Lets glommio hand over new operations and take finished ones, if it has any.
@@ -241,7 +267,7 @@ async fn go_around() {
 const SHORTEST_WAIT: Duration = Duration::from_nanos(300);
 
 /// Gathers what happened; sleeps until something does, if nothing is to be done.
-fn gather(shard: &mut Shard, world: &mut World, disk: &mut Disk) -> io::Result<()> {
+fn gather(shard: &Shard, world: &mut World, disk: &mut Disk) -> io::Result<()> {
     let mut news = Vec::new();
     world.mesh.receive(&world.inbox);
     let is_idle =
@@ -275,25 +301,14 @@ fn gather(shard: &mut Shard, world: &mut World, disk: &mut Disk) -> io::Result<(
     Ok(())
 }
 
-/// Sleeps until the ring has news, a deadline is due, or the guard looks: glommio's thread for
-/// blocking calls rings no bell, so while an operation of its is under way the guard is short.
-fn sleep(
-    shard: &mut Shard,
-    world: &mut World,
-    disk: &mut Disk,
-    news: &mut Vec<Event>,
-) -> io::Result<()> {
+/// Sleeps until the ring has news, a deadline is due, or the guard looks.
+fn sleep(shard: &Shard, world: &mut World, disk: &Disk, news: &mut Vec<Event>) -> io::Result<()> {
     let now = world.clock.now().monotonic;
-    let has_tasks = disk.tasks.get() > 0;
-    let guard = if has_tasks || world.mesh.has_unsent() { GUARD_BUSY } else { GUARD_IDLE };
+    let guard =
+        if disk.tasks.get() > 0 || world.mesh.has_unsent() { GUARD_BUSY } else { GUARD_IDLE };
     let dues = [shard.next_deadline(), world.connections.next_deadline()];
     let due = dues.into_iter().flatten().min().map_or(Duration::MAX, |due| due.since(now));
-    world.ring.turn(Some(guard.min(due)), news)?;
-    if has_tasks && news.is_empty() {
-        disk.is_due = true;
-        shard.metrics_mut().guard_wakes_total += 1;
-    }
-    Ok(())
+    world.ring.turn(Some(guard.min(due)), news)
 }
 
 /// What is not the shard's and comes around now and then: the stop signal, idle connections,
