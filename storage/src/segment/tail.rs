@@ -53,6 +53,12 @@ impl Tail {
         self.entries.back().map_or(self.before.2, |last| last.end)
     }
 
+    /// Index of the last settled entry: what follows it is here.
+    #[must_use]
+    pub fn settled(&self) -> LogIndex {
+        self.before.0
+    }
+
     /// The offset after the last settled one: where memory begins.
     #[must_use]
     pub fn first_offset(&self) -> Offset {

@@ -160,8 +160,10 @@ impl Store {
             .or_else(|| self.aged(now.monotonic))
     }
 
+    /// Whether the log has anything that could be settled now. One that only waits for the journal
+    /// is not asked about: a refusal would keep it out for a second, and the journal with it.
     fn may_settle(&self, log: LogId) -> bool {
-        self.logs.contains_key(&log)
+        self.logs.get(&log).is_some_and(|known| known.durable > known.tail.settled())
             && !self.settles.refused.contains_key(&log)
             && self.settles.up_to(log).is_none()
     }

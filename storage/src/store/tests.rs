@@ -697,6 +697,8 @@ fn the_order_of_settling() {
     world.run();
     assert_eq!(world.store.next_settle(world.now), None, "young and small");
     (0..110).for_each(|n| world.append_batch(log(1), n, 10_000));
+    assert_eq!(world.store.next_settle(world.now), None, "nothing of it is durable");
+    world.run();
     assert_eq!(world.store.next_settle(world.now), Some(log(1)), "worth a flush");
     assert!(!world.store.begin_settle(log(1), LogIndex(0), (LogIndex(0), Bytes::new())));
     assert_eq!(world.store.next_settle(world.now), None, "nothing of it is committed");
@@ -707,6 +709,7 @@ fn the_order_of_settling() {
     world.settle(log(3));
     assert_eq!(world.store.next_settle(world.now), None);
     world.append_batch(log(2), 1, 100);
+    world.run();
     assert_eq!(world.store.next_settle(world.now), None);
     world.store.prepare_stop();
     assert_eq!(world.store.next_settle(world.now), Some(log(2)));
