@@ -33,8 +33,9 @@ pub const COMMIT_BYTES_MAX: usize = 1 << 20;
 /// write; more only lengthen the queue. The tail after a crash is never longer than this.
 pub const COMMITS_IN_FLIGHT_MAX: usize = 2;
 
-/// Bytes waiting for a place in the journal beyond which the caller must push back.
-pub const QUEUE_BYTES_MAX: usize = 64 << 20;
+/// Bytes waiting for a place in the journal beyond which the caller must push back: enough to keep
+/// the device busy while a file is prepared; more would only be latency.
+pub const QUEUE_BYTES_MAX: usize = JOURNAL_FILE_BYTES as usize;
 
 /// The watermark is written at the latest after this many journal bytes (bounds the tail that
 /// cannot be told from rot) …
@@ -46,7 +47,7 @@ pub const WATERMARK_EVERY: std::time::Duration = std::time::Duration::from_secs(
 /// How long to wait after "no space" before preparing a journal file is tried again.
 pub const PREPARE_RETRY: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// Largest single write while a file is prepared: live reads need not wait long behind it.
+/// Largest single write while a file is prepared: commits and reads need not wait long behind it.
 pub const PREPARE_WRITE_BYTES: usize = 1 << 20;
 
 /// Largest single read request; longer reads are made of several.
