@@ -486,6 +486,12 @@ impl Journal {
         self.files.holders(beyond.max(stuck)).into_iter()
     }
 
+    /// Whether half of the window is in use: time to settle faster.
+    #[must_use]
+    pub fn is_half_full(&self) -> bool {
+        self.files.used_count() as u64 * 2 > self.config.files_usable()
+    }
+
     /// Bytes of journal files in use, the one being written counted as whole.
     #[must_use]
     pub fn used_bytes(&self) -> u64 {

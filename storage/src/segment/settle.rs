@@ -29,8 +29,28 @@ use super::set::Segments;
 use crate::answers::LogSettings;
 use crate::error::{DiskErrorKind, StorageError};
 use crate::format::segment::{Chunk, ENTRIES_PER_BLOCK, encode_block};
-use crate::limits::{BLOCK, BLOCK_BYTES, CHUNK_BYTES, SETTLE_WRITE_BYTES};
+use crate::limits::{BLOCK, BLOCK_BYTES, CHUNK_BYTES, SETTLE_WRITE_BYTES, SETTLE_WRITE_BYTES_CALM};
 use crate::op::{Action, DiskDone, DiskOp, FileName, OpId, OpIds, Output};
+
+/// How much of the disk a settle may take from appends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pace {
+    /// Nothing waits for it: small writes, one job at a time.
+    #[default]
+    Calm,
+    /// The journal or memory fills up: as fast as the disk takes it.
+    Hasty,
+}
+
+impl Pace {
+    /// The largest write.
+    fn write_bytes(self) -> usize {
+        match self {
+            Self::Calm => SETTLE_WRITE_BYTES_CALM as usize,
+            Self::Hasty => SETTLE_WRITE_BYTES as usize,
+        }
+    }
+}
 
 /// What is kept in memory of a busy log's end, so that settling need not read it back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -314,7 +334,7 @@ impl Job {
     }
 
     /// The next operation; at most one is under way.
-    pub fn next_op(&mut self, ids: &mut OpIds, out: &mut Vec<DiskOp>) {
+    pub fn next_op(&mut self, pace: Pace, ids: &mut OpIds, out: &mut Vec<DiskOp>) {
         if self.op.is_some() {
             return;
         }
@@ -325,7 +345,8 @@ impl Job {
         let action = match &mut self.step {
             Step::ReadTail => Action::Read { at: piece.from / BLOCK * BLOCK, len: BLOCK as u32 },
             Step::Write { at } => {
-                let (parts, padded_len) = gather(&mut self.carry, &mut piece.parts);
+                let (parts, padded_len) =
+                    gather(&mut self.carry, &mut piece.parts, pace.write_bytes());
                 self.tail = partial_block(&parts);
                 let action = Action::Write { at: *at, parts, padded_len };
                 *at += u64::from(padded_len);
@@ -417,9 +438,9 @@ impl Job {
 
 /// Takes what one write carries, in order: the carried bytes, then as much of `parts` as fits.
 /// Also the length on disk: whole blocks.
-fn gather(carry: &mut Bytes, parts: &mut VecDeque<Bytes>) -> (Vec<Bytes>, u32) {
+fn gather(carry: &mut Bytes, parts: &mut VecDeque<Bytes>, most: usize) -> (Vec<Bytes>, u32) {
     let mut taken = Vec::new();
-    let mut room = SETTLE_WRITE_BYTES as usize - carry.len();
+    let mut room = most - carry.len();
     if !carry.is_empty() {
         taken.push(std::mem::take(carry));
     }
@@ -433,7 +454,7 @@ fn gather(carry: &mut Bytes, parts: &mut VecDeque<Bytes>) -> (Vec<Bytes>, u32) {
         }
         taken.push(part);
     }
-    let filled = SETTLE_WRITE_BYTES as usize - room;
+    let filled = most - room;
     (taken, u32::try_from(filled.next_multiple_of(BLOCK_BYTES)).expect("a write is bounded"))
 }
 

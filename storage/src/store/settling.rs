@@ -29,7 +29,7 @@ use crate::limits::{
 use crate::manifest::manifest::Ticket;
 use crate::manifest::record::Record;
 use crate::op::{DiskDone, DiskOp, OpIds};
-use crate::segment::settle::{Job, Piece, Plan, Progress, Warm};
+use crate::segment::settle::{Job, Pace, Piece, Plan, Progress, Warm};
 
 /// Settles of one core: wanted, under way, and what is kept for the next.
 #[derive(Debug, Default)]
@@ -48,6 +48,8 @@ pub(crate) struct Settles {
     pub(super) ages: BTreeSet<(Monotonic, LogId)>,
     /// Logs that could not be settled, and until when they are left alone.
     refused: BTreeMap<LogId, Monotonic>,
+    /// How much of the disk they may take now.
+    pace: Pace,
     /// The turn in which old logs were last begun: they go in groups, one after the other.
     group: Option<Monotonic>,
     /// When something was last appended to any log.
@@ -66,11 +68,15 @@ impl Settles {
         !(self.writing.is_empty() && self.recording.is_empty() && self.orphans.is_empty())
     }
 
-    /// Whether one more job may begin: two of any size, or a group of small ones.
+    /// Whether one more job may begin: one of any size, two in haste, or a group of small ones.
     fn has_room(&self) -> bool {
+        let most = match self.pace {
+            Pace::Calm => 1,
+            Pace::Hasty => SETTLES_MAX,
+        };
         let count = self.writing.len();
         let small = || self.writing.iter().map(Job::bytes_left).sum::<usize>() < SETTLE_GROUP_BYTES;
-        count < SETTLES_MAX || (count < SETTLE_GROUP_MAX && small())
+        count < most || (count < SETTLE_GROUP_MAX && small())
     }
 
     /// Whether logs may be begun only because they are old: not while an earlier group is under
@@ -94,7 +100,7 @@ impl Settles {
     }
 
     pub(super) fn next_ops(&mut self, ids: &mut OpIds, out: &mut Vec<DiskOp>) {
-        self.writing.iter_mut().for_each(|job| job.next_op(ids, out));
+        self.writing.iter_mut().for_each(|job| job.next_op(self.pace, ids, out));
     }
 
     pub(super) fn next_wakeup(&self) -> Option<Monotonic> {
@@ -150,6 +156,7 @@ impl Store {
     pub fn next_settle(&mut self, now: Now) -> Option<LogId> {
         (self.turn, self.wall) = (now.monotonic, now.wall);
         self.settles.refused.retain(|_, until| *until > now.monotonic);
+        self.settles.pace = self.pace();
         if !self.settles.has_room() {
             return None;
         }
@@ -158,6 +165,15 @@ impl Store {
             .or_else(|| self.largest_if_too_much())
             .or_else(|| self.settles.ripe.iter().copied().find(|log| self.may_settle(*log)))
             .or_else(|| self.aged(now.monotonic))
+    }
+
+    /// Calm while journal and memory are less than half of what they may hold, so that there is time
+    /// to hurry before anybody has to wait.
+    fn pace(&self) -> Pace {
+        let is_filling = self.journal.is_half_full()
+            || self.unsettled_bytes > self.config.unsettled_bytes / 2
+            || self.settles.stopping;
+        if is_filling { Pace::Hasty } else { Pace::Calm }
     }
 
     /// Whether the log has anything that could be settled now. One that only waits for the journal
