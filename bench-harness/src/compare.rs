@@ -297,7 +297,8 @@ impl Referee<'_> {
         let mut scenario = self.scenario.clone();
         let least = self.args.warm_up_of.iter().filter(|(name, _)| *name == system.name);
         let least = least.map(|(_, seconds)| *seconds).max().unwrap_or(0);
-        if !self.args.quick {
+        // Before a restart everybody must have written the same amount.
+        if !self.args.quick && scenario.restart.is_none() {
             scenario.warm_up_seconds = scenario.warm_up_seconds.max(least);
         }
         let head = format!(

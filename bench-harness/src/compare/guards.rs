@@ -9,7 +9,7 @@ use super::metrics::title;
 use crate::limits::{
     BUSY_BEFORE_MAX, CONTROL_LATENCY_MAX, CONTROL_RATE_MAX, LIMITS_DRIFT_MAX, STEAL_SHARE_MAX,
 };
-use crate::outcome::comparison::{Guards, Metric};
+use crate::outcome::comparison::{Guards, Interval, Metric};
 use crate::outcome::probes::Limits;
 
 /// CPU time of the whole machine since it started, in clock ticks.
@@ -129,12 +129,12 @@ pub fn violations(guards: &Guards, drifted: Option<&str>) -> Vec<String> {
             | Metric::RestartFirstAck
             | Metric::RestartAllLeaders => continue,
         };
-        // Compared as logarithms: a half and a double are equally far from one.
-        if ratio.interval.mean.ln().abs() > (1.0 + bound).ln() {
+        let worst = farthest(ratio.interval);
+        if worst.ln().abs() > (1.0 + bound).ln() {
             found.push(format!(
                 "A/A control: {} of the same system differed by {:+.1} % (at most {:.0} %)",
                 title(ratio.metric),
-                percent(ratio.interval.mean - 1.0),
+                percent(worst - 1.0),
                 percent(bound)
             ));
         }
@@ -142,10 +142,16 @@ pub fn violations(guards: &Guards, drifted: Option<&str>) -> Vec<String> {
     found
 }
 
+/// The end of an interval that is farther from one; as logarithms, where a half and a double are
+/// equally far. Not its middle: errors to both sides would cancel.
+fn farthest(interval: Interval) -> f64 {
+    if interval.low.ln().abs() > interval.high.ln().abs() { interval.low } else { interval.high }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outcome::comparison::{Interval, Ratio};
+    use crate::outcome::comparison::Ratio;
     use crate::outcome::probes::{LatencyLimit, RateLimit, Spread};
 
     const STAT: &str = "cpu  100 0 100 700 50 0 0 50 0 0\ncpu0 50 0 50 350 25 0 0 25 0 0\n\
@@ -204,6 +210,14 @@ mod tests {
         assert_eq!(violations(&quiet, None), Vec::<String>::new());
         assert!(violations(&guards(Metric::ProduceP99, 0.92), None).is_empty());
         assert!(violations(&guards(Metric::Rss, 2.0), None).is_empty());
+    }
+
+    #[test]
+    fn errors_to_both_sides_do_not_cancel() {
+        let mut wide = guards(Metric::Throughput, 1.0);
+        wide.control[0].interval = Interval { mean: 1.0, low: 0.9, high: 1.02 };
+        let found = violations(&wide, None);
+        assert!(found.len() == 1 && found[0].contains("-10.0 %"), "{found:?}");
     }
 
     #[test]

@@ -56,6 +56,9 @@ pub struct Watch {
     thread: JoinHandle<Vec<Sample>>,
 }
 
+/// The nicest there is, for this thread alone.
+const LEAST_PRIORITY: i32 = 19;
+
 impl Watch {
     /// Begins to watch the descendants of a keeper.
     #[must_use]
@@ -63,6 +66,10 @@ impl Watch {
         let stop = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
+            // It shares a CPU with the generator, and the more threads a system has, the longer a
+            // look takes: it must not become part of that system's latency. Not being allowed to
+            // step back is no reason not to look.
+            let _ = rustix::process::setpriority_process(None, LEAST_PRIORITY);
             let mut watcher = Watcher { keeper, cgroup, ..Watcher::default() };
             let mut samples = vec![watcher.look()];
             while !seen.load(Ordering::Relaxed) {

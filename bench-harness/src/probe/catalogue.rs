@@ -213,10 +213,10 @@ pub const CATALOGUE: &[Probe] = &[
 ];
 
 /// What is measured before and after a comparison. The round trip is the pinned one: where the
-/// scheduler may choose, it chooses differently from one second to the next. Plain writes are left
-/// out for the same reason: how fast the page cache takes them moves by half with what the kernel
-/// writes back meanwhile, on a machine that is otherwise the same.
-pub const QUICK: &[&str] = &["durable_write", "durable_write_paced", "loopback_round_trip_pinned"];
+/// scheduler may choose, it chooses differently from one second to the next. The bandwidth is the
+/// durable one: how much of the other a device's own cache takes depends on what it was given before.
+pub const QUICK: &[&str] =
+    &["durable_write", "durable_write_paced", "durable_bandwidth", "loopback_round_trip_pinned"];
 
 /// The probes of these names in the catalogue's order; all of them when there are no names.
 pub fn chosen<S: AsRef<str>>(names: &[S]) -> Vec<&'static Probe> {
