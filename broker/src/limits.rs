@@ -21,6 +21,14 @@ pub const WRITE_PIECES_MAX: usize = 64;
 /// Connections accepted at one door in one turn, so that a storm of them delays the others little.
 pub const ACCEPTS_PER_TURN: usize = 64;
 
+/// Descriptors that a core keeps from its connections: handles of segments, indexes and small
+/// files (64), journal files (16 with the default window), rings, doors and pipes (16), and as many
+/// again for what is open only for a moment. Design D13: no append fails for want of one.
+pub const DESCRIPTORS_PER_CORE: usize = 192;
+
+/// Connections of a core where the system's limit of open files leaves hardly any.
+pub const CONNECTIONS_MIN: usize = 16;
+
 /// Connections that wait to be accepted, per door and core; the kernel's own bound is 4096.
 pub const ACCEPT_BACKLOG: i32 = 1024;
 

@@ -38,6 +38,18 @@ pub enum DiskErrorKind {
     Io(i32),
 }
 
+impl DiskErrorKind {
+    /// Want of room or of descriptors: nothing was done and nothing is lost, so whoever has promised
+    /// nothing yet waits and tries anew, instead of stopping (design D11, D13).
+    #[must_use]
+    pub fn is_want_of_room(self) -> bool {
+        match self {
+            Self::NoSpace | Self::NoDescriptors => true,
+            Self::NotFound | Self::TooLarge | Self::Denied | Self::Io(_) => false,
+        }
+    }
+}
+
 impl fmt::Display for DiskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "cannot {} {}: {}", self.action, self.file, self.kind)

@@ -268,3 +268,20 @@ fn batches_no_producer_may_send_are_refused_one_by_one() {
     }
     scene.fill("t", 1, 10);
 }
+
+#[test]
+fn clients_that_take_every_descriptor_do_not_stop_the_disk() {
+    let folder = Folder::fresh();
+    let broker = Broker::start_with_descriptors(&folder, 300, &["flumen.cores=1"]);
+    let mut good = Wire::connect(broker.address()).expect("the first of all");
+    let crowd: Vec<Wire> = (0..400).filter_map(|_| Wire::connect(broker.address())).collect();
+    assert!(crowd.len() > 200, "connecting is the kernel's affair");
+    for number in 0..100 {
+        let topic = format!("crowded-{number}");
+        assert_eq!(good.create_topic(&topic), Some(0), "{}", broker.said());
+        assert_eq!(good.produce(&topic, 1000), Some(0), "{}", broker.said());
+    }
+    // A stop settles every log: a folder, a segment and an index each.
+    assert_eq!(broker.stop().code(), Some(0));
+    drop(crowd);
+}

@@ -86,7 +86,22 @@ impl Broker {
     /// As [`Broker::start`].
     #[must_use]
     pub fn start_with(folder: &Folder, port: u16, more: &[&str]) -> Self {
-        let mut broker = Self::launch(folder, port, more);
+        Self::launch(folder, port, more).awaited()
+    }
+
+    /// Starts a broker that may have so many files and connections open, and waits until it answers.
+    ///
+    /// # Panics
+    /// As [`Broker::start`].
+    #[must_use]
+    pub fn start_with_descriptors(folder: &Folder, count: u32, more: &[&str]) -> Self {
+        let mut command = Command::new("prlimit");
+        command.arg(format!("--nofile={count}:{count}")).arg(program());
+        Self::spawn(command, folder, free_port(), more).awaited()
+    }
+
+    fn awaited(mut self) -> Self {
+        let broker = &mut self;
         let deadline = Instant::now() + START_WITHIN;
         while Wire::connect(broker.address).is_none_or(|mut wire| wire.api_versions().is_none()) {
             if let Some(status) = broker.child.try_wait().expect("the child can be asked") {
@@ -99,7 +114,7 @@ impl Broker {
             );
             thread::sleep(POLL_EVERY);
         }
-        broker
+        self
     }
 
     /// Starts the program with further `KEY=VALUE` overrides and does not wait for it.
@@ -118,11 +133,20 @@ impl Broker {
     /// As [`Broker::launch`].
     #[must_use]
     pub fn launch_with(folder: &Folder, port: u16, more: &[&str], told: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(program());
+        command.envs(told.iter().copied());
+        Self::spawn(command, folder, port, more)
+    }
+
+    fn spawn(mut command: Command, folder: &Folder, port: u16, more: &[&str]) -> Self {
         let log = folder.path().with_extension(format!("{port}.log"));
         let out = File::create(&log).expect("a log beside the data folder");
-        let mut command = Command::new(program());
-        command.arg("serve").env_remove("NOTIFY_SOCKET").env_remove("WATCHDOG_USEC");
-        command.envs(told.iter().copied());
+        command.arg("serve");
+        for variable in ["NOTIFY_SOCKET", "WATCHDOG_USEC"] {
+            if !command.get_envs().any(|(name, _)| name == variable) {
+                command.env_remove(variable);
+            }
+        }
         let listen: &str = &format!("listeners=PLAINTEXT://127.0.0.1:{port}");
         let data: &str = &format!("log.dirs={}", folder.path().join("data").display());
         for option in [listen, data, "flumen.admin.listener="].iter().chain(more) {

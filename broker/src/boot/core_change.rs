@@ -16,6 +16,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
+use std::sync::atomic::AtomicBool;
 
 use flumen_protocol::ids::{CoreId, LogId, NodeId};
 use flumen_protocol::time::Now;
@@ -94,8 +95,11 @@ async fn empty(
     let identity = folder.record.identity(core);
     let (config, journal) = (serve::store_config(memory), serve::journal_config(options, folder));
     let opening = Store::open(config, journal, identity);
+    // Signals are not caught yet: one ends the process at once, which a change survives.
+    let stop = AtomicBool::new(false);
+    let opened = open::recover(opening, &driver, &clock, &stop).await;
     let (store, recovered) =
-        open::recover(opening, &driver, &clock).await.map_err(|error| error.to_string())?;
+        opened.map_err(|error| error.to_string())?.expect("nobody asks it to stop");
     let count = recovered.logs.len();
     let mut old = OldCore::open(store, recovered, options, clock.now())?;
     old.run(&driver, &clock).await?;

@@ -23,7 +23,7 @@ use flumen_storage::store::Store;
 use glommio::Placement;
 use tracing::{error, info};
 
-use super::executor::{ExecutorRing, OneAtATime};
+use super::executor::{ExecutorRing, Meeting};
 use super::mesh::{self, Mesh};
 use super::pulse::Pulse;
 use super::{executor, open, serve};
@@ -51,6 +51,8 @@ pub struct Plan {
     pub admin: Option<SocketAddr>,
     /// Bytes each core may hold for requests, and for its cache.
     pub memory_per_core: usize,
+    /// Connections that each core has descriptors for.
+    pub connections_per_core: usize,
     /// Set by a signal.
     pub stop: Arc<AtomicBool>,
     /// Cores that do not listen yet.
@@ -66,7 +68,7 @@ pub struct Plan {
 pub fn run(plan: &Plan, cpus: &[usize]) -> Result<(), String> {
     let cores = plan.folder.record.core_count;
     let wires = mesh::wires(cores).map_err(|error| format!("cannot wire the cores: {error}"))?;
-    let one_at_a_time = OneAtATime::default();
+    let meeting = Meeting::of(cores);
     let mut threads: Vec<JoinHandle<Result<(), String>>> = Vec::new();
     for (core, mesh) in wires.into_iter().enumerate() {
         // More cores than processors happens after a move to a smaller machine, or by the wish of
@@ -77,12 +79,12 @@ pub fn run(plan: &Plan, cpus: &[usize]) -> Result<(), String> {
             Some(_) | None => Placement::Unbound,
         };
         let (plan, name) = (plan.clone(), format!("flumen-{core}"));
-        let one_at_a_time = one_at_a_time.clone();
+        let meeting = meeting.clone();
         let thread = thread::Builder::new()
             .name(name.clone())
             .spawn(move || {
-                let made = executor::make(&one_at_a_time, placement, &name)?;
-                let (executor, its_ring, own_ring) = made;
+                let made = executor::make(&meeting, placement, &name);
+                let (executor, its_ring, own_ring) = made.unwrap_or_else(|why| give_up(&why));
                 executor.run(run_core(plan, mesh, its_ring, own_ring))
             })
             .map_err(|error| format!("cannot start the thread of a core: {error}"))?;
@@ -104,11 +106,15 @@ async fn run_core(
 ) -> Result<(), String> {
     let ended = serve_core(plan, mesh, executor, ring).await;
     if let Err(why) = &ended {
-        // The other cores cannot go on without this one: what it owns would be gone for clients.
-        error!(%why, "a core ended; the process stops");
-        std::process::exit(1);
+        give_up(why);
     }
     ended
+}
+
+/// The other cores cannot go on without this one: what it owns would be gone for clients.
+fn give_up(why: &str) -> ! {
+    error!(%why, "a core ended; the process stops");
+    std::process::exit(1);
 }
 
 async fn serve_core(
@@ -126,12 +132,15 @@ async fn serve_core(
     let config = serve::store_config(plan.memory_per_core);
     let journal = serve::journal_config(&plan.options, &plan.folder);
     let opening = Store::open(config, journal, identity);
-    let (store, recovered) =
-        open::recover(opening, &driver, &clock).await.map_err(|error| error.to_string())?;
+    let opened = open::recover(opening, &driver, &clock, &plan.stop).await;
+    let Some((store, recovered)) = opened.map_err(|error| error.to_string())? else {
+        // Nobody was served yet, and no core serves before all are ready: there is nothing to end.
+        std::process::exit(0);
+    };
     info!(%core, partitions = recovered.logs.len(), "recovered");
     let memory = Rc::new(RequestMemory::new(serve::request_bytes(&plan)));
     let limits = ConnectionLimits::of(&plan.options, cores);
-    let connections = Connections::new(limits, clock.now().monotonic);
+    let connections = Connections::new(limits, plan.connections_per_core, clock.now().monotonic);
     let identity = Identity {
         core,
         cores,

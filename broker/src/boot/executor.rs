@@ -3,7 +3,8 @@
 //! Does: make a glommio executor on the calling thread; find the descriptor of its ring for files, so
 //! that the core can sleep elsewhere and still hear of it.
 //! Does not: run it.
-//! Invariants: rings are made one core after the other, so that a new one belongs to the newest.
+//! Invariants: rings are made one core after the other, and before any core opens a file, so that
+//! the lowest new number is the first ring that was made.
 //! Apart because glommio does not name its rings: this is the only place that goes by the names
 //! the system gives descriptors.
 #![expect(
@@ -15,7 +16,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::RawFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Barrier, Mutex, PoisonError};
 
 use flumen_storage::io::ring::Ring;
 use glommio::{LocalExecutor, LocalExecutorBuilder, Placement};
@@ -27,19 +28,44 @@ use crate::limits::{IO_MEMORY_BYTES, PREEMPT_TIMER, RING_DEPTH};
 #[derive(Clone, Copy)]
 pub struct ExecutorRing(pub RawFd);
 
-/// Held by the core that makes its rings; one for all cores of the process.
-pub type OneAtATime = Arc<Mutex<()>>;
+/// Where the cores of a process meet while they make their rings: one makes at a time, and none goes
+/// on before all have. Who recovers opens and closes files, and a ring made meanwhile could get a
+/// lower number than the one before it.
+pub struct Meeting {
+    one_at_a_time: Mutex<()>,
+    all: Barrier,
+}
 
-/// Makes the executor of a core, and the core's own ring, for the calling thread.
+impl Meeting {
+    /// Of so many cores, each of which must come.
+    #[must_use]
+    pub fn of(cores: u16) -> Arc<Self> {
+        let all = Barrier::new(usize::from(cores));
+        Arc::new(Self { one_at_a_time: Mutex::new(()), all })
+    }
+}
+
+/// Makes the executor of a core, and the core's own ring, for the calling thread; comes back when
+/// every core of the meeting has its own.
 ///
 /// # Errors
-/// The operating system's reason, in words.
+/// The operating system's reason, in words. The other cores then wait for good: end the process.
 pub fn make(
-    one_at_a_time: &OneAtATime,
+    meeting: &Meeting,
     placement: Placement,
     name: &str,
 ) -> Result<(LocalExecutor, ExecutorRing, Ring), String> {
-    let _guard = one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
+    let made = make_alone(meeting, placement, name)?;
+    meeting.all.wait();
+    Ok(made)
+}
+
+fn make_alone(
+    meeting: &Meeting,
+    placement: Placement,
+    name: &str,
+) -> Result<(LocalExecutor, ExecutorRing, Ring), String> {
+    let _guard = meeting.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
     let refused = |error: String| format!("cannot start a core: {error}; see `flumen doctor`");
     let own = Ring::new().map_err(|error| refused(error.to_string()))?;
     let before = rings()?;

@@ -7,18 +7,21 @@
 
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use flumen_storage::answers::Recovered;
 use flumen_storage::error::StorageError;
 use flumen_storage::io::driver::Driver;
+use flumen_storage::op::DiskDone;
 use flumen_storage::recovery::open::Opening;
 use flumen_storage::store::Store;
 use glommio::timer::Timer;
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::shard::pump::Clock;
 
-/// Recovers a core's store.
+/// Recovers a core's store; nothing if the process is to stop meanwhile, which loses nothing.
 ///
 /// # Errors
 /// Why it cannot be opened, and what to do, in the error's own words.
@@ -26,10 +29,11 @@ pub async fn recover(
     mut opening: Opening,
     driver: &Rc<Driver>,
     clock: &Clock,
-) -> Result<(Store, Recovered), StorageError> {
+    stop: &AtomicBool,
+) -> Result<Option<(Store, Recovered)>, StorageError> {
     let mut running = VecDeque::new();
     let mut ops = Vec::new();
-    loop {
+    while !stop.load(Ordering::Relaxed) {
         opening.next_ops(clock.now(), &mut ops);
         for op in ops.drain(..) {
             let driver = driver.clone();
@@ -39,10 +43,20 @@ pub async fn recover(
             opening.on_done(done.await, clock.now())?;
         } else if let Some(then) = opening.next_wakeup() {
             warn!("the disk is full: the start waits until a few KiB are free");
-            Timer::new(then.since(clock.now().monotonic)).await;
+            Timer::new(then.since(clock.now().monotonic).min(STOP_LOOK)).await;
         } else {
             let complete = opening.finish();
-            return Ok(complete.expect("recovery without open operations is complete"));
+            let complete = complete.expect("recovery without open operations is complete");
+            return Ok(Some(complete));
         }
     }
+    // What is under way ends before its files are closed.
+    while let Some(done) = running.pop_front() {
+        let _unneeded: DiskDone = done.await;
+    }
+    info!("asked to stop before recovery was complete");
+    Ok(None)
 }
+
+/// How often a start that waits for room looks whether it is to stop.
+const STOP_LOOK: Duration = Duration::from_millis(250);

@@ -29,6 +29,7 @@ use crate::config::listener::Listener;
 use crate::config::load;
 use crate::config::options::Options;
 use crate::doctor::{self, Verdict, machine};
+use crate::limits::{CONNECTIONS_MIN, DESCRIPTORS_PER_CORE};
 
 /// Runs the broker until it is asked to stop.
 ///
@@ -42,7 +43,7 @@ pub fn run(arguments: &ServeArguments) -> Result<(), String> {
         info!("{note}");
     }
     let mut options = loaded.options;
-    raise_file_limit();
+    let descriptors = raise_file_limit();
     examine(&options)?;
     let addresses = find_addresses(&mut options)?;
     let admin = admin_address(&options)?;
@@ -61,6 +62,7 @@ pub fn run(arguments: &ServeArguments) -> Result<(), String> {
         addresses: Arc::new(addresses),
         admin,
         memory_per_core: share_of(memory, cores),
+        connections_per_core: connections_per_core(descriptors, cores),
         stop: stop_signal()?,
         unready: Arc::new(AtomicUsize::new(usize::from(cores))),
         pulse: Arc::new(Pulse::new(cores)),
@@ -138,13 +140,22 @@ fn examine(options: &Options) -> Result<(), String> {
     if failed.is_empty() { Ok(()) } else { Err(failed.join("\n")) }
 }
 
-/// Each connection and each open segment needs a descriptor: take what the system allows.
-fn raise_file_limit() {
+/// Each connection and each open segment needs a descriptor: take what the system allows, and say
+/// how many that is.
+fn raise_file_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         warn!(%error, "cannot raise the limit of open files");
     }
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// Connections that one core may have at once: what its share of the descriptors leaves beside the
+/// store's own. At least a few, so that the node can be asked what is wrong.
+fn connections_per_core(descriptors: u64, cores: u16) -> usize {
+    let share = usize::try_from(descriptors / u64::from(cores)).unwrap_or(usize::MAX);
+    share.saturating_sub(DESCRIPTORS_PER_CORE).max(CONNECTIONS_MIN)
 }
 
 /// The addresses of every listener. A port of 0 is fixed here, so that all cores share one.
@@ -268,4 +279,16 @@ fn stop_signal() -> Result<Arc<AtomicBool>, String> {
             .map_err(|error| format!("cannot listen to signals: {error}"))?;
     }
     Ok(stop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_descriptors_for_the_disk() {
+        assert_eq!(connections_per_core(1024, 2), 512 - DESCRIPTORS_PER_CORE);
+        assert_eq!(connections_per_core(256, 4), CONNECTIONS_MIN);
+        assert!(connections_per_core(u64::MAX, 1) > 1 << 40, "unlimited");
+    }
 }

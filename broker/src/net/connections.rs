@@ -83,6 +83,10 @@ struct Member {
 /// The connections of one core.
 pub struct Connections {
     limits: ConnectionLimits,
+    /// Connections at once, whatever the limits say: what the system's limit of open files leaves
+    /// beside the store's files. Without it a client that connects often enough would take the
+    /// descriptor that a commit needs, and the disk's refusal would stop the node.
+    most: usize,
     next: u64,
     open: BTreeMap<ConnectionId, Member>,
     addresses: BTreeMap<IpAddr, usize>,
@@ -98,10 +102,11 @@ pub struct Connections {
 const FIRST_DOOR: u64 = 1 << 61;
 
 impl Connections {
-    /// None open yet.
-    pub fn new(limits: ConnectionLimits, now: Monotonic) -> Self {
+    /// None open yet, and never more than `most`.
+    pub fn new(limits: ConnectionLimits, most: usize, now: Monotonic) -> Self {
         Self {
             limits,
+            most,
             next: 0,
             open: BTreeMap::new(),
             addresses: BTreeMap::new(),
@@ -266,7 +271,7 @@ impl Connections {
     }
 
     fn admit(&mut self, address: IpAddr) -> Result<ConnectionId, Refused> {
-        if self.count() >= self.limits.total {
+        if self.count() >= self.limits.total.min(self.most) {
             return Err(Refused::TooMany);
         }
         let count = self.addresses.entry(address).or_insert(0);

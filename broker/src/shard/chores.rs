@@ -63,7 +63,9 @@ impl Shard {
     /// The store found the disk full before the reserve was seen to be touched.
     pub(super) fn refuse_for_space(&mut self) {
         if self.writable {
-            warn!("the disk is full: records are refused until space is freed");
+            warn!(
+                "no room on the disk, or no file descriptor left: records are refused until there is"
+            );
             self.writable = false;
         }
         self.disk_was_full = true;

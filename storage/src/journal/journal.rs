@@ -19,7 +19,7 @@ use flumen_protocol::entry::{Entry, HardState};
 use flumen_protocol::ids::{LogId, LogIndex, Term};
 use flumen_protocol::time::{Monotonic, Now};
 
-use crate::error::{DiskError, DiskErrorKind, StorageError};
+use crate::error::{DiskError, StorageError};
 use crate::format::frame::{Content, Mark, Opening, UseId};
 use crate::format::node::Identity;
 use crate::format::watermark::{WATERMARK_FILE_BYTES, Watermark};
@@ -441,7 +441,7 @@ impl Journal {
                 self.watermark = record;
                 self.files.floor_durable(record.floor);
             }
-            (Errand::PrepareJournal { slot, .. }, Some(error)) if is_want_of_room(error.kind) => {
+            (Errand::PrepareJournal { slot, .. }, Some(error)) if error.kind.is_want_of_room() => {
                 self.files.add_unprepared(slot);
                 self.prepare_hold = Hold::Noted;
                 out.push(JournalEvent::NoSpace);
@@ -551,17 +551,6 @@ impl Journal {
     }
 }
 
-/// Want of room or of descriptors while nothing is promised yet: wait, do not stop (D11, D13).
-fn is_want_of_room(kind: DiskErrorKind) -> bool {
-    match kind {
-        DiskErrorKind::NoSpace | DiskErrorKind::NoDescriptors => true,
-        DiskErrorKind::NotFound
-        | DiskErrorKind::TooLarge
-        | DiskErrorKind::Denied
-        | DiskErrorKind::Io(_) => false,
-    }
-}
-
 /// The events of one commit: the last of each kind per log, marks all.
 fn report_commit(mut landed: Vec<Landed>, out: &mut Vec<JournalEvent>) {
     landed.retain(|frame| !frame.carried);
@@ -592,6 +581,7 @@ fn report_commit(mut landed: Vec<Landed>, out: &mut Vec<JournalEvent>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::DiskErrorKind;
     use crate::journal::rig::{Rig, SMALL, entry, hard_state, log};
     use crate::op::Output;
     use crate::recovery::scan::Scanned;

@@ -28,7 +28,7 @@ use flumen_protocol::time::{Monotonic, Now, Wall};
 
 use super::image::Image;
 use super::record::Record;
-use crate::error::{DiskError, DiskErrorKind, StorageError};
+use crate::error::StorageError;
 use crate::format::node::Identity;
 use crate::limits::{BLOCK, BLOCK_BYTES, MANIFEST_GARBAGE_BYTES, MANIFEST_RETRY};
 use crate::op::{Action, DiskDone, DiskOp, FileName, OpId, OpIds};
@@ -433,7 +433,7 @@ impl Manifest {
     ) -> Result<Option<DiskDone>, StorageError> {
         match done.result {
             Ok(_) => then(self, flight),
-            Err(DiskError { kind: DiskErrorKind::NoSpace, .. }) => self.full(flight, now),
+            Err(error) if error.kind.is_want_of_room() => self.full(flight, now),
             Err(error) => return Err(StorageError::DeviceFailed(error)),
         }
         Ok(None)

@@ -27,7 +27,7 @@ use super::roll;
 use super::segment::{Active, OpenChunk, Segment};
 use super::set::Segments;
 use crate::answers::LogSettings;
-use crate::error::{DiskErrorKind, StorageError};
+use crate::error::StorageError;
 use crate::format::segment::{Chunk, ENTRIES_PER_BLOCK, encode_block};
 use crate::limits::{BLOCK, BLOCK_BYTES, CHUNK_BYTES, SETTLE_WRITE_BYTES, SETTLE_WRITE_BYTES_CALM};
 use crate::op::{Action, DiskDone, DiskOp, FileName, OpId, OpIds, Output};
@@ -409,7 +409,7 @@ impl Job {
         let output = match (done.result, self.step) {
             (Ok(output), _) => output,
             (Err(_), Step::ReadTail) => return Ok(Progress::TailUnreadable),
-            (Err(error), _) if error.kind == DiskErrorKind::NoSpace => {
+            (Err(error), _) if error.kind.is_want_of_room() => {
                 return Ok(Progress::NoSpace);
             }
             (Err(error), _) => return Err(StorageError::DeviceFailed(error)),

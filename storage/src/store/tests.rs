@@ -561,21 +561,24 @@ fn a_deleted_log_leaves_nothing_and_its_name_can_be_used_anew() {
 }
 
 #[test]
-fn a_full_disk_stops_settling_and_nothing_else() {
+fn want_of_room_or_descriptors_stops_settling_and_nothing_else() {
     let mut world = World::new(10);
     world.create(log(0), small_segments());
     (0..20).for_each(|n| world.append_batch(log(0), n, 10_000));
     world.run();
     let segment = FileName::Segment { log: log(0), base: Offset(0) };
-    world.disk.inject(Fault::Fail(segment, DiskErrorKind::NoSpace));
-    let state = (LogIndex(20), Bytes::new());
-    assert!(world.store.begin_settle(log(0), LogIndex(20), state.clone()));
-    world.run();
-    assert!(world.events.contains(&StoreEvent::NoSpace));
-    assert!(!world.store.begin_settle(log(0), LogIndex(20), state), "left alone for a while");
-    world.assert_readable(log(0), 1 << 20);
-    world.now.monotonic = world.now.monotonic.after(Duration::from_secs(11));
-    assert_eq!(world.store.next_settle(world.now), Some(log(0)));
+    for kind in [DiskErrorKind::NoSpace, DiskErrorKind::NoDescriptors] {
+        world.disk.inject(Fault::Fail(segment, kind));
+        let state = (LogIndex(20), Bytes::new());
+        assert!(world.store.begin_settle(log(0), LogIndex(20), state.clone()));
+        world.events.clear();
+        world.run();
+        assert!(world.events.contains(&StoreEvent::NoSpace));
+        assert!(!world.store.begin_settle(log(0), LogIndex(20), state), "left alone for a while");
+        world.assert_readable(log(0), 1 << 20);
+        world.now.monotonic = world.now.monotonic.after(Duration::from_secs(11));
+        assert_eq!(world.store.next_settle(world.now), Some(log(0)));
+    }
     world.disk.inject(Fault::Fail(FileName::Manifest, DiskErrorKind::NoSpace));
     assert!(world.store.begin_settle(log(0), LogIndex(20), (LogIndex(20), Bytes::new())));
     world.run();
