@@ -10,6 +10,11 @@ use flumen_broker::cli::{self, Cli, Command, DoctorArguments};
 use flumen_broker::config::options::Options;
 use flumen_broker::doctor::{self, Report};
 use flumen_broker::telemetry::log;
+use tikv_jemallocator::Jemalloc;
+
+/// Decision 0016: a third of the memory of the system's allocator, and less time for small requests.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
