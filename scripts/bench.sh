@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Compare Flumen with Apache Kafka under the project's workloads, in both durability classes (D1 durable, D0 page cache).
+# Compare Flumen with Apache Kafka, durable (D1) and not: Kafka's page cache (D0), Flumen's memory (D0m), which a SIGKILL may take.
 # usage: bench.sh [--out DIR] NAME [OPTIONS of flumen-bench compare]
 #   NAME   scenarios whose name begins so (bench-harness/scenarios): b2-throughput or b2; 8 pairs unless --pairs is given
 #   all    the scenarios of bench-harness/all.plan in under 90 minutes, then bench-harness/RESULTS.md
@@ -19,9 +19,9 @@ bench=$target/release/flumen-bench flumen=${FLUMEN_BIN:-$target/release/flumen}
 broker="$flumen serve -o listeners=PLAINTEXT://127.0.0.1:{port} -o log.dirs={data} -o flumen.admin.listener="
 kafka="$here/scripts/kafka.sh {port} {data}"
 declare -A systems=(
-  [f1]="flumen=D1=$broker" [f0]="flumen=D0=$broker -o log.flush.interval.messages=1000000000"
+  [f1]="flumen=D1=$broker" [f0]="flumen=D0m=$broker -o log.flush.interval.messages=1000000000"
   [k1]="kafka=D1=$kafka log.flush.interval.messages=1" [k0]="kafka=D0=$kafka"
-  [n0]="null=D0=: {data}; exec $bench null --listen 127.0.0.1:{port}") # keeps nothing
+  [n0]="null=D0m=: {data}; exec $bench null --listen 127.0.0.1:{port}") # keeps nothing
 # lines of the plan with their cost: a run needs its seconds, its extra and 9 s (Kafka: 44) around; the probes need 16 s
 lines() { awk '!/^#/ { n = split($2, s, ","); cost = 16 + 2 * $6 * ($4 + $5 + 9)
   for (i = 1; i <= n; i++) cost += $3 * ($4 + $5 + (s[i] ~ /^k/ ? 44 : 9)); print $1, $2, $3, $4, $6, cost }' "$here/bench-harness/all.plan"; }

@@ -62,8 +62,9 @@ const FAILED: u8 = 1;
 #[command(after_help = "\
 Each system is started fresh, in an empty folder below --data, through its command: a line for the
 shell in which {port} and {data} are replaced. It must serve Kafka's protocol on 127.0.0.1:{port},
-stay in the foreground and end on SIGTERM; `PROGRAM --version` is asked for its version. D0 or D1
-is what you declare its acknowledgements to mean: page cache, or stable media.
+stay in the foreground and end on SIGTERM; `PROGRAM --version` is asked for its version. D0m, D0
+or D1 is what you declare its acknowledgements to mean: memory of the process, page cache, or
+stable media.
 
   flumen-bench compare --scenario b2-throughput-2core.toml --data /var/tmp --pairs 8 \\
     --system 'flumen=D1=flumen serve -o listeners=PLAINTEXT://127.0.0.1:{port} -o log.dirs={data}' \\
@@ -77,7 +78,7 @@ pub struct CompareArgs {
     #[arg(long, value_name = "FILE")]
     scenario: PathBuf,
     /// A system under test; ratios are of earlier ones to later ones, one alone is only measured
-    #[arg(long = "system", value_name = "NAME=D0|D1=COMMAND", required = true)]
+    #[arg(long = "system", value_name = "NAME=D0m|D0|D1=COMMAND", required = true)]
     systems: Vec<SystemSpec>,
     /// Folder on the disk to be measured
     #[arg(long, value_name = "DIR")]

@@ -25,7 +25,7 @@ impl FromStr for SystemSpec {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let form = "expected NAME=D0|D1=COMMAND";
+        let form = "expected NAME=D0m|D0|D1=COMMAND";
         let mut parts = text.splitn(3, '=');
         let (Some(name), Some(class), Some(command)) = (parts.next(), parts.next(), parts.next())
         else {
@@ -36,9 +36,12 @@ impl FromStr for SystemSpec {
             return Err(format!("the name {name:?} may hold letters, digits, - . _ only; {form}"));
         }
         let durability = match class {
+            "D0m" => Durability::D0m,
             "D0" => Durability::D0,
             "D1" => Durability::D1,
-            other => return Err(format!("{other:?} is no durability class: D0 or D1; {form}")),
+            other => {
+                return Err(format!("{other:?} is no durability class: D0m, D0 or D1; {form}"));
+            }
         };
         for place in ["{port}", "{data}"] {
             if !command.contains(place) {
@@ -93,6 +96,8 @@ mod tests {
         assert_eq!(system.command_for(9092, Path::new("/x/y")), "./kafka.sh 9092 /x/y a=b");
         assert_eq!(system.program(), Some("./kafka.sh"));
         assert_eq!(system.label(), "kafka D0");
+        let relaxed: SystemSpec = "flumen=D0m=x {port} {data}".parse().expect("well formed");
+        assert_eq!(relaxed.label(), "flumen D0m");
     }
 
     #[test]
@@ -110,8 +115,8 @@ mod tests {
     #[test]
     fn mistakes_are_told_in_a_line() {
         for (text, said) in [
-            ("flumen", "expected NAME=D0|D1=COMMAND"),
-            ("flumen=D1", "expected NAME=D0|D1=COMMAND"),
+            ("flumen", "expected NAME=D0m|D0|D1=COMMAND"),
+            ("flumen=D1", "expected NAME=D0m|D0|D1=COMMAND"),
             ("a b=D1=x {port} {data}", "may hold letters"),
             ("a=D2=x {port} {data}", "\"D2\" is no durability class"),
             ("a=D1=x {data}", "lacks {port}"),

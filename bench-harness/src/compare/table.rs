@@ -72,7 +72,12 @@ fn ratios(comparison: &Comparison, ratios: &[Ratio], what: &str) -> Table {
         let interval = &ratio.interval;
         let mut marks = Vec::new();
         if ratio.is_handicap {
-            marks.push("handicap: the classes differ");
+            let [of, to] = [ratio.of, ratio.to].map(|s| comparison.systems[s].durability);
+            marks.push(if of > to {
+                "handicap: the classes differ"
+            } else {
+                "no equals: the first promises less"
+            });
         }
         if doubted {
             marks.push("doubted");
@@ -133,6 +138,15 @@ mod tests {
         assert!(text.contains("handicap: the classes differ"), "{text}");
         assert!(text.contains("note: one pair"), "{text}");
         assert!(!text.contains("doubted"), "{text}");
+    }
+
+    #[test]
+    fn a_weaker_promise_is_no_handicap_but_an_advantage() {
+        let mut comparison = comparison();
+        comparison.systems[0].durability = Durability::D0m;
+        let text = text(&comparison);
+        assert!(text.contains("ours D0m / theirs D0"), "{text}");
+        assert!(text.contains("no equals: the first promises less"), "{text}");
     }
 
     #[test]

@@ -56,6 +56,8 @@ pub struct LoadArgs {
 /// What an acknowledgement means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DurabilityName {
+    /// In the memory of the process: its crash may lose it.
+    D0m,
     /// In the page cache: a power cut may lose it.
     D0,
     /// On stable media.
@@ -186,6 +188,7 @@ impl LoadArgs {
     #[must_use]
     pub fn durability(&self) -> Durability {
         match self.durability {
+            DurabilityName::D0m => Durability::D0m,
             DurabilityName::D0 => Durability::D0,
             DurabilityName::D1 => Durability::D1,
         }

@@ -83,7 +83,7 @@ pub fn run(
             bootstrap: null.address.clone(),
             scenario,
             system: "null responder".to_owned(),
-            durability: Durability::D0,
+            durability: Durability::D0m,
             environment: environment.clone(),
             quiet: false,
         };

@@ -124,7 +124,7 @@ pub struct Ratio {
     pub of: usize,
     /// Denominator: place in [`Comparison::systems`].
     pub to: usize,
-    /// The classes differ: a handicap match, to be marked wherever it is shown.
+    /// The classes differ: no match of equals, to be marked wherever it is shown.
     pub is_handicap: bool,
     /// The ratio.
     pub interval: Interval,

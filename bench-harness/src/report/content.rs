@@ -94,12 +94,17 @@ impl Content {
 fn how_to_read() -> Vec<String> {
     [
         "Durability classes are never mixed without saying so. D1: on stable media before the \
-         acknowledgement. D0: in the page cache, a power cut may lose acknowledged records.",
+         acknowledgement. D0: in the page cache, a power cut may lose acknowledged records. D0m: at \
+         most in the memory of the broker's process, whose crash may lose them too.",
+        "Flumen's relaxed topics are D0m, stock Kafka is D0: what Kafka acknowledged survives a \
+         SIGKILL of its process, what a relaxed topic acknowledged may not. A ratio of the two \
+         is marked \"weaker promise\": Flumen promises less there and is to be read as such.",
         "Latency counts from the moment a request was due, not from the moment it was sent, so a \
          stalled broker cannot hide what it made others wait. Runs with one request in flight are \
          closed loops and are labelled so.",
         "A ratio is the geometric mean over pairs of neighbouring runs; brackets hold its 95 % \
-         interval. A handicap match compares a system in class D1 with another in class D0.",
+         interval. A handicap match compares a system with one that promises less than it does; \
+         \"weaker promise\" is the reverse.",
         "Only ratios travel between machines; absolute numbers belong to the machine below.",
     ]
     .map(str::to_owned)

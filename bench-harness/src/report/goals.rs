@@ -164,8 +164,8 @@ pub struct Verdict {
     pub scenarios: String,
     /// Classes that were compared.
     pub classes: String,
-    /// They differ.
-    pub is_handicap: bool,
+    /// What a reader must know where they differ, as [`words::match_of`] says it.
+    pub kind: &'static str,
     /// The limit it is held against, with its unit.
     pub limit: Option<String>,
     /// Kafka's number.
@@ -200,7 +200,7 @@ impl Verdict {
             goal,
             scenarios: String::new(),
             classes: String::new(),
-            is_handicap: false,
+            kind: "",
             limit: None,
             kafka: None,
             flumen: None,
@@ -327,7 +327,7 @@ fn against_kafka(
     (flumen, kafka): (Durability, Durability),
 ) {
     verdict.classes = format!("{} / {}", words::class(flumen), words::class(kafka));
-    verdict.is_handicap = flumen != kafka;
+    verdict.kind = words::match_of(flumen, kafka);
     let both = |study: &&Study| {
         system(study, "flumen", flumen).is_some() && system(study, "kafka", kafka).is_some()
     };

@@ -15,10 +15,11 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::limits::OUTCOME_FILE_BYTES_MAX;
-use crate::outcome::FORMAT;
 use crate::outcome::comparison::{Comparison, Ratio, Round};
 use crate::outcome::load::Load;
 use crate::outcome::probes::Limits;
+use crate::outcome::{Durability, FORMAT};
+use crate::report::study::is_named;
 
 /// One file, understood.
 #[derive(Clone, Debug, PartialEq)]
@@ -90,6 +91,9 @@ fn bounded(from: impl Read, into: &mut Vec<u8>) -> std::io::Result<usize> {
     from.take(OUTCOME_FILE_BYTES_MAX + 1).read_to_end(into)
 }
 
+/// The oldest layout that is still read.
+const FORMAT_OLDEST: u32 = 1;
+
 /// Enough of a file to tell what it is.
 #[derive(Deserialize)]
 struct Outline {
@@ -116,17 +120,22 @@ fn parse(json: &str) -> Result<Outcome, String> {
                 "has format {format}, newer than {FORMAT}: a newer flumen-bench can read it"
             ));
         }
-        Some(format) if format == u64::from(FORMAT) => {}
+        Some(format) if format >= u64::from(FORMAT_OLDEST) => {}
         Some(_) | None => return Err(nothing_known()),
     }
     let is = (outline.rounds.is_some(), outline.slices.is_some(), outline.latencies.is_some());
     match is {
         (true, _, _) => {
-            let comparison: Comparison = typed(json, "comparison")?;
+            let mut comparison: Comparison = typed(json, "comparison")?;
             check_comparison(&comparison)?;
+            correct_classes(&mut comparison);
             Ok(Outcome::Comparison(Box::new(comparison)))
         }
-        (false, true, _) => Ok(Outcome::Load(Box::new(typed(json, "load run")?))),
+        (false, true, _) => {
+            let mut load: Load = typed(json, "load run")?;
+            load.durability = class_of(load.format, &load.system, load.durability);
+            Ok(Outcome::Load(Box::new(load)))
+        }
         (false, false, true) => Ok(Outcome::Limits(Box::new(typed(json, "set of limits")?))),
         (false, false, false) => Err(nothing_known()),
     }
@@ -134,6 +143,28 @@ fn parse(json: &str) -> Result<Outcome, String> {
 
 fn typed<T: DeserializeOwned>(json: &str, what: &str) -> Result<T, String> {
     serde_json::from_str(json).map_err(|error| format!("is a damaged {what}: {error}"))
+}
+
+/// Format 1 knew no class below the page cache, so Flumen's relaxed topics were declared as one:
+/// they never promised more than the memory of the process.
+fn class_of(format: u32, system: &str, declared: Durability) -> Durability {
+    match declared {
+        Durability::D0 if format == 1 && is_named(system, "flumen") => Durability::D0m,
+        class @ (Durability::D0m | Durability::D0 | Durability::D1) => class,
+    }
+}
+
+fn correct_classes(comparison: &mut Comparison) {
+    let Comparison { format, systems, rounds, control_rounds, ratios, .. } = comparison;
+    for system in &mut *systems {
+        system.durability = class_of(*format, &system.name, system.durability);
+    }
+    for round in rounds.iter_mut().chain(control_rounds) {
+        round.load.durability = systems[round.system].durability;
+    }
+    for ratio in ratios {
+        ratio.is_handicap = systems[ratio.of].durability != systems[ratio.to].durability;
+    }
 }
 
 fn check_comparison(comparison: &Comparison) -> Result<(), String> {

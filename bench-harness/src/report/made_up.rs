@@ -47,7 +47,7 @@ const NATURES: [Nature; 4] = [
     },
     Nature {
         name: "flumen",
-        durability: Durability::D0,
+        durability: Durability::D0m,
         p50_us: 51.0,
         tail: 1.9,
         capacity: 16_500.0,

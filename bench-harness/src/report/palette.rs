@@ -4,7 +4,7 @@
 //! adapts the drawn colours to a dark screen.
 //! Does not: draw.
 //! Invariants: colours can be told apart by people who do not see red or green (Okabe and Ito);
-//! class D0 is also dashed or pale, so that no meaning hangs on a hue alone.
+//! what is not durable is also dashed or pale, so that no meaning hangs on a hue alone.
 //! Apart because figures and tables must agree.
 
 use std::fmt::Write as _;
@@ -51,26 +51,28 @@ impl Palette {
         Self { names }
     }
 
-    /// The colour of a system in a class. The two classes differ by one in blue: nobody sees it,
-    /// but a style sheet can tell them apart.
+    /// The colour of a system in a class. Classes differ by one in blue: nobody sees it, but a style
+    /// sheet can tell them apart.
     #[must_use]
     pub fn colour(&self, name: &str, class: Durability) -> Colour {
         let place = self.names.iter().position(|known| known == name).unwrap_or(0);
         marked(HUES[place % HUES.len()].0, class)
     }
 
-    /// Rules that dash class D0, and that turn drawn colours into those of a dark screen.
+    /// Rules that dash class D0 and dot class D0m, and that turn drawn colours into those of a dark screen.
     #[must_use]
     pub fn style() -> String {
         let mut light = String::new();
         let mut dark = String::new();
         for (on_light, on_dark) in HUES {
-            for class in [Durability::D0, Durability::D1] {
+            for class in [Durability::D0m, Durability::D0, Durability::D1] {
                 recolour(&mut dark, marked(on_light, class), on_dark);
             }
-            let hex = hex(marked(on_light, Durability::D0));
-            let _ = writeln!(light, "polyline[stroke=\"{hex}\"]{{stroke-dasharray:14 9}}");
-            let _ = writeln!(light, "rect[fill=\"{hex}\"]{{fill-opacity:.5}}");
+            for (class, dashes) in [(Durability::D0m, "5 7"), (Durability::D0, "14 9")] {
+                let hex = hex(marked(on_light, class));
+                let _ = writeln!(light, "polyline[stroke=\"{hex}\"]{{stroke-dasharray:{dashes}}}");
+                let _ = writeln!(light, "rect[fill=\"{hex}\"]{{fill-opacity:.5}}");
+            }
         }
         for (on_light, on_dark) in
             [(INK, INK_DARK), (GRID, GRID_DARK), (FAINT, FAINT_DARK), (GROUND, GROUND_DARK)]
@@ -83,6 +85,7 @@ impl Palette {
 
 fn marked((red, green, blue): Colour, class: Durability) -> Colour {
     match class {
+        Durability::D0m => (red, green, blue + 2),
         Durability::D0 => (red, green, blue + 1),
         Durability::D1 => (red, green, blue),
     }
@@ -110,6 +113,9 @@ mod tests {
         let flumen = palette.colour("flumen", Durability::D1);
         assert_ne!(flumen, palette.colour("kafka", Durability::D1));
         assert_ne!(flumen, palette.colour("flumen", Durability::D0));
-        assert!(Palette::style().contains(&hex(palette.colour("flumen", Durability::D0))));
+        assert_ne!(flumen, palette.colour("flumen", Durability::D0m));
+        for class in [Durability::D0m, Durability::D0] {
+            assert!(Palette::style().contains(&hex(palette.colour("flumen", class))));
+        }
     }
 }

@@ -199,13 +199,14 @@ impl Study {
         estimate::median(&self.values(system, quantity))
     }
 
-    /// Ratios that say something: those between different systems, and none that gives the system
-    /// on top the weaker promise. All, where there are no others. Sorted by metric.
+    /// Ratios that say something: those between different systems, and none in which only the
+    /// lower one survives a power cut. All, where there are no others. Sorted by metric.
     #[must_use]
     pub fn telling_ratios(&self) -> Vec<&Ratio> {
         let is_telling = |ratio: &&Ratio| {
             let (of, to) = (&self.systems[ratio.of], &self.systems[ratio.to]);
-            of.name != to.name && of.durability >= to.durability
+            of.name != to.name
+                && of.durability.survives_power_cut() >= to.durability.survives_power_cut()
         };
         let mut telling: Vec<&Ratio> = self.ratios.iter().filter(is_telling).collect();
         if telling.is_empty() {

@@ -218,7 +218,8 @@ fn shown(study: &Study, system: usize, quantity: Quantity) -> Cell {
 pub fn ratios(study: &Study) -> Table {
     let row = |ratio: &&crate::outcome::comparison::Ratio| {
         let quantity = Quantity::Of(ratio.metric);
-        let kind = if ratio.is_handicap { "handicap match" } else { "" };
+        let [of, to] = [ratio.of, ratio.to].map(|system| study.systems[system].durability);
+        let kind = words::match_of(of, to);
         vec![
             Cell::from(format!("{} {}", quantity.name(), quantity.better().arrow())),
             Cell::from(study.system_name(ratio.of)),
@@ -246,11 +247,7 @@ pub fn goals(verdicts: &[Verdict]) -> Table {
             Cell::from(goal.id),
             Cell::from(goal.what),
             Cell::from(goal.against),
-            Cell::from(if verdict.is_handicap {
-                format!("{} handicap", verdict.classes)
-            } else {
-                verdict.classes.clone()
-            }),
+            Cell::from(format!("{} {}", verdict.classes, verdict.kind).trim_end().to_owned()),
             reached(verdict),
             Cell::from(verdict.limit.clone()),
             Cell::from(verdict.kafka.clone()),

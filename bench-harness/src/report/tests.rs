@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::*;
+use crate::outcome::{Durability, FORMAT};
 
 /// A folder of its own that goes away with the test.
 struct Folder(PathBuf);
@@ -152,7 +153,10 @@ fn every_number_has_its_class_and_handicaps_are_marked() {
         .filter(|line| line.starts_with("| flumen |") || line.starts_with("| kafka |"))
         .collect();
     assert_eq!(rows.len(), 8, "four systems in two tables");
-    assert!(rows.iter().all(|row| row.contains("| D0 |") || row.contains("| D1 |")));
+    let classes = ["| D0m |", "| D0 |", "| D1 |"];
+    assert!(rows.iter().all(|row| classes.iter().any(|class| row.contains(class))));
+    let weaker = section.lines().find(|line| line.contains("| flumen D0m | kafka D0 |"));
+    assert!(weaker.is_some_and(|line| line.contains("weaker promise")), "{weaker:?}");
     let ratio = section
         .lines()
         .find(|line| line.contains("| flumen D1 | kafka D0 |"))
@@ -169,7 +173,7 @@ fn goals_are_judged_where_they_can_be() {
     };
     assert!(line("| P1 |").contains("not measured"), "no closed loop was run");
     assert!(line("| P3 |").contains("moonshot"), "{}", line("| P3 |"));
-    assert!(line("| P4 |").contains("D1 / D0 handicap"));
+    assert!(line("| P4 |").contains("D1 / D0 handicap match"));
     let p6 = line("| P6 |");
     assert!(p6.contains("floor") && p6.contains("1.8"), "computed from the runs: {p6}");
     assert!(line("| P8 |").contains("below floor"), "{}", line("| P8 |"));
@@ -269,10 +273,32 @@ fn what_is_too_much_to_keep_is_left_out_and_named() {
 }
 
 #[test]
+fn files_from_before_there_was_a_class_for_memory_are_read_with_it() {
+    let folder = Folder::new("format-1");
+    let mut old = made_up::half_load();
+    old.format = 1;
+    for system in &mut old.systems {
+        if system.durability == Durability::D0m {
+            system.durability = Durability::D0;
+        }
+    }
+    old.ratios.iter_mut().for_each(|ratio| ratio.is_handicap &= ratio.of != 1);
+    let file = folder.put("old.json", &json(&old));
+    let input::Outcome::Comparison(read) = input::read(&file).expect("an outcome").outcome else {
+        panic!("a comparison");
+    };
+    let classes: Vec<Durability> = read.systems.iter().map(|system| system.durability).collect();
+    assert_eq!(classes, [Durability::D1, Durability::D0m, Durability::D1, Durability::D0]);
+    assert!(read.rounds.iter().all(|round| round.load.durability == classes[round.system]));
+    assert!(read.ratios.iter().any(|ratio| ratio.of == 1));
+    assert!(read.ratios.iter().all(|ratio| ratio.of != 1 || ratio.is_handicap));
+}
+
+#[test]
 fn bad_files_get_one_line_and_nothing_is_written() {
     let good = json(&made_up::half_load());
     let mut newer = made_up::limits();
-    newer.format = 2;
+    newer.format = FORMAT + 1;
     let mut stray = made_up::half_load();
     stray.rounds[0].system = 9;
     let cut_gzip = {
@@ -287,7 +313,7 @@ fn bad_files_get_one_line_and_nothing_is_written() {
         ("binary", vec![0xff, 0xfe, 0, 1], "is not text"),
         ("cut", good[..good.len() / 2].to_vec(), "ends early"),
         ("cut gzip", cut_gzip, "is not whole gzip"),
-        ("newer", json(&newer), "has format 2, newer than 1"),
+        ("newer", json(&newer), "has format 3, newer than 2"),
         ("stray", json(&stray), "run 0 names system 9 of 4"),
     ];
     for (name, bytes, why) in cases {

@@ -5,6 +5,8 @@
 //! Invariants: three significant digits, because no machine repeats itself more closely.
 //! Apart because the page, the summary and the figures must show one number in one way.
 
+use std::cmp::Ordering;
+
 use crate::outcome::Durability;
 use crate::outcome::comparison::Interval;
 
@@ -82,12 +84,24 @@ pub fn interval(interval: &Interval) -> String {
     format!("{mean}× [{low}–{high}]")
 }
 
-/// `D0` or `D1`.
+/// `D0m`, `D0` or `D1`.
 #[must_use]
 pub fn class(durability: Durability) -> &'static str {
     match durability {
+        Durability::D0m => "D0m",
         Durability::D0 => "D0",
         Durability::D1 => "D1",
+    }
+}
+
+/// What a reader must know of a ratio between these classes; empty where they are the same. The
+/// one on top either carries a weight or throws one off.
+#[must_use]
+pub fn match_of(of: Durability, to: Durability) -> &'static str {
+    match of.cmp(&to) {
+        Ordering::Greater => "handicap match",
+        Ordering::Equal => "",
+        Ordering::Less => "weaker promise",
     }
 }
 

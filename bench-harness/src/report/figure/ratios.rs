@@ -3,7 +3,7 @@
 //! Does: draw every ratio of the referee from 1 to where it lies, on a logarithmic axis, so that
 //! half and twice are equally long.
 //! Does not: compute ratios.
-//! Invariants: a ratio between classes is called a handicap match beside its bar.
+//! Invariants: a ratio between classes is called no match of equals beside its bar.
 //! Apart because it is the one figure with names for rows.
 
 use super::canvas::{Chart, Shape, draw};
@@ -40,9 +40,9 @@ pub fn figure(study: &Study, palette: &Palette) -> Option<Figure> {
         let bar = colour(study, palette, ratio.of);
         shapes.push(Shape::Bar(bar, (0.0, y - 0.32), (interval.mean.log10(), y + 0.32)));
         shapes.push(Shape::Whisker((interval.low.log10(), interval.high.log10()), y));
-        let handicap = if ratio.is_handicap { "  handicap" } else { "" };
-        let words = format!("{}{handicap}", words::interval(interval));
-        shapes.push(Shape::Words((x.high, y), words));
+        let [of, to] = [ratio.of, ratio.to].map(|system| study.systems[system].durability);
+        let words = format!("{}  {}", words::interval(interval), words::match_of(of, to));
+        shapes.push(Shape::Words((x.high, y), words.trim_end().to_owned()));
     }
     shapes.push(Shape::Post(0.0));
     let ticks = ratios.iter().enumerate().map(|(index, ratio)| (row(index), label(study, ratio)));
@@ -61,8 +61,8 @@ pub fn figure(study: &Study, palette: &Palette) -> Option<Figure> {
     Some(Figure {
         title: "Ratios between systems".to_owned(),
         caption: "First system over second, with its 95 % interval, in the first one's colour. \
-                  ↑ more is better, ↓ less is better. A handicap match compares two durability \
-                  classes."
+                  ↑ more is better, ↓ less is better. Between durability classes it is a handicap \
+                  match or one of a weaker promise."
             .to_owned(),
         svg: draw(&Chart { size, left: 760, right: 480, x, y, has_rows: false, shapes }),
         is_wide: true,

@@ -7,7 +7,7 @@
 //! Apart so that a goal is changed by changing a line of a table.
 
 use super::{Bar, Goal, Item, Measure, Pick, Push, Term};
-use crate::outcome::Durability::{self, D0, D1};
+use crate::outcome::Durability::{self, D0, D0m, D1};
 use crate::outcome::comparison::Metric;
 use crate::outcome::probes::Spread;
 use crate::report::quantity::{Better, Quantity};
@@ -110,14 +110,14 @@ pub static GOALS: [Goal; 24] = [
         "P5",
         "produce p99 at half load",
         "Kafka, stock",
-        kafka(B2_RATE, Metric::ProduceP99, D0, D0),
+        kafka(B2_RATE, Metric::ProduceP99, D0m, D0),
         [0.7, 0.3, 0.1],
     ),
     most(
         "P6",
         "most throughput",
         "Kafka, stock",
-        kafka(B2_MOST, Metric::Throughput, D0, D0),
+        kafka(B2_MOST, Metric::Throughput, D0m, D0),
         [1.5, 3.0, 5.0],
     ),
     most(
@@ -131,7 +131,7 @@ pub static GOALS: [Goal; 24] = [
         "P9",
         "broker CPU per GB in",
         "Kafka, stock",
-        kafka(B2_MOST, Metric::CpuPerGb, D0, D0),
+        kafka(B2_MOST, Metric::CpuPerGb, D0m, D0),
         [0.5, 0.25, 0.125],
     ),
     least(
@@ -141,8 +141,14 @@ pub static GOALS: [Goal; 24] = [
         kafka(B2_MOST, Metric::CpuPerGb, D1, D1),
         [0.5, 0.25, 0.125],
     ),
-    least("P10", "broker CPU per GB delivered", "Kafka, stock", fan_out(D0), [1.0, 0.5, 0.25]),
-    least("P10", "broker CPU per GB delivered", "Kafka, flush each", fan_out(D1), [1.0, 0.5, 0.25]),
+    least("P10", "broker CPU per GB delivered", "Kafka, stock", fan_out(D0m, D0), [1.0, 0.5, 0.25]),
+    least(
+        "P10",
+        "broker CPU per GB delivered",
+        "Kafka, flush each",
+        fan_out(D1, D1),
+        [1.0, 0.5, 0.25],
+    ),
     most(
         "P11",
         "100-byte records one by one",
@@ -250,13 +256,8 @@ pub static GOALS: [Goal; 24] = [
 
 const KILLED: Pick = Pick { restart: Some(Restart::Killed), ..pick("b11", Push::Any) };
 
-const fn fan_out(class: Durability) -> Measure {
-    Measure::Kafka {
-        pick: B16_TAIL,
-        quantity: Quantity::CpuPerDeliveredGb,
-        flumen: class,
-        kafka: class,
-    }
+const fn fan_out(flumen: Durability, kafka: Durability) -> Measure {
+    Measure::Kafka { pick: B16_TAIL, quantity: Quantity::CpuPerDeliveredGb, flumen, kafka }
 }
 
 const fn grown(item: Item) -> Measure {
