@@ -45,7 +45,9 @@ use self::guards::Ticks;
 use self::kept::{Kept, Start};
 use self::round::{Arena, Broken, Place, Ran};
 use self::system::SystemSpec;
-use crate::limits::{PAIRS_FOR_AN_INTERVAL, QUIET_LOOK_SECONDS, VERSION_SECONDS_MAX};
+use crate::limits::{
+    PAIRS_FOR_AN_INTERVAL, QUIET_LOOK_SECONDS, VERSION_SECONDS_MAX, is_whole_spread,
+};
 use crate::outcome::FORMAT;
 use crate::outcome::comparison::{Comparison, Metric, Round, System};
 use crate::outcome::environment::Environment;
@@ -86,6 +88,9 @@ pub struct CompareArgs {
     /// How often every system runs
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pairs: u32,
+    /// Which system runs first, counted from 0: of many comparisons not all should begin alike
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    first: usize,
     /// Pairs of the A/A control: the first system against itself
     #[arg(long, value_name = "PAIRS", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1000))]
     control_pairs: u32,
@@ -266,7 +271,7 @@ impl Referee<'_> {
         let control_pairs = if self.args.quick { 1 } else { self.args.control_pairs };
         let controls = if self.args.no_control { 0 } else { control_pairs };
         let pairs = if self.args.quick { 1 } else { self.args.pairs };
-        let order = order::order(self.args.systems.len(), pairs);
+        let order = order::order(self.args.systems.len(), pairs, self.args.first);
         let runs = 2 * controls + pairs * self.args.systems.len() as u32;
         for pair in 0..controls {
             for _ in 0..2 {
@@ -348,6 +353,11 @@ impl Referee<'_> {
             notes.push(
                 "one pair: the intervals are points and say nothing of the spread".to_owned(),
             );
+        } else if is_whole_spread(pairs as usize) {
+            notes.push(format!(
+                "{pairs} pairs: the intervals go from the smallest to the largest ratio and are no \
+                 intervals of 95 % (8 pairs are the rule)"
+            ));
         } else if pairs < PAIRS_FOR_AN_INTERVAL {
             notes.push(format!(
                 "{pairs} pairs: the true intervals are wider than these (8 pairs are the rule)"

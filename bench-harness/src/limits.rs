@@ -79,6 +79,14 @@ pub const VERSION_SECONDS_MAX: u64 = 5;
 /// Pairs below which an interval says little: resampling two or three ratios shows their spread,
 /// not that of the machine.
 pub const PAIRS_FOR_AN_INTERVAL: u32 = 8;
+
+/// Whether so many pairs are too few for an interval of 95 %: of three, one resampling in 27 draws
+/// the smallest alone, so that the interval is nothing but the smallest to the largest.
+#[must_use]
+pub const fn is_whole_spread(pairs: usize) -> bool {
+    pairs <= 3
+}
+
 /// Least a probe's histogram tells apart: system calls and cached writes take well below a
 /// microsecond, and one small table per probe costs nothing.
 pub const PROBE_LOWEST_NANOS: u64 = 1;

@@ -6,10 +6,13 @@
 //! and a doubted measurement say so where the numbers are.
 //! Apart because the same result is also drawn and kept as JSON.
 
+use std::collections::BTreeSet;
+
 use comfy_table::{ContentArrangement, Table, presets};
 
 use super::metrics::{ALL, mean, title};
-use crate::outcome::comparison::{Comparison, Ratio};
+use crate::outcome::comparison::{Comparison, Ratio, Round};
+use crate::report::words::brackets;
 
 /// Everything worth reading on a terminal.
 #[must_use]
@@ -19,10 +22,13 @@ pub fn text(comparison: &Comparison) -> String {
         out += &format!("{}\n", means(comparison));
     }
     if !comparison.ratios.is_empty() {
-        out += &format!("{}\n", ratios(comparison, &comparison.ratios, "ratio"));
+        let pairs = pairs(&comparison.rounds);
+        out += &format!("{}\n", ratios(comparison, &comparison.ratios, "ratio", pairs));
     }
     if !comparison.guards.control.is_empty() {
-        out += &format!("{}\n", ratios(comparison, &comparison.guards.control, "A/A control"));
+        let pairs = comparison.control_rounds.len() / 2;
+        let control = &comparison.guards.control;
+        out += &format!("{}\n", ratios(comparison, control, "A/A control", pairs));
     }
     for violation in &comparison.guards.violations {
         out += &format!("DO NOT BELIEVE: {violation}\n");
@@ -63,10 +69,14 @@ fn means(comparison: &Comparison) -> Table {
     table
 }
 
-fn ratios(comparison: &Comparison, ratios: &[Ratio], what: &str) -> Table {
+fn pairs(rounds: &[Round]) -> usize {
+    rounds.iter().map(|round| round.pair).collect::<BTreeSet<u32>>().len()
+}
+
+fn ratios(comparison: &Comparison, ratios: &[Ratio], what: &str, pairs: usize) -> Table {
     let doubted = !comparison.guards.violations.is_empty();
     let mut table = table();
-    table.set_header([what, "of", "mean", "95 % interval", ""]);
+    table.set_header([what, "of", "mean", brackets(pairs), ""]);
     for ratio in ratios {
         let pair = format!("{} / {}", label(comparison, ratio.of), label(comparison, ratio.to));
         let interval = &ratio.interval;
@@ -136,7 +146,10 @@ mod tests {
         assert!(text.contains("ours D1") && text.contains("theirs D0"), "{text}");
         assert!(text.contains("ours D1 / theirs D0"), "{text}");
         assert!(text.contains("handicap: the classes differ"), "{text}");
-        assert!(text.contains("note: one pair"), "{text}");
+        assert!(
+            text.contains("note: one pair") && text.contains("one pair, no interval"),
+            "{text}"
+        );
         assert!(!text.contains("doubted"), "{text}");
     }
 

@@ -12,7 +12,7 @@ use crate::report::figure::{self, Figure};
 use crate::report::goals;
 use crate::report::input::Source;
 use crate::report::palette::Palette;
-use crate::report::study::{Studies, Study};
+use crate::report::study::{Reservation, Studies, Study};
 use crate::report::tables::{self, Table};
 use crate::report::words;
 
@@ -69,8 +69,8 @@ impl Content {
         let palette = Palette::new(studies.system_names());
         let mut sections = vec![machine(&studies)];
         let verdicts = goals::judge(&studies);
-        if verdicts.iter().any(|verdict| verdict.reached.is_some()) {
-            sections.push(goals_section(&verdicts));
+        if verdicts.iter().any(|verdict| verdict.reached.is_some() || verdict.is_unresolved) {
+            sections.push(goals_section(&verdicts, &studies));
         }
         let mut anchors = 0;
         for study in &studies.studies {
@@ -79,7 +79,10 @@ impl Content {
             sections.push(scenario(study, figures, anchors));
         }
         let of_studies = studies.studies.iter().flat_map(gathered_warnings);
-        let warnings = of_studies.chain(probed(&studies).flat_map(warnings_of_limits)).collect();
+        let warnings = of_studies
+            .chain(probed(&studies).flat_map(warnings_of_limits))
+            .chain(reservations(&studies))
+            .collect();
         Self {
             title: "Benchmark report".to_owned(),
             subtitle: subtitle(&studies),
@@ -103,7 +106,7 @@ fn how_to_read() -> Vec<String> {
          stalled broker cannot hide what it made others wait. Runs with one request in flight are \
          closed loops and are labelled so.",
         "A ratio is the geometric mean over pairs of neighbouring runs; brackets hold its 95 % \
-         interval. A handicap match compares a system with one that promises less than it does; \
+         interval, or, for two or three pairs, the smallest and the largest of them. A handicap match compares a system with one that promises less than it does; \
          \"weaker promise\" is the reverse.",
         "Only ratios travel between machines; absolute numbers belong to the machine below.",
     ]
@@ -179,22 +182,52 @@ fn warnings_of_limits((of, limits): (&str, &Limits)) -> Vec<Warning> {
     warnings
 }
 
-fn goals_section(verdicts: &[goals::Verdict]) -> Section {
-    let reached = |bar: usize| {
-        verdicts.iter().filter(|v| v.is_believable && v.reached.is_some_and(|r| r >= bar)).count()
-    };
+/// What holds for whole scenarios and stands beside their goals: once on top, by kind.
+fn reservations(studies: &Studies) -> impl Iterator<Item = Warning> {
+    let kinds = [
+        (Reservation::OnePair, "One pair only.", "nothing is known of the spread of"),
+        (
+            Reservation::NoControl,
+            "No A/A control.",
+            "how far a system is from itself is unknown in",
+        ),
+        (
+            Reservation::NoLimits,
+            "No limits beside it.",
+            "whether the machine changed is unknown in",
+        ),
+    ];
+    kinds.into_iter().filter_map(|(kind, loud, what)| {
+        let of_kind = studies.studies.iter().filter(|study| study.reservations().contains(&kind));
+        let names: Vec<&str> = of_kind.map(|study| study.scenario.name.as_str()).collect();
+        (!names.is_empty()).then(|| Warning {
+            loud: loud.to_owned(),
+            text: format!("{what} {}", names.join(", ")),
+        })
+    })
+}
+
+fn goals_section(verdicts: &[goals::Verdict], studies: &Studies) -> Section {
+    let believed = || verdicts.iter().filter(|v| v.is_believable);
+    let reached = |bar: usize| believed().filter(|v| v.reached.is_some_and(|r| r >= bar)).count();
+    let reserved =
+        believed().filter(|v| v.reached.is_some_and(|r| r >= 1) && !v.reservations.is_empty());
     let measured = verdicts.iter().filter(|verdict| verdict.reached.is_some()).count();
+    let mut paragraphs = vec![format!(
+        "Measured: {measured} of {} lines. Floor reached: {}; target: {}; moonshot: {}. With a \
+         reservation (one pair, no control, …, see the table): {} of those.",
+        verdicts.len(),
+        reached(1),
+        reached(2),
+        reached(3),
+        reserved.count()
+    )];
+    paragraphs.extend(goals::share::of_their_most(studies));
     Section {
         title: "Goals".to_owned(),
         anchor: "goals".to_owned(),
         warnings: Vec::new(),
-        paragraphs: vec![format!(
-            "Measured: {measured} of {} lines. Floor reached: {}; target: {}; moonshot: {}.",
-            verdicts.len(),
-            reached(1),
-            reached(2),
-            reached(3)
-        )],
+        paragraphs,
         tables: vec![tables::goals(verdicts)],
         figures: Vec::new(),
         notes: shown_by(verdicts),
@@ -204,7 +237,8 @@ fn goals_section(verdicts: &[goals::Verdict]) -> Section {
 /// Which scenario shows which goals.
 fn shown_by(verdicts: &[goals::Verdict]) -> Vec<String> {
     let mut shown: Vec<(&str, Vec<&str>)> = Vec::new();
-    for verdict in verdicts.iter().filter(|verdict| verdict.reached.is_some()) {
+    let was_shown = |verdict: &&goals::Verdict| verdict.reached.is_some() || verdict.is_unresolved;
+    for verdict in verdicts.iter().filter(was_shown) {
         match shown.iter_mut().find(|(scenarios, _)| *scenarios == verdict.scenarios) {
             Some((_, ids)) if ids.contains(&verdict.goal.id) => {}
             Some((_, ids)) => ids.push(verdict.goal.id),

@@ -3,11 +3,12 @@
 //! Does: find the scenario that shows a goal, divide what has to be divided, and say which bar was
 //! reached.
 //! Does not: hold the goals themselves: those are data, in [`table`].
-//! Invariants: a goal that the files cannot show is "not measured", never failed and never met; a
-//! bar counts as reached for certain only if the worse end of the interval reaches it.
+//! Invariants: a goal that the files cannot show is "not measured", never failed and never met.
 //! Apart because goals belong to this project while everything else of a report fits any broker.
 
+pub mod share;
 pub mod table;
+pub mod verdict;
 
 use crate::outcome::Durability;
 use crate::outcome::comparison::Interval;
@@ -17,6 +18,8 @@ use crate::report::quantity::{Better, Quantity};
 use crate::report::study::{Studies, Study, is_named, is_same_machine};
 use crate::report::words;
 use crate::scenario::{Pace, Restart};
+
+pub use verdict::Verdict;
 
 /// One line of the goals.
 #[derive(Debug)]
@@ -40,8 +43,8 @@ pub struct Goal {
 pub enum Bar {
     /// In what the goal computes: mostly a ratio.
     At(f64),
-    /// In the measured quantity itself, where the other bars are ratios.
-    Value(f64),
+    /// Under conditions that the scenario does not have, in words: it is shown and never reached.
+    Elsewhere(&'static str),
 }
 
 /// How a goal is computed.
@@ -147,6 +150,8 @@ pub struct Pick {
     pub producers: Option<u32>,
     /// Bytes of a record, where they matter.
     pub record_bytes: Option<u32>,
+    /// Requests per second and records in each, where they matter.
+    pub rate: Option<(f64, u32)>,
     /// Least number of idle connections.
     pub idle: u32,
     /// Least number of tail consumers; of several scenarios the one with most is taken.
@@ -155,108 +160,10 @@ pub struct Pick {
     pub restart: Option<Restart>,
 }
 
-/// What became of a goal.
-#[derive(Debug)]
-pub struct Verdict {
-    /// The goal.
-    pub goal: &'static Goal,
-    /// Scenarios that were used.
-    pub scenarios: String,
-    /// Classes that were compared.
-    pub classes: String,
-    /// What a reader must know where they differ, as [`words::match_of`] says it.
-    pub kind: &'static str,
-    /// The limit it is held against, with its unit.
-    pub limit: Option<String>,
-    /// Kafka's number.
-    pub kafka: Option<String>,
-    /// Flumen's number.
-    pub flumen: Option<String>,
-    /// What the goal computes.
-    pub score: Option<Interval>,
-    /// Which bars were reached, 0 to 3, in the middle of the interval; nothing if not measured.
-    pub reached: Option<usize>,
-    /// The worse end of the interval reaches the same.
-    pub is_certain: bool,
-    /// A guard was violated.
-    pub is_believable: bool,
-    /// Something broke off.
-    pub is_partial: bool,
-    /// A referee watched the machine.
-    pub is_guarded: bool,
-    /// In some run the generator may have set the pace.
-    pub is_of_generator: bool,
-}
-
 /// Holds every goal against what was measured.
 #[must_use]
 pub fn judge(studies: &Studies) -> Vec<Verdict> {
     table::GOALS.iter().map(|goal| judge_one(goal, studies)).collect()
-}
-
-impl Verdict {
-    fn new(goal: &'static Goal) -> Self {
-        Self {
-            goal,
-            scenarios: String::new(),
-            classes: String::new(),
-            kind: "",
-            limit: None,
-            kafka: None,
-            flumen: None,
-            score: None,
-            reached: None,
-            is_certain: true,
-            is_believable: true,
-            is_partial: false,
-            is_guarded: true,
-            is_of_generator: false,
-        }
-    }
-
-    fn used(&mut self, study: &Study) {
-        if !self.scenarios.is_empty() {
-            self.scenarios.push_str(", ");
-        }
-        self.scenarios.push_str(&study.scenario.name);
-        self.is_believable &= study.is_believable();
-        self.is_partial |= study.is_partial();
-        self.is_guarded &= study.guards.is_some();
-        self.is_of_generator |= study.runs.iter().any(|run| run.load.generator.was_the_limit);
-    }
-
-    /// `value` is what [`Bar::Value`] is held against.
-    fn scored(&mut self, score: Interval, value: Option<f64>) {
-        let at = |score: f64| {
-            let reaches = |bar: &Bar| match (bar, self.goal.better) {
-                (Bar::At(bar), Better::Less) => score <= *bar,
-                (Bar::At(bar), Better::More) => score >= *bar,
-                (Bar::Value(bar), Better::Less) => value.is_some_and(|value| value <= *bar),
-                (Bar::Value(bar), Better::More) => value.is_some_and(|value| value >= *bar),
-            };
-            self.goal.bars.iter().take_while(|bar| reaches(bar)).count()
-        };
-        let worse = match self.goal.better {
-            Better::Less => score.high,
-            Better::More => score.low,
-        };
-        let (middle, worse) = (at(score.mean), at(worse));
-        self.reached = Some(middle);
-        self.is_certain = middle == worse;
-        self.score = Some(score);
-    }
-
-    /// How the score is written: a ratio, or the quantity itself.
-    #[must_use]
-    pub fn show_score(&self) -> Option<String> {
-        let score = self.score?;
-        match &self.goal.measure {
-            Measure::Kafka { .. } | Measure::Machine { .. } | Measure::Itself { .. } => {
-                Some(words::interval(&score))
-            }
-            Measure::Absolute { .. } | Measure::Growth { .. } => None,
-        }
-    }
 }
 
 impl Goal {
@@ -267,17 +174,16 @@ impl Goal {
             Better::Less => "≤",
             Better::More => "≥",
         };
-        let text = match (bar, &self.measure) {
-            (Bar::Value(value), Measure::Kafka { quantity, .. })
-            | (Bar::At(value) | Bar::Value(value), Measure::Absolute { quantity, .. }) => {
-                quantity.show(value)
+        let value = match bar {
+            Bar::At(value) => value,
+            Bar::Elsewhere(words) => return format!("{words} (not judged here)"),
+        };
+        let text = match &self.measure {
+            Measure::Absolute { quantity, .. } => quantity.show(value),
+            Measure::Growth { .. } => kib(value),
+            Measure::Kafka { .. } | Measure::Machine { .. } | Measure::Itself { .. } => {
+                fraction(value)
             }
-            (Bar::At(value) | Bar::Value(value), Measure::Growth { .. }) => kib(value),
-            (Bar::At(value), Measure::Kafka { .. })
-            | (
-                Bar::At(value) | Bar::Value(value),
-                Measure::Machine { .. } | Measure::Itself { .. },
-            ) => fraction(value),
         };
         format!("{sign} {text}")
     }
@@ -340,7 +246,7 @@ fn against_kafka(
     verdict.flumen = study.median(of, quantity).map(|value| quantity.show(value));
     verdict.kafka = study.median(to, quantity).map(|value| quantity.show(value));
     if let Some(score) = ratio(study, quantity, of, to) {
-        verdict.scored(score, study.median(of, quantity));
+        verdict.scored(score);
     }
 }
 
@@ -387,12 +293,15 @@ fn against_machine(
     let Some(of) = system(study, "flumen", flumen) else { return };
     verdict.used(study);
     verdict.flumen = study.median(of, quantity).map(|value| quantity.show(value));
+    let kafka = any_class(study, "kafka", flumen);
+    verdict.kafka =
+        kafka.and_then(|kafka| study.median(kafka, quantity)).map(|value| quantity.show(value));
     let own: Vec<&Limits> = study.limits.iter().flatten().collect();
     let limit = sum_of(terms, &own).or_else(|| sum_of(terms, &limits_beside(studies, study)));
     let Some(limit) = limit else { return };
     verdict.limit = Some(quantity.show(limit));
     if let Some(score) = estimate::ratio_of_groups(&study.values(of, quantity), &[limit]) {
-        verdict.scored(score, study.median(of, quantity));
+        verdict.scored(score);
     }
 }
 
@@ -404,20 +313,19 @@ fn limits_beside<'a>(studies: &'a Studies, study: &Study) -> Vec<&'a Limits> {
     studies.limits.iter().map(|(_, limits)| limits).filter(same).collect()
 }
 
-/// Each limit is the mean of all measurements of it; nothing if one is missing.
+/// Each limit is the smallest of all measurements of it, before and after: a limit is what the
+/// machine can do at best, and the 99th percentile of a single second may be an accident, which must
+/// not become an excuse. Nothing if one is missing.
 fn sum_of(terms: &[Term], limits: &[&Limits]) -> Option<f64> {
     let one = |term: &Term| {
-        let seen: Vec<f64> = limits
-            .iter()
-            .filter_map(|limits| {
-                let spread = term
-                    .names
-                    .iter()
-                    .find_map(|name| limits.latencies.iter().find(|limit| limit.name == *name));
-                Some((term.percentile)(&spread?.spread))
-            })
-            .collect();
-        (!seen.is_empty()).then(|| term.times * seen.iter().sum::<f64>() / seen.len() as f64)
+        let seen = limits.iter().filter_map(|limits| {
+            let spread = term
+                .names
+                .iter()
+                .find_map(|name| limits.latencies.iter().find(|limit| limit.name == *name));
+            Some((term.percentile)(&spread?.spread))
+        });
+        seen.reduce(f64::min).map(|least| term.times * least)
     };
     terms.iter().map(one).sum()
 }
@@ -447,7 +355,7 @@ fn against_itself(
     if let Some(score) =
         estimate::ratio_of_groups(&harder.values(of, quantity), &easier.values(to, quantity))
     {
-        verdict.scored(score, None);
+        verdict.scored(score);
     }
     let kafka = |study: &Study| study.median(any_class(study, "kafka", flumen)?, quantity);
     verdict.kafka = kafka(harder).map(|value| quantity.show(value));
@@ -474,7 +382,7 @@ fn absolute(
     verdict.kafka =
         kafka.and_then(|kafka| study.median(kafka, quantity)).map(|value| quantity.show(value));
     if let Some(spread) = estimate::ratio_of_groups(&values, &[1.0]) {
-        verdict.scored(Interval { mean: middle, ..spread }, Some(middle));
+        verdict.scored(Interval { mean: middle, ..spread });
     }
 }
 
@@ -503,14 +411,19 @@ fn growth(verdict: &mut Verdict, studies: &Studies, prefix: &str, item: Item, fl
     let Some((width, many, few)) = widest else { return };
     let kib_each = |product: &str| {
         let of = |study: &Study| study.median(any_class(study, product, flumen)?, rss);
-        Some((of(many)? - of(few)?).max(0.0) * 1_024.0 / f64::from(width))
+        Some((of(many)? - of(few)?) * 1_024.0 / f64::from(width))
     };
     verdict.used(many);
     verdict.used(few);
     verdict.kafka = kib_each("kafka").map(kib);
     let Some(each) = kib_each("flumen") else { return };
     verdict.flumen = Some(kib(each));
-    verdict.scored(Interval { mean: each, low: each, high: each }, Some(each));
+    // Nothing needs less memory with more of it: then the noise of two runs is larger than the cost.
+    if each > 0.0 {
+        verdict.scored(Interval { mean: each, low: each, high: each });
+    } else {
+        verdict.is_unresolved = true;
+    }
 }
 
 fn system(study: &Study, product: &str, class: Durability) -> Option<usize> {
@@ -545,6 +458,11 @@ fn fits(study: &Study, pick: &Pick) -> bool {
     let scenario = &study.scenario;
     let producers = scenario.producers.as_ref();
     let asked = |wanted: Option<u32>, has: Option<u32>| wanted.is_none() || wanted == has;
+    let at_rate = |(rate, batch): (f64, u32)| {
+        producers.is_some_and(|producers| {
+            producers.pace == Pace::PerSecond(rate) && producers.records_per_batch == batch
+        })
+    };
     let pushes = match (pick.push, producers.map(|producers| producers.pace)) {
         (Push::Any, _)
         | (Push::OneInFlight, Some(Pace::OneInFlight))
@@ -553,6 +471,7 @@ fn fits(study: &Study, pick: &Pick) -> bool {
         (Push::OneInFlight | Push::Most | Push::Rate, _) => false,
     };
     pushes
+        && pick.rate.is_none_or(at_rate)
         && has_prefix(&scenario.name, pick.prefix)
         && asked(pick.partitions, Some(scenario.partitions))
         && asked(pick.producers, producers.map(|producers| producers.connections))

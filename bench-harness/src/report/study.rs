@@ -6,6 +6,8 @@
 //! Invariants: [`Run::system`] is a place in [`Study::systems`]; a study always has a system.
 //! Apart because a page shows both kinds of outcome in the same way.
 
+use std::collections::BTreeSet;
+
 use crate::outcome::comparison::{
     Comparison, Cost, Guards, Interval, Ratio, Restarted, Round, System,
 };
@@ -44,12 +46,46 @@ pub struct Study {
     pub ratios: Vec<Ratio>,
     /// Whether the referee believes them; nothing where there was no referee.
     pub guards: Option<Guards>,
+    /// Pairs of the A/A control.
+    pub control_pairs: usize,
     /// Limits of the machine before and after.
     pub limits: [Option<Limits>; 2],
     /// Why the whole ended early, where it did.
     pub broken_off: Option<String>,
     /// What the referee wants a reader to know.
     pub notes: Vec<String>,
+}
+
+/// What makes a scenario's numbers less sure than they look although no guard speaks against them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reservation {
+    /// Something broke off.
+    Partial,
+    /// Nobody watched the machine.
+    NoReferee,
+    /// Nothing is known of the spread.
+    OnePair,
+    /// How far a system is from itself is unknown.
+    NoControl,
+    /// Whether the machine stayed the same is unknown.
+    NoLimits,
+    /// In some run the generator may have set the pace.
+    OfGenerator,
+}
+
+impl Reservation {
+    /// In a word or three.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Partial => "partial",
+            Self::NoReferee => "no referee",
+            Self::OnePair => "one pair",
+            Self::NoControl => "no control",
+            Self::NoLimits => "no limits beside it",
+            Self::OfGenerator => "generator was a limit",
+        }
+    }
 }
 
 /// One run of one system.
@@ -136,6 +172,7 @@ impl Study {
                 .map(|ratio| turned(ratio, &comparison.systems))
                 .collect(),
             guards: Some(comparison.guards.clone()),
+            control_pairs: comparison.control_rounds.len() / 2,
             limits: [comparison.limits_before.clone(), comparison.limits_after.clone()],
             broken_off: comparison.broken_off.clone(),
             notes: comparison.notes.clone(),
@@ -151,6 +188,7 @@ impl Study {
             runs: Vec::new(),
             ratios: Vec::new(),
             guards: None,
+            control_pairs: 0,
             limits: [None, None],
             broken_off: None,
             notes: Vec::new(),
@@ -239,6 +277,32 @@ impl Study {
     #[must_use]
     pub fn is_partial(&self) -> bool {
         self.broken_off.is_some() || self.runs.iter().any(|run| run.load.broken_off.is_some())
+    }
+
+    /// How many pairs of runs there are.
+    #[must_use]
+    pub fn pairs(&self) -> usize {
+        self.runs.iter().map(|run| run.pair).collect::<BTreeSet<u32>>().len()
+    }
+
+    /// What makes the numbers less sure, in the order of [`Reservation`].
+    #[must_use]
+    pub fn reservations(&self) -> Vec<Reservation> {
+        let guards = self.guards.as_ref();
+        let is_guarded = guards.is_some();
+        let has_control = guards.is_some_and(|guards| !guards.control.is_empty());
+        let limited = |run: &Run| run.load.generator.was_the_limit;
+        [
+            (self.is_partial(), Reservation::Partial),
+            (!is_guarded, Reservation::NoReferee),
+            (is_guarded && self.pairs() < 2, Reservation::OnePair),
+            (is_guarded && !has_control, Reservation::NoControl),
+            (is_guarded && self.limits.contains(&None), Reservation::NoLimits),
+            (self.runs.iter().any(limited), Reservation::OfGenerator),
+        ]
+        .into_iter()
+        .filter_map(|(holds, reservation)| holds.then_some(reservation))
+        .collect()
     }
 
     /// What a reader must know of single runs, one line each.

@@ -14,7 +14,7 @@ use crate::report::estimate;
 use crate::report::figure::knee::knee;
 use crate::report::goals::Verdict;
 use crate::report::quantity::Quantity;
-use crate::report::study::{Run, Studies, Study, is_same_machine};
+use crate::report::study::{Reservation, Run, Studies, Study, is_same_machine};
 use crate::report::words::{self, NOTHING};
 
 /// Rows and columns of words.
@@ -231,7 +231,7 @@ pub fn ratios(study: &Study) -> Table {
         ]
     };
     Table::new(
-        "Ratios (geometric mean of pairs, 95 % interval)",
+        &format!("Ratios (geometric mean of pairs; {})", words::brackets(study.pairs())),
         &["quantity", "of", "to", "note"],
         &["of it", "to it", "ratio"],
         study.telling_ratios().iter().map(row).collect(),
@@ -266,26 +266,29 @@ pub fn goals(verdicts: &[Verdict]) -> Table {
 }
 
 fn reached(verdict: &Verdict) -> Cell {
-    let Some(reached) = verdict.reached else {
+    if verdict.reached.is_none() && !verdict.is_unresolved {
         return Cell { text: "not measured".to_owned(), tone: Tone::Faint };
-    };
+    }
     if !verdict.is_believable {
         return Cell { text: "not to be believed".to_owned(), tone: Tone::Bad };
     }
+    let Some(reached) = verdict.reached else {
+        return Cell { text: "not resolved (within the noise)".to_owned(), tone: Tone::Faint };
+    };
+    // What nobody checked twice is no news to shout about.
+    let good = if verdict.reservations.is_empty() { Tone::Good } else { Tone::Fair };
     let (text, tone) = match reached {
         0 => ("below floor", Tone::Bad),
         1 => ("floor", Tone::Fair),
-        2 => ("target", Tone::Good),
-        _ => ("moonshot", Tone::Good),
+        2 => ("target", good),
+        _ => ("moonshot", good),
     };
     let mut text = text.to_owned();
-    for (holds, reservation) in [
-        (!verdict.is_certain, " (interval crosses it)"),
-        (verdict.is_partial, ", partial"),
-        (!verdict.is_guarded, ", no referee"),
-        (verdict.is_of_generator, ", generator was a limit"),
-    ] {
-        text.push_str(if holds { reservation } else { "" });
+    if !verdict.is_certain && !verdict.reservations.contains(&Reservation::OnePair) {
+        text.push_str(" (interval crosses it)");
+    }
+    for reservation in &verdict.reservations {
+        text = format!("{text}, {}", reservation.words());
     }
     Cell { text, tone }
 }
@@ -465,13 +468,21 @@ pub fn guards(study: &Study) -> Option<Table> {
         vec!["load before the first run".into(), words::number(guards.load_before).into()],
         vec![
             "change of the machine's limits".into(),
-            format!("{} %", words::number(guards.limits_drift * 100.0)).into(),
+            if study.limits.contains(&None) {
+                "not measured".into()
+            } else {
+                format!("{} %", words::number(guards.limits_drift * 100.0)).into()
+            },
         ],
     ];
+    if guards.control.is_empty() {
+        rows.push(vec!["A/A control".into(), "not measured".into()]);
+    }
     for control in &guards.control {
         let quantity = Quantity::Of(control.metric);
         let what = format!("{} of {} over itself", quantity.name(), study.system_name(control.of));
-        rows.push(vec![what.into(), words::interval(&control.interval).into()]);
+        let seen = words::ratio(&control.interval, study.control_pairs);
+        rows.push(vec![what.into(), seen.into()]);
     }
     Some(Table::new("Guards", &["guard"], &["seen"], rows))
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::*;
+use crate::outcome::comparison::Comparison;
 use crate::outcome::{Durability, FORMAT};
 
 /// A folder of its own that goes away with the test.
@@ -183,6 +184,101 @@ fn goals_are_judged_where_they_can_be() {
         p26.contains("108 µs") && p26.contains("no referee, generator was a limit"),
         "72 + 2 × 18: {p26}"
     );
+}
+
+/// The line of a goal in the summary of these outcomes, and the whole summary.
+fn goal_of(comparisons: &[Comparison], goal: &str) -> (String, String) {
+    let folder = Folder::new(&format!("goal-{}", goal.replace(['|', ' '], "")));
+    let files = comparisons.iter().enumerate();
+    let sources: Vec<input::Source> = files
+        .map(|(place, outcome)| {
+            let file = folder.put(&format!("{place}.json"), &json(outcome));
+            input::read(&file).expect("an outcome")
+        })
+        .collect();
+    let markdown = summary::render(&Content::of(&sources, false));
+    let line = markdown.lines().find(|line| line.starts_with(goal)).map(str::to_owned);
+    (line.unwrap_or_else(|| panic!("no line {goal}")), markdown)
+}
+
+#[test]
+fn one_pair_without_control_and_limits_is_reached_with_reservations() {
+    let mut lonely = made_up::half_load();
+    lonely.rounds.retain(|round| round.pair == 0);
+    lonely.guards.control.clear();
+    lonely.limits_after = None;
+    lonely.ratios.iter_mut().for_each(|ratio| {
+        (ratio.interval.low, ratio.interval.high) = (ratio.interval.mean, ratio.interval.mean);
+    });
+    let (goal, markdown) = goal_of(&[lonely], "| P3 |");
+    assert!(goal.contains("| moonshot, one pair, no control, no limits beside it |"), "{goal}");
+    let top = between(&markdown, "# Benchmark", "## Machine");
+    for loud in ["One pair only.", "No A/A control.", "No limits beside it."] {
+        assert!(top.contains(loud), "{top}");
+    }
+    assert!(markdown.contains("one pair, no interval"), "{markdown}");
+    assert!(markdown.contains("| A/A control | not measured |"), "{markdown}");
+    assert!(markdown.contains("| change of the machine's limits | not measured |"));
+}
+
+#[test]
+fn two_pairs_show_their_ends_and_no_confidence() {
+    let mut two = made_up::half_load();
+    two.rounds.retain(|round| round.pair < 2);
+    let (goal, markdown) = goal_of(&[two], "| P4 |");
+    assert!(goal.contains("0.0505× [0.0388–0.0657 min–max]"), "{goal}");
+    assert!(markdown.contains("brackets hold the smallest and the largest"));
+    let (goal, _) = goal_of(&[made_up::half_load()], "| P4 |");
+    assert!(goal.contains("0.0505× [0.0388–0.0657]"), "{goal}");
+}
+
+#[test]
+fn a_goal_against_the_machine_takes_the_smaller_limit_and_shows_kafka() {
+    let mut moved = made_up::half_load();
+    let after = moved.limits_after.as_mut().expect("limits");
+    after.latencies.iter_mut().for_each(|limit| limit.spread.p99_us *= 3.0);
+    let (goal, _) = goal_of(&[moved], "| P2 |");
+    assert!(goal.contains("produce p99 at 2,000/s of 16 KiB (fixed rate)"), "{goal}");
+    assert!(goal.contains("| 133 µs |"), "72 × 1.6 + 18: {goal}");
+    assert!(goal.contains("| 170 ms |"), "Kafka's own p99: {goal}");
+}
+
+#[test]
+fn what_share_of_its_most_a_fixed_rate_is_stands_beside_the_goals() {
+    let (_, both) = goal_of(&[made_up::half_load(), made_up::throughput()], "| P2 |");
+    assert!(both.contains("% of flumen D1's most ("), "{both}");
+    assert!(both.contains("b2-throughput-2core)"), "{both}");
+    let (_, searched) = goal_of(&[made_up::half_load(), made_up::search()], "| P2 |");
+    assert!(searched.contains("b2-knee-2core)"), "{searched}");
+    let (_, alone) = goal_of(&[made_up::half_load()], "| P2 |");
+    assert!(alone.contains("of kafka D0's most it is not known which share"), "{alone}");
+}
+
+#[test]
+fn memory_that_shrinks_with_its_load_is_not_resolved() {
+    let idle = |name: &str, partitions: u32, rss_mib: f64| {
+        let mut comparison = made_up::half_load();
+        comparison.scenario.name = name.to_owned();
+        comparison.scenario.producers = None;
+        comparison.scenario.partitions = partitions;
+        comparison.rounds.iter_mut().for_each(|round| round.cost.rss_mib = rss_mib);
+        comparison
+    };
+    let empty = idle("b17-idle-empty", 1, 20.0);
+    let (goal, _) = goal_of(&[empty.clone(), idle("b17-idle", 1_000, 19.0)], "| P20 |");
+    assert!(goal.contains("not resolved") && goal.contains("-1.03 KiB"), "{goal}");
+    let (goal, _) = goal_of(&[empty, idle("b17-idle", 1_000, 23.0)], "| P20 |");
+    assert!(goal.contains("| **moonshot** |") && goal.contains("3.08 KiB"), "{goal}");
+}
+
+#[test]
+fn a_restart_with_one_gib_is_not_held_against_a_bar_for_ten() {
+    let mut killed = made_up::doubtful();
+    killed.guards.violations.clear();
+    let (goal, _) = goal_of(&[killed], "| P24 |");
+    assert!(goal.contains("all leaders after SIGKILL, 1,000 partitions, 1 GiB"), "{goal}");
+    assert!(goal.contains("| target, partial") && goal.contains("≤ 1 s with 10 GB (not judged"));
+    assert!(goal.contains("| 372 ms |") && goal.contains("| 24 s |"), "all leaders: {goal}");
 }
 
 #[test]

@@ -7,6 +7,7 @@
 
 use std::cmp::Ordering;
 
+use crate::limits::is_whole_spread;
 use crate::outcome::Durability;
 use crate::outcome::comparison::Interval;
 
@@ -72,6 +73,27 @@ pub fn duration_us(micros: f64) -> String {
 #[must_use]
 pub fn times(value: f64) -> String {
     format!("{}×", number(value))
+}
+
+/// [`interval`], with a word on what its brackets hold where that is no interval of 95 %.
+#[must_use]
+pub fn ratio(of: &Interval, pairs: usize) -> String {
+    let text = interval(of);
+    if is_whole_spread(pairs) && text.ends_with(']') {
+        format!("{} min–max]", text.trim_end_matches(']'))
+    } else {
+        text
+    }
+}
+
+/// What the brackets behind the mean of so many pairs hold.
+#[must_use]
+pub fn brackets(pairs: usize) -> &'static str {
+    match pairs {
+        0 | 1 => "one pair, no interval",
+        few if is_whole_spread(few) => "few pairs: brackets hold the smallest and the largest",
+        _ => "95 % interval",
+    }
 }
 
 /// `0.210× [0.182–0.254]`; the brackets only where several runs gave a width.
@@ -163,6 +185,15 @@ mod tests {
         assert_eq!(moment(0), "1970-01-01 00:00 UTC");
         assert_eq!(moment(951_782_400_000), "2000-02-29 00:00 UTC");
         assert_eq!(moment(1_795_259_103_000), "2026-11-21 11:05 UTC");
+    }
+
+    #[test]
+    fn brackets_of_few_pairs_claim_no_confidence() {
+        let of = Interval { mean: 0.5, low: 0.4, high: 0.6 };
+        assert_eq!(ratio(&of, 2), "0.500× [0.400–0.600 min–max]");
+        assert_eq!(ratio(&of, 8), "0.500× [0.400–0.600]");
+        assert_eq!(ratio(&Interval { low: 0.5, high: 0.5, ..of }, 1), "0.500×");
+        assert!(brackets(1).contains("one pair") && brackets(3).contains("smallest"));
     }
 
     #[test]

@@ -60,10 +60,12 @@ pub fn figure(study: &Study, palette: &Palette) -> Option<Figure> {
     let size = (WIDTH, height);
     Some(Figure {
         title: "Ratios between systems".to_owned(),
-        caption: "First system over second, with its 95 % interval, in the first one's colour. \
-                  ↑ more is better, ↓ less is better. Between durability classes it is a handicap \
-                  match or one of a weaker promise."
-            .to_owned(),
+        caption: format!(
+            "First system over second ({}), in the first one's colour. ↑ more is better, ↓ less \
+             is better. Between durability classes it is a handicap match or one of a weaker \
+             promise.",
+            words::brackets(study.pairs())
+        ),
         svg: draw(&Chart { size, left: 760, right: 480, x, y, has_rows: false, shapes }),
         is_wide: true,
         legend: legend(study, palette, &shown),
