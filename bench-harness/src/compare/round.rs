@@ -339,6 +339,7 @@ fn remarks(system: &SystemSpec, load: &Load) -> Vec<String> {
     for (code, count) in &load.errors {
         found.push(format!("{} answered {count} times with {code}", system.label()));
     }
+    found.extend(load.undelivered_words().map(|words| format!("{}: {words}", system.label())));
     if load.generator.was_the_limit {
         found.push(format!(
             "the generator, not {}, may have set the pace of a run (`generator` in the JSON says \
@@ -404,5 +405,10 @@ mod tests {
         let found = remarks(&system, &load);
         assert_eq!(found[0], "a D1 answered 3 times with NOT_LEADER_OR_FOLLOWER");
         assert!(found[1].contains("lower bound"));
+        load.undelivered = vec![0, 7, 2];
+        let found = remarks(&system, &load);
+        assert!(
+            found[1].starts_with("a D1: 2 of 3 tail consumers") && found[1].contains("up to 7")
+        );
     }
 }

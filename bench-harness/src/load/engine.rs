@@ -18,7 +18,7 @@ use super::lane::{Lane, Settled};
 use super::measure::{Errors, Measure};
 use super::poller::{Poller, Ready};
 use super::progress::Progress;
-use super::reader::{Next, Reader};
+use super::reader::{Kind, Next, Reader};
 use super::routes::Routes;
 use super::schedule::Schedule;
 use super::template::{Patch, Templates};
@@ -225,6 +225,21 @@ impl Engine {
             }
         }
         last
+    }
+
+    /// Records that came to each of so many tail consumers since the start.
+    #[must_use]
+    pub fn delivered(&self, tail: usize) -> Vec<u64> {
+        let mut came = vec![0; tail];
+        for member in &self.members {
+            match &member.role {
+                Role::Consumer(reader) if reader.kind == Kind::Tail => {
+                    came[reader.consumer] += reader.delivered;
+                }
+                Role::Consumer(_) | Role::Producer(_) => {}
+            }
+        }
+        came
     }
 
     /// Requests without an answer count with their age; those that never left are dropped.

@@ -56,7 +56,12 @@ struct Position {
 /// A consumer of some partitions of one broker.
 #[derive(Debug)]
 pub struct Reader {
-    kind: Kind,
+    /// What it reads.
+    pub kind: Kind,
+    /// Which consumer of its kind it belongs to; one has a reader per broker.
+    pub consumer: usize,
+    /// Records that came since it began.
+    pub delivered: u64,
     address: Address,
     positions: Vec<Position>,
     /// Place in `positions` by partition.
@@ -81,7 +86,7 @@ impl Reader {
     /// A consumer from these offsets on.
     #[must_use]
     pub fn new(
-        kind: Kind,
+        (kind, consumer): (Kind, usize),
         address: Address,
         offsets: &[(i32, i64)],
         fetch_bytes: u32,
@@ -96,6 +101,8 @@ impl Reader {
         }
         Self {
             kind,
+            consumer,
+            delivered: 0,
             address,
             positions,
             places,
@@ -257,6 +264,7 @@ impl Reader {
             }
             position.offset = header.last_offset().0 + 1;
             position.changed = true;
+            self.delivered += header.record_count.max(0) as u64;
             let plain = header.codec() == Some(flumen_protocol::batch::codec::Codec::None);
             let batch_bytes = if plain && self.record_bytes > 0 {
                 header.record_count.max(0) as u64 * self.record_bytes
@@ -328,7 +336,7 @@ mod tests {
 
     fn reader(kind: Kind, version: i16) -> Reader {
         let address = Address { name: "t".to_owned(), id: TopicId([4; 16]), version };
-        Reader::new(kind, address, &[(0, 10), (3, 0)], 0, 0)
+        Reader::new((kind, 0), address, &[(0, 10), (3, 0)], 0, 0)
     }
 
     fn asked(reader: &mut Reader, now_ns: u64) -> Option<FetchRequest> {
@@ -397,6 +405,7 @@ mod tests {
             let payload = answer(version, 0, vec![part(0, Some(10), 11)]);
             let (next, measure) = take(&mut reader, &payload, 2 * DUE_NS);
             assert_eq!((next, measure.end_to_end.len()), (Next::Ask, 1));
+            assert_eq!(reader.delivered, 1);
             assert_eq!(offsets(&asked(&mut reader, 0).expect("asks")), [(0, 11), (3, 0)]);
         }
     }

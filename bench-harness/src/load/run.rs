@@ -162,9 +162,11 @@ impl Order {
         }
         let mut engine = Engine::new(Arc::clone(stop), Progress::new(self.quiet))?;
         self.add_producers(&mut engine, client, &topic)?;
-        let mut run = Running { order: self, engine, steps: Vec::new(), cpu_ns: 0, from_ms: 0 };
+        let (steps, cpu_ns, from_ms, old) = (Vec::new(), 0, 0, 0);
+        let mut run = Running { order: self, engine, steps, cpu_ns, from_ms, old };
         let mut broken = run.prefill();
         if broken.is_ok() {
+            run.old = run.engine.acknowledged;
             self.add_consumers(&mut run.engine, client, &topic)?;
             self.add_crowd(&mut run.engine)?;
             broken = run.measure();
@@ -251,9 +253,9 @@ impl Order {
             for (kind, count, offsets) in
                 [(Kind::Tail, consumers.tail, &ends), (Kind::Cold, consumers.cold, &starts)]
             {
-                for _ in 0..count {
+                for consumer in 0..count as usize {
                     let reader = Reader::new(
-                        kind,
+                        (kind, consumer),
                         address.clone(),
                         offsets,
                         consumers.fetch_bytes,
@@ -275,6 +277,8 @@ struct Running<'a> {
     steps: Vec<Step>,
     cpu_ns: u64,
     from_ms: u64,
+    /// Requests acknowledged before there were consumers.
+    old: u64,
 }
 
 impl Running<'_> {
@@ -348,17 +352,21 @@ impl Running<'_> {
     }
 
     fn findings(self, broken: Option<Broken>) -> Findings {
-        let Self { order, engine, steps, cpu_ns, from_ms } = self;
-        let (caught_up_ns, mut measure) = (engine.caught_up_ns(), engine.measure);
+        let undelivered = if broken.is_some() { Vec::new() } else { self.undelivered() };
+        let Self { order, mut engine, steps, cpu_ns, from_ms, .. } = self;
         if broken.is_some() {
-            measure.cut(now_ns());
+            // Who waits for an answer now waits for ever, and counts while the seconds still do.
+            engine.give_up();
+            engine.measure.cut(now_ns());
         }
+        let (caught_up_ns, measure) = (engine.caught_up_ns(), engine.measure);
         let pause_ns = u64::from(order.scenario.consumers.pause_seconds) * SECOND_NS;
         let resumed_ns = measure.begin_ns() + pause_ns;
         let drained_ns = caught_up_ns.map(|at| at.saturating_sub(resumed_ns));
         Findings {
             measure,
             drain_seconds: drained_ns.map(|nanos| nanos as f64 / SECOND_NS as f64),
+            undelivered,
             crowd: engine.crowd.outcome(now_ns()),
             errors: engine.errors,
             steps,
@@ -370,6 +378,14 @@ impl Running<'_> {
 }
 
 impl Running<'_> {
+    /// Acknowledged records that did not come, by tail consumer.
+    fn undelivered(&self) -> Vec<u64> {
+        let each = records_per_request(&self.order.filling_producers());
+        let sent = (self.engine.acknowledged - self.old) * each;
+        let tail = self.order.scenario.consumers.tail as usize;
+        self.engine.delivered(tail).into_iter().map(|came| sent.saturating_sub(came)).collect()
+    }
+
     /// Raises the rate until the broker does not keep up; what is kept is the best sustained step.
     fn search(&mut self) -> Result<(), Broken> {
         let producers = self.order.filling_producers();
@@ -385,7 +401,8 @@ impl Running<'_> {
             self.engine.drive(Drive::Open(Schedule::new(begin_ns, rate)), OPEN_LOOP_IN_FLIGHT);
             self.measured_part("search", end_ns)?;
             self.drain()?;
-            let step = search::step(rate, &self.engine.measure, &producers, p99_limit_ms);
+            let measure = &self.engine.measure;
+            let step = search::step(rate, measure, self.cpu_ns, &producers, p99_limit_ms);
             climb.on_step(step.sustained);
             // What this step left on its way must not weigh on the next one.
             self.engine.run(Until::Quiet(now_ns() + DRAIN_MS * 1_000_000))?;

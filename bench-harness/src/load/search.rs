@@ -6,11 +6,11 @@
 //! at once more before it counts.
 //! Apart because where a search stops is a rule, not a loop.
 
-use super::measure::Measure;
+use super::measure::{Measure, judge_generator};
 use super::run::request_bytes;
 use crate::histogram;
 use crate::limits::{RATE_MAX, SEARCH_STEPS_MAX};
-use crate::outcome::load::Step;
+use crate::outcome::load::{Generator, Step};
 use crate::scenario::Producers;
 
 /// Below this share of what was offered a broker did not keep up.
@@ -50,9 +50,15 @@ impl Climb {
     }
 }
 
-/// Judges a step.
+/// Judges a step, and the generator in it, which used `cpu_ns` of its core meanwhile.
 #[must_use]
-pub fn step(rate: f64, measure: &Measure, producers: &Producers, p99_limit_ms: f64) -> Step {
+pub fn step(
+    rate: f64,
+    measure: &Measure,
+    cpu_ns: u64,
+    producers: &Producers,
+    p99_limit_ms: f64,
+) -> Step {
     let latencies = measure.produce();
     let achieved_per_second = measure.acknowledged as f64 / measure.seconds();
     let p99_us = histogram::percentile_us(&latencies, 99.0);
@@ -62,6 +68,7 @@ pub fn step(rate: f64, measure: &Measure, producers: &Producers, p99_limit_ms: f
     let sustained = achieved_per_second + owed.min(rate / 10.0) >= rate * ACHIEVED_SHARE
         && p99_us <= p99_limit_ms * 1_000.0
         && measure.unanswered == 0;
+    let cpu_share = cpu_ns as f64 / 1e9 / measure.seconds();
     Step {
         offered_per_second: rate,
         achieved_per_second,
@@ -69,7 +76,31 @@ pub fn step(rate: f64, measure: &Measure, producers: &Producers, p99_limit_ms: f
         p50_us: histogram::percentile_us(&latencies, 50.0),
         p99_us,
         sustained,
+        limited_by_generator: judge_generator(cpu_share, &measure.lateness, &latencies).reason,
     }
+}
+
+/// What the steps of a search add to the judgement on its best one: a search that ended because the
+/// generator could not go on has found the generator's knee, not the broker's.
+#[must_use]
+pub fn with_failed_steps(mut generator: Generator, steps: &[Step]) -> Generator {
+    let sustained = steps.iter().filter(|step| step.sustained);
+    let knee = sustained.map(|step| step.offered_per_second).fold(0.0, f64::max);
+    let ended_it = |step: &&Step| !step.sustained && step.offered_per_second > knee;
+    let limited = |step: &&Step| !step.limited_by_generator.is_empty();
+    if let Some(step) = steps.iter().filter(ended_it).find(limited) {
+        let Step { offered_per_second: rate, limited_by_generator: why, .. } = step;
+        let said = format!("the search ended at {rate:.0}/s, where {why}");
+        let reasons = [std::mem::take(&mut generator.reason), said];
+        generator.was_the_limit = true;
+        generator.reason = reasons
+            .iter()
+            .filter(|reason| !reason.is_empty())
+            .cloned()
+            .collect::<Vec<_>>()
+            .join("; ");
+    }
+    generator
 }
 
 #[cfg(test)]
@@ -110,10 +141,31 @@ mod tests {
                 let due_ns = place * 1_000_000;
                 measure.on_acknowledged(due_ns, due_ns, due_ns + latency_ns);
             }
-            step(1_000.0, &measure, &plain_producers(), 10.0)
+            step(1_000.0, &measure, 500_000_000, &plain_producers(), 10.0)
         };
         assert!(with(1_000, 1_000_000).sustained);
         assert!(!with(980, 1_000_000).sustained);
         assert!(!with(1_000, 20_000_000).sustained);
+        assert_eq!(with(980, 1_000_000).limited_by_generator, "", "half a core is not a full one");
+    }
+
+    #[test]
+    fn a_search_that_the_generator_ended_says_so() {
+        let judged = |rate: f64, cpu_ns: u64, count: u64| {
+            let mut measure = Measure::new(0, SECOND_NS);
+            (0..count).for_each(|place| measure.on_acknowledged(place, place, place + 1_000_000));
+            step(rate, &measure, cpu_ns, &plain_producers(), 10.0)
+        };
+        let (kept_up, busy) = (judged(1_000.0, SECOND_NS / 2, 1_000), SECOND_NS * 19 / 20);
+        assert!(kept_up.sustained);
+        let by_broker = [kept_up.clone(), judged(2_000.0, SECOND_NS / 2, 1_000)];
+        assert!(!with_failed_steps(Generator::default(), &by_broker).was_the_limit);
+        let by_us = [kept_up.clone(), judged(2_000.0, busy, 1_000)];
+        let generator = with_failed_steps(Generator::default(), &by_us);
+        assert!(generator.was_the_limit, "a failing step of a full generator");
+        assert!(generator.reason.starts_with("the search ended at 2000/s"), "{}", generator.reason);
+        // A hiccup of ours at a rate that was sustained afterwards ended nothing.
+        let hiccup = [judged(1_000.0, busy, 500), kept_up];
+        assert!(!with_failed_steps(Generator::default(), &hiccup).was_the_limit);
     }
 }

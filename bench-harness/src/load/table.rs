@@ -127,6 +127,7 @@ fn remarks(load: &Load) -> Vec<String> {
     } else if load.scenario.consumers.pause_seconds > 0 {
         lines.push("paused consumers never caught up".into());
     }
+    lines.extend(load.undelivered_words());
     if let Some(crowd) = &load.crowd {
         let p99_us = crowd.churn.as_ref().map_or(0.0, |churn| churn.p99_us);
         lines.push(format!(

@@ -115,6 +115,28 @@ fn a_partner_that_dies_in_the_middle_leaves_a_partial_result() {
 }
 
 #[test]
+fn those_without_an_answer_count_also_where_a_run_breaks() {
+    let length = Duration::from_millis(600);
+    let partner = Partner::new(Some(Stall { after: Duration::from_millis(300), length }));
+    let death = partner.dies_after(500);
+    let load = partner.load(Scenario { seconds: 30, ..scenario(open(500.0)) });
+    death.join().expect("done");
+    assert!(load.broken_off.is_some() && load.unanswered > 0, "{} unanswered", load.unanswered);
+    assert!(load.produce.expect("samples").max_us > 100_000.0, "their age is their latency");
+}
+
+#[test]
+fn what_was_acknowledged_and_did_not_reach_a_tail_consumer_is_counted() {
+    let consumers = Consumers { tail: 2, ..Consumers::default() };
+    let producers = Producers { records_per_batch: 3, ..open(100.0) };
+    let load = Partner::new(None).load(Scenario { consumers, ..scenario(producers) });
+    assert!(load.broken_off.is_none());
+    assert_eq!(load.undelivered, [300, 300], "the responder keeps nothing");
+    let words = load.undelivered_words().expect("something is missing");
+    assert!(words.starts_with("2 of 2 tail consumers") && words.contains("300"), "{words}");
+}
+
+#[test]
 fn every_manner_of_producing_goes_through() {
     let partner = Partner::new(None);
     let base = open(300.0);

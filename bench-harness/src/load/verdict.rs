@@ -29,6 +29,8 @@ pub struct Findings {
     pub measure: Measure,
     /// How long paused consumers took to catch up.
     pub drain_seconds: Option<f64>,
+    /// Acknowledged records that did not reach each tail consumer.
+    pub undelivered: Vec<u64>,
     /// What became of connections without traffic.
     pub crowd: Option<CrowdOutcome>,
     /// Codes the brokers answered.
@@ -58,6 +60,8 @@ impl Findings {
         let cpu_share = if seconds > 0.0 { self.cpu_ns as f64 / 1e9 / seconds } else { 0.0 };
         let open = producers.is_some_and(|producers| is_open(&producers.pace));
         let knee = self.steps.iter().filter(|step| step.sustained);
+        let generator = judge_generator(cpu_share, &measure.lateness, &produce);
+        let generator = super::search::with_failed_steps(generator, &self.steps);
         let load = Load {
             format: FORMAT,
             scenario: order.scenario.clone(),
@@ -79,12 +83,13 @@ impl Findings {
             service: histogram::latency(&measure.service),
             end_to_end: histogram::latency(&measure.end_to_end),
             drain_seconds: self.drain_seconds,
+            undelivered: self.undelivered,
             crowd: self.crowd,
             errors: self.errors.0,
             worst_second: worst_second(&slices),
             slices,
             steps: self.steps,
-            generator: judge_generator(cpu_share, &measure.lateness, &produce),
+            generator,
         };
         Verdict { load, measure }
     }

@@ -65,6 +65,9 @@ pub struct Step {
     pub p99_us: f64,
     /// Whether the system kept up (99 % of offered, p99 below the limit of the search).
     pub sustained: bool,
+    /// Why the generator, not the system, may have set the pace of this step; empty where it did not.
+    #[serde(default)]
+    pub limited_by_generator: String,
 }
 
 /// What the generator itself cost, and whether it was the limit.
@@ -150,6 +153,10 @@ pub struct Load {
     /// all its partitions again (B8); nothing without a pause, or when one never did.
     #[serde(default)]
     pub drain_seconds: Option<f64>,
+    /// Records that were acknowledged and did not reach a tail consumer by the end of the run, one
+    /// number per tail consumer; empty without tail consumers, and where the run broke off.
+    #[serde(default)]
+    pub undelivered: Vec<u64>,
     /// Connections without traffic, where the scenario has some.
     #[serde(default)]
     pub crowd: Option<CrowdOutcome>,
@@ -163,4 +170,20 @@ pub struct Load {
     pub steps: Vec<Step>,
     /// What the generator cost.
     pub generator: Generator,
+}
+
+impl Load {
+    /// What a reader must know of acknowledged records that tail consumers did not get; nothing where
+    /// they got all.
+    #[must_use]
+    pub fn undelivered_words(&self) -> Option<String> {
+        let short = self.undelivered.iter().filter(|missing| **missing > 0);
+        let most = short.clone().max()?;
+        Some(format!(
+            "{} of {} tail consumers did not get all acknowledged records by the end: up to {most} \
+             are missing",
+            short.count(),
+            self.undelivered.len()
+        ))
+    }
 }

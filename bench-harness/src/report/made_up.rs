@@ -374,6 +374,7 @@ fn steps(nature: Nature) -> Vec<Step> {
             p50_us: nature.p50_us,
             p99_us,
             sustained,
+            limited_by_generator: String::new(),
         });
         if !sustained {
             return steps;
