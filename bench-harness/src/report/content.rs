@@ -7,6 +7,7 @@
 //! Apart so that the page and the summary say the same.
 
 use crate::limits::PROBE_DISTURBED_SHARE_MAX;
+use crate::outcome::load::Load;
 use crate::outcome::probes::Limits;
 use crate::report::figure::{self, Figure};
 use crate::report::goals;
@@ -68,6 +69,7 @@ impl Content {
         let studies = Studies::of(sources);
         let palette = Palette::new(studies.system_names());
         let mut sections = vec![machine(&studies)];
+        sections.extend(self_test(&studies));
         let verdicts = goals::judge(&studies);
         if verdicts.iter().any(|verdict| verdict.reached.is_some() || verdict.is_unresolved) {
             sections.push(goals_section(&verdicts, &studies));
@@ -81,6 +83,7 @@ impl Content {
         let of_studies = studies.studies.iter().flat_map(gathered_warnings);
         let warnings = of_studies
             .chain(probed(&studies).flat_map(warnings_of_limits))
+            .chain(studies.self_tests.iter().filter_map(warning_of_self_test))
             .chain(reservations(&studies))
             .collect();
         Self {
@@ -153,6 +156,32 @@ fn machine(studies: &Studies) -> Section {
         figures: Vec::new(),
         notes: unmeasured,
     }
+}
+
+/// Nothing where the generator was not measured alone.
+fn self_test(studies: &Studies) -> Option<Section> {
+    let loads: Vec<&Load> = studies.self_tests.iter().collect();
+    let paragraph = "What the load generator itself costs, against a responder that keeps nothing: \
+                     only what it has left over can be asked of a broker.";
+    (!loads.is_empty()).then(|| Section {
+        title: "Generator".to_owned(),
+        anchor: "generator".to_owned(),
+        warnings: loads.iter().filter_map(|load| warning_of_self_test(load)).collect(),
+        paragraphs: vec![paragraph.to_owned()],
+        tables: vec![tables::self_test(&loads)],
+        figures: Vec::new(),
+        notes: Vec::new(),
+    })
+}
+
+fn warning_of_self_test(load: &Load) -> Option<Warning> {
+    let percent = words::number(load.generator.cpu_share * 100.0);
+    let said = format!("{}: it used {percent} % of its core", load.scenario.name);
+    let broke = load.broken_off.as_ref().map(|why| format!("; it broke off: {why}"));
+    (!tables::is_cheap(load)).then(|| Warning {
+        loud: "The generator failed its self-test.".to_owned(),
+        text: said + &broke.unwrap_or_default(),
+    })
 }
 
 /// Every measurement of limits with what it belongs to.
@@ -252,9 +281,8 @@ fn scenario(study: &Study, figures: Vec<Figure>, place: usize) -> Section {
     let mut notes = study.run_remarks();
     notes.extend(study.notes.iter().cloned());
     let candidates =
-        [Some(tables::speed(study)), Some(tables::cost(study)), Some(tables::ratios(study))];
-    let mut shown: Vec<Table> =
-        candidates.into_iter().flatten().filter(Table::has_numbers).collect();
+        [tables::speed(study), tables::cost(study), tables::beside(study), tables::ratios(study)];
+    let mut shown: Vec<Table> = candidates.into_iter().filter(Table::has_numbers).collect();
     shown.extend(tables::guards(study));
     Section {
         title: if study.is_believable() {

@@ -37,6 +37,8 @@ pub struct Source {
 pub enum Outcome {
     /// Of `flumen-bench load`.
     Load(Box<Load>),
+    /// Of `flumen-bench load --self-test`: the generator against a responder that keeps nothing.
+    SelfTest(Vec<Load>),
     /// Of `flumen-bench compare`.
     Comparison(Box<Comparison>),
     /// Of `flumen-bench limits`.
@@ -91,6 +93,9 @@ fn bounded(from: impl Read, into: &mut Vec<u8>) -> std::io::Result<usize> {
     from.take(OUTCOME_FILE_BYTES_MAX + 1).read_to_end(into)
 }
 
+/// Said of what may be anything.
+const NOTHING_KNOWN: &str = "is no outcome of flumen-bench";
+
 /// The oldest layout that is still read.
 const FORMAT_OLDEST: u32 = 1;
 
@@ -104,25 +109,17 @@ struct Outline {
 }
 
 fn parse(json: &str) -> Result<Outcome, String> {
-    let nothing_known = || "is no outcome of flumen-bench".to_owned();
-    let outline: Outline = serde_json::from_str(json).map_err(|error| match error.classify() {
-        serde_json::error::Category::Eof if !json.trim().is_empty() => {
-            format!("ends early, at line {}: was its writer cut off?", error.line())
+    if json.trim_start().starts_with('[') {
+        let outlines: Vec<Outline> = outlined(json)?;
+        outlines.iter().try_for_each(check_format)?;
+        let are_loads = outlines.iter().all(|outline| outline.slices.is_some());
+        if outlines.is_empty() || !are_loads {
+            return Err(NOTHING_KNOWN.to_owned());
         }
-        serde_json::error::Category::Eof
-        | serde_json::error::Category::Data
-        | serde_json::error::Category::Io => nothing_known(),
-        serde_json::error::Category::Syntax => format!("is not JSON: {error}"),
-    })?;
-    match outline.format {
-        Some(format) if format > u64::from(FORMAT) => {
-            return Err(format!(
-                "has format {format}, newer than {FORMAT}: a newer flumen-bench can read it"
-            ));
-        }
-        Some(format) if format >= u64::from(FORMAT_OLDEST) => {}
-        Some(_) | None => return Err(nothing_known()),
+        return Ok(Outcome::SelfTest(typed(json, "self-test")?));
     }
+    let outline: Outline = outlined(json)?;
+    check_format(&outline)?;
     let is = (outline.rounds.is_some(), outline.slices.is_some(), outline.latencies.is_some());
     match is {
         (true, _, _) => {
@@ -137,7 +134,29 @@ fn parse(json: &str) -> Result<Outcome, String> {
             Ok(Outcome::Load(Box::new(load)))
         }
         (false, false, true) => Ok(Outcome::Limits(Box::new(typed(json, "set of limits")?))),
-        (false, false, false) => Err(nothing_known()),
+        (false, false, false) => Err(NOTHING_KNOWN.to_owned()),
+    }
+}
+
+fn outlined<T: DeserializeOwned>(json: &str) -> Result<T, String> {
+    serde_json::from_str(json).map_err(|error| match error.classify() {
+        serde_json::error::Category::Eof if !json.trim().is_empty() => {
+            format!("ends early, at line {}: was its writer cut off?", error.line())
+        }
+        serde_json::error::Category::Eof
+        | serde_json::error::Category::Data
+        | serde_json::error::Category::Io => NOTHING_KNOWN.to_owned(),
+        serde_json::error::Category::Syntax => format!("is not JSON: {error}"),
+    })
+}
+
+fn check_format(outline: &Outline) -> Result<(), String> {
+    match outline.format {
+        Some(format) if format > u64::from(FORMAT) => Err(format!(
+            "has format {format}, newer than {FORMAT}: a newer flumen-bench can read it"
+        )),
+        Some(format) if format >= u64::from(FORMAT_OLDEST) => Ok(()),
+        Some(_) | None => Err(NOTHING_KNOWN.to_owned()),
     }
 }
 

@@ -6,7 +6,7 @@
 //! Apart because tables, ratios and goals name the same numbers.
 
 use crate::outcome::comparison::Metric;
-use crate::outcome::load::Latency;
+use crate::outcome::load::{CrowdOutcome, Latency};
 use crate::report::study::Run;
 use crate::report::words;
 
@@ -17,6 +17,24 @@ pub enum Quantity {
     Of(Metric),
     /// CPU seconds per 10^9 record bytes that reached consumers.
     CpuPerDeliveredGb,
+    /// Highest resident memory that was seen.
+    RssPeak,
+    /// Seconds from the signal to the end of the broker's processes (B11).
+    Stop,
+    /// Seconds until paused consumers stood at the end again (B8).
+    Drain,
+    /// Record bytes per second that went to cold readers (B7).
+    ColdRead,
+    /// Idle connections that the broker closed (B10).
+    IdleLost,
+    /// Connections that came, were answered and went, per second (B10).
+    Churn,
+    /// Connections that came and got no answer (B10).
+    ChurnFailed,
+    /// 99th percentile from a passing connection's start to its first answer (B10).
+    ChurnP99,
+    /// What the generator used of its core.
+    GeneratorShare,
 }
 
 /// Which way a quantity is better.
@@ -56,6 +74,15 @@ impl Quantity {
         match self {
             Self::Of(metric) => metric_name(metric),
             Self::CpuPerDeliveredGb => "CPU per GB delivered",
+            Self::RssPeak => "Memory, highest",
+            Self::Stop => "Stop",
+            Self::Drain => "Backlog drained in",
+            Self::ColdRead => "Cold read",
+            Self::IdleLost => "Idle connections lost",
+            Self::Churn => "Passing connections",
+            Self::ChurnFailed => "Passing, unanswered",
+            Self::ChurnP99 => "Passing, first answer p99",
+            Self::GeneratorShare => "Generator's core",
         }
     }
 
@@ -63,8 +90,18 @@ impl Quantity {
     #[must_use]
     pub fn better(self) -> Better {
         match self {
-            Self::Of(Metric::Throughput | Metric::Delivery) => Better::More,
-            Self::Of(_) | Self::CpuPerDeliveredGb => Better::Less,
+            Self::Of(Metric::Throughput | Metric::Delivery) | Self::ColdRead | Self::Churn => {
+                Better::More
+            }
+            Self::Of(_)
+            | Self::CpuPerDeliveredGb
+            | Self::RssPeak
+            | Self::Stop
+            | Self::Drain
+            | Self::IdleLost
+            | Self::ChurnFailed
+            | Self::ChurnP99
+            | Self::GeneratorShare => Better::Less,
         }
     }
 
@@ -75,6 +112,14 @@ impl Quantity {
             Self::Of(metric) => metric_of(metric, run),
             Self::CpuPerDeliveredGb => {
                 per_gb(run, run.load.delivered_bytes_per_second * run.load.measured_seconds)
+            }
+            Self::RssPeak => positive(run.cost.as_ref()?.rss_peak_mib),
+            Self::Stop => positive(run.restart?.stop_seconds),
+            Self::Drain => positive(run.load.drain_seconds?),
+            Self::ColdRead => positive(run.load.cold_bytes_per_second),
+            Self::GeneratorShare => positive(run.load.generator.cpu_share),
+            Self::IdleLost | Self::Churn | Self::ChurnFailed | Self::ChurnP99 => {
+                of_crowd(self, run.load.crowd.as_ref()?, run.load.measured_seconds)
             }
         }
     }
@@ -94,6 +139,13 @@ impl Quantity {
     fn unit(self) -> Unit {
         let metric = match self {
             Self::CpuPerDeliveredGb => return Unit::Plain("s/GB"),
+            Self::RssPeak => return Unit::Plain("MiB"),
+            Self::Stop | Self::Drain => return Unit::Seconds,
+            Self::ColdRead => return Unit::MegabytesPerSecond,
+            Self::IdleLost | Self::ChurnFailed => return Unit::Plain(""),
+            Self::Churn => return Unit::Plain("/s"),
+            Self::ChurnP99 => return Unit::Micros,
+            Self::GeneratorShare => return Unit::Percent,
             Self::Of(metric) => metric,
         };
         match metric {
@@ -173,6 +225,24 @@ fn metric_of(metric: Metric, run: &Run) -> Option<f64> {
 
 fn per_gb(run: &Run, bytes: f64) -> Option<f64> {
     positive(run.cost.as_ref()?.cpu_seconds / (positive(bytes)? / 1e9))
+}
+
+/// Here zero is a number: nobody was lost of those that were there.
+fn of_crowd(quantity: Quantity, crowd: &CrowdOutcome, seconds: f64) -> Option<f64> {
+    let passed = crowd.churned + crowd.churn_failed > 0;
+    match quantity {
+        Quantity::IdleLost => (crowd.idle > 0).then_some(crowd.idle_lost as f64),
+        Quantity::Churn => passed.then(|| crowd.churned as f64 / seconds.max(f64::MIN_POSITIVE)),
+        Quantity::ChurnFailed => passed.then_some(crowd.churn_failed as f64),
+        Quantity::ChurnP99 => crowd.churn.as_ref().map(|churn| churn.p99_us),
+        Quantity::Of(_)
+        | Quantity::CpuPerDeliveredGb
+        | Quantity::RssPeak
+        | Quantity::Stop
+        | Quantity::Drain
+        | Quantity::ColdRead
+        | Quantity::GeneratorShare => None,
+    }
 }
 
 /// Zero means "was not measured" wherever a quantity cannot be zero.

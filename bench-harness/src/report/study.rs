@@ -27,6 +27,8 @@ pub struct Studies {
     pub studies: Vec<Study>,
     /// Limits that were measured alone, with the name of their file.
     pub limits: Vec<(String, Limits)>,
+    /// The generator alone, at the rates of its self-test.
+    pub self_tests: Vec<Load>,
 }
 
 /// One scenario.
@@ -108,10 +110,11 @@ impl Studies {
     #[must_use]
     pub fn of(sources: &[Source]) -> Self {
         let mut studies: Vec<Study> = Vec::new();
-        let mut limits = Vec::new();
+        let (mut limits, mut self_tests) = (Vec::new(), Vec::new());
         for source in sources {
             match &source.outcome {
                 Outcome::Limits(seen) => limits.push((source.name.clone(), seen.as_ref().clone())),
+                Outcome::SelfTest(loads) => self_tests.extend(loads.iter().cloned()),
                 Outcome::Comparison(comparison) => {
                     studies.push(Study::of_comparison(&source.name, comparison));
                 }
@@ -129,7 +132,7 @@ impl Studies {
         studies.sort_by_key(|study| {
             (number_of(&study.scenario.name), study.scenario.name.clone(), study.files.clone())
         });
-        Self { studies, limits }
+        Self { studies, limits, self_tests }
     }
 
     /// Names of all systems, the project's own first, then the one it is measured against.
@@ -323,6 +326,19 @@ impl Study {
             if run.load.unanswered > 0 {
                 let number = words::count(run.load.unanswered);
                 remarks.push(format!("{name}: {number} requests were never answered"));
+            }
+            remarks.extend(run.load.undelivered_words().map(|words| format!("{name}: {words}")));
+            if run.load.scenario.consumers.pause_seconds > 0 && run.load.drain_seconds.is_none() {
+                remarks.push(format!("{name}: paused consumers never caught up"));
+            }
+            let crowd = run.load.crowd.clone().unwrap_or_default();
+            for (lost, what) in [
+                (crowd.idle_lost, "idle connections were lost"),
+                (crowd.churn_failed, "passing connections got no answer"),
+            ] {
+                if lost > 0 {
+                    remarks.push(format!("{name}: {} {what}", words::count(lost)));
+                }
             }
             for (error, times) in &run.load.errors {
                 remarks.push(format!("{name}: {} × {error}", words::count(*times)));

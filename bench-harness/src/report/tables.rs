@@ -6,9 +6,10 @@
 //! fills is left out.
 //! Apart so that the page and the summary cannot disagree.
 
+use crate::limits::SELF_TEST_CPU_SHARE;
 use crate::outcome::comparison::{Metric, System};
 use crate::outcome::environment::Environment;
-use crate::outcome::load::Latency;
+use crate::outcome::load::{Latency, Load};
 use crate::outcome::probes::Limits;
 use crate::report::estimate;
 use crate::report::figure::knee::knee;
@@ -177,18 +178,72 @@ pub fn cost(study: &Study) -> Table {
         Quantity::Of(Metric::ContextSwitches),
         Quantity::Of(Metric::WriteAmplification),
         Quantity::Of(Metric::Rss),
+        Quantity::RssPeak,
         Quantity::Of(Metric::Start),
+        Quantity::Stop,
         Quantity::Of(Metric::RestartFirstAck),
         Quantity::Of(Metric::RestartAllLeaders),
     ];
+    of_quantities(study, "End to end, and what it cost the broker", &quantities)
+}
+
+/// What only some workloads have, and what the generator itself used.
+#[must_use]
+pub fn beside(study: &Study) -> Table {
+    let quantities = [
+        Quantity::Drain,
+        Quantity::ColdRead,
+        Quantity::IdleLost,
+        Quantity::Churn,
+        Quantity::ChurnFailed,
+        Quantity::ChurnP99,
+        Quantity::GeneratorShare,
+    ];
+    of_quantities(study, "Beside the load", &quantities)
+}
+
+fn of_quantities(study: &Study, title: &str, quantities: &[Quantity]) -> Table {
     let row = |system: usize| {
         let mut row = names(study, system);
-        row.extend(quantities.map(|quantity| shown(study, system, quantity)));
+        row.extend(quantities.iter().map(|quantity| shown(study, system, *quantity)));
         row
     };
     let rows = (0..study.systems.len()).map(row).collect();
-    let numbers = quantities.map(|quantity| quantity.name());
-    Table::new("End to end, and what it cost the broker", &NAMES, &numbers, rows)
+    let numbers: Vec<&str> = quantities.iter().map(|quantity| quantity.name()).collect();
+    Table::new(title, &NAMES, &numbers, rows)
+}
+
+/// What the generator used of its core against a responder that keeps nothing.
+#[must_use]
+pub fn self_test(loads: &[&Load]) -> Table {
+    let row = |load: &&Load| {
+        let generator = &load.generator;
+        let p99 = load.produce.as_ref().map(|latency| words::duration_us(latency.p99_us));
+        vec![
+            Cell::from(load.scenario.name.as_str()),
+            Cell::from(words::number(load.requests_per_second)),
+            Cell::from(format!("{} MB/s", words::number(load.bytes_per_second / 1e6))),
+            Cell::from(p99),
+            Cell::from(words::duration_us(generator.worst_lateness_us)),
+            Cell {
+                text: Quantity::GeneratorShare.show(generator.cpu_share),
+                tone: if is_cheap(load) { Tone::Good } else { Tone::Bad },
+            },
+        ]
+    };
+    let allowed = Quantity::GeneratorShare.show(SELF_TEST_CPU_SHARE);
+    Table::new(
+        &format!("The generator alone (allowed: {allowed} of a core)"),
+        &["self-test"],
+        &["requests/s", "throughput", "p99", "latest send", "generator's core"],
+        loads.iter().map(row).collect(),
+    )
+}
+
+/// Whether the generator was as cheap as it must be for its other numbers to mean anything.
+#[must_use]
+pub fn is_cheap(load: &Load) -> bool {
+    load.broken_off.is_none() && load.generator.cpu_share <= SELF_TEST_CPU_SHARE
 }
 
 const NAMES: [&str; 3] = ["system", "class", "runs"];

@@ -4,8 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::*;
-use crate::outcome::comparison::Comparison;
+use crate::outcome::comparison::{Comparison, Restarted};
+use crate::outcome::load::{CrowdOutcome, Load};
 use crate::outcome::{Durability, FORMAT};
+use crate::scenario::Restart;
 
 /// A folder of its own that goes away with the test.
 struct Folder(PathBuf);
@@ -272,6 +274,63 @@ fn memory_that_shrinks_with_its_load_is_not_resolved() {
 }
 
 #[test]
+fn what_only_some_workloads_have_stands_in_a_table() {
+    let mut comparison = made_up::half_load();
+    comparison.scenario.restart = Some(Restart::Clean);
+    for round in &mut comparison.rounds {
+        round.load.scenario.consumers.pause_seconds = 10;
+        round.load.drain_seconds = Some(2.5);
+        round.load.cold_bytes_per_second = 7.7e8;
+        round.load.generator.cpu_share = 0.13;
+        round.load.crowd =
+            Some(CrowdOutcome { idle: 2_000, churned: 6_000, ..CrowdOutcome::default() });
+        round.restart = Some(Restarted { stop_seconds: 0.44, ..Restarted::default() });
+    }
+    let lost = &mut comparison.rounds[1].load;
+    lost.drain_seconds = None;
+    lost.undelivered = vec![1_204];
+    lost.crowd.as_mut().expect("a crowd").idle_lost = 3;
+    let (_, markdown) = goal_of(&[comparison], "| P3 |");
+    let heads: Vec<&str> = markdown.lines().filter(|line| line.starts_with("| system |")).collect();
+    let has = |name: &str| heads.iter().any(|head| head.contains(&format!("| {name} |")));
+    for name in [
+        "Backlog drained in",
+        "Cold read",
+        "Idle connections lost",
+        "Passing connections",
+        "Passing, unanswered",
+        "Generator's core",
+        "Stop",
+        "Memory, highest",
+    ] {
+        assert!(has(name), "no column {name}: {heads:?}");
+    }
+    assert!(!has("Passing, first answer p99"), "nothing was recorded, so there is no column");
+    assert!(markdown.contains("| 2.5 s | 770 MB/s | 0 | 100 /s | 0 | 13 % |"), "{markdown}");
+    assert!(markdown.contains("run 2 (flumen D0m): paused consumers never caught up"));
+    assert!(markdown.contains("run 2 (flumen D0m): 3 idle connections were lost"));
+    assert!(markdown.contains("up to 1204 are missing"));
+}
+
+#[test]
+fn the_generators_self_test_is_read_and_a_failed_one_stands_on_top() {
+    let folder = Folder::new("self-test");
+    let read = |loads: &[Load]| {
+        let file = folder.put("self-test.json", &json(&loads));
+        let sources = [input::read(&file).expect("an outcome")];
+        summary::render(&Content::of(&sources, false))
+    };
+    let mut cheap = made_up::load();
+    cheap.generator.cpu_share = 0.11;
+    let good = read(&[cheap.clone(), cheap.clone()]);
+    assert!(good.contains("## Generator") && good.contains("| **11 %** |"), "{good}");
+    assert!(!good.contains("failed its self-test"), "{good}");
+    let bad = read(&[cheap, made_up::load()]);
+    let top = between(&bad, "# Benchmark", "## Machine");
+    assert!(top.contains("The generator failed its self-test.") && top.contains("97 %"), "{top}");
+}
+
+#[test]
 fn a_restart_with_one_gib_is_not_held_against_a_bar_for_ten() {
     let mut killed = made_up::doubtful();
     killed.guards.violations.clear();
@@ -401,10 +460,11 @@ fn bad_files_get_one_line_and_nothing_is_written() {
         let whole = gzip(&good);
         whole[..whole.len() / 2].to_vec()
     };
-    let cases: [(&str, Vec<u8>, &str); 9] = [
+    let cases: [(&str, Vec<u8>, &str); 10] = [
         ("empty", Vec::new(), "is no outcome"),
         ("prose", b"hello".to_vec(), "is not JSON"),
         ("list", b"[1, 2]".to_vec(), "is no outcome"),
+        ("empty list", b"[]".to_vec(), "is no outcome"),
         ("other", b"{\"format\": 1, \"name\": \"x\"}".to_vec(), "is no outcome"),
         ("binary", vec![0xff, 0xfe, 0, 1], "is not text"),
         ("cut", good[..good.len() / 2].to_vec(), "ends early"),
