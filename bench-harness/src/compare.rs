@@ -472,7 +472,7 @@ fn write_json(path: &Path, comparison: &Comparison) -> Result<(), String> {
     let failed =
         |error: &dyn std::fmt::Display| format!("cannot write {}: {error}", path.display());
     let text = serde_json::to_vec(comparison).map_err(|error| failed(&error))?;
-    std::fs::write(path, text).map_err(|error| failed(&error))
+    crate::file::write_whole(path, &text).map_err(|error| failed(&error))
 }
 
 fn warm_up_of(text: &str) -> Result<(String, u32), String> {

@@ -59,11 +59,16 @@ use crate::outcome::environment::Environment;
 use run::{Order, RunFault};
 use verdict::Verdict;
 
+/// Exit code of a generator that was measured and is too dear.
+const DOUBTED: u8 = 3;
+
 /// Runs the subcommand.
 #[must_use]
 pub fn main(args: &LoadArgs) -> ExitCode {
     match if args.self_test { prove(args) } else { attempt(args) } {
         Ok(true) => ExitCode::SUCCESS,
+        // Too dear is measured, and not to be believed: no failure to measure.
+        Ok(false) if args.self_test => ExitCode::from(DOUBTED),
         Ok(false) => ExitCode::FAILURE,
         Err(reason) => {
             eprintln!("flumen-bench load: {reason}");
@@ -80,9 +85,13 @@ fn prove(args: &LoadArgs) -> Result<bool, String> {
         pin(cpu).map_err(|error| format!("cannot run on CPU {cpu}: {error}"))?;
     }
     let (cheap, loads) = self_test::run(args.cpu, &environment, &stop)?;
+    let broken = loads.iter().find_map(|load| load.broken_off.clone());
     if let Some(path) = &args.json {
         write_json(path, &loads)
             .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+    }
+    if let Some(reason) = broken {
+        return Err(reason);
     }
     if !cheap {
         let allowed = SELF_TEST_CPU_SHARE * 100.0;
@@ -133,10 +142,9 @@ fn hand_out(args: &LoadArgs, verdict: &Verdict) -> Result<(), String> {
 }
 
 fn write_json(path: &Path, load: &impl Serialize) -> io::Result<()> {
-    let mut file = BufWriter::new(File::create(path)?);
-    serde_json::to_writer_pretty(&mut file, load)?;
-    file.write_all(b"\n")?;
-    file.flush()
+    let mut text = serde_json::to_vec_pretty(load)?;
+    text.push(b'\n');
+    crate::file::write_whole(path, &text)
 }
 
 fn write_log(path: &Path, verdict: &Verdict) -> io::Result<()> {

@@ -340,7 +340,7 @@ fn written_bytes_max(probes: &[&Probe]) -> u64 {
 fn save(file: &Path, limits: &Limits) -> io::Result<()> {
     let mut text = serde_json::to_vec_pretty(limits)?;
     text.push(b'\n');
-    fs::write(file, text)
+    crate::file::write_whole(file, &text)
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

@@ -177,3 +177,19 @@ fn wrong_options_are_told_before_anything_starts() {
     assert!(said(&twice).contains("two systems are called a D0"), "{}", said(&twice));
     assert!(place.is_clean());
 }
+
+#[test]
+fn a_keeper_that_fails_behind_the_start_leaves_nobody_behind() {
+    let place = Place::new("orphan");
+    let home = place.0.join("cgroup");
+    fs::create_dir_all(home.join("own")).expect("a folder");
+    // A group that can be joined and never left: what stands in for its parent takes no process.
+    fs::create_dir(home.join("cgroup.procs")).expect("a folder in the way");
+    let sleeper = format!("sleep 60; : {}", place.data().display());
+    let mut command = Command::new(PROGRAM);
+    command.arg("keep").arg("--cgroup").arg(home.join("own")).args(["--", "sh", "-c", &sleeper]);
+    let output = command.stdin(Stdio::piped()).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(127), "{}", said(&output));
+    assert!(said(&output).contains("cannot leave"), "{}", said(&output));
+    assert!(place.is_clean(), "the program outlived its keeper");
+}

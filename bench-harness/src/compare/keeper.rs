@@ -57,6 +57,8 @@ pub fn keep(args: KeepArgs) -> ExitCode {
             ExitCode::from(code)
         }
         Err(reason) => {
+            // It may have failed behind the start: then somebody runs whom nobody knows of.
+            tree::kill_descendants(rustix::process::getpid());
             eprintln!("{reason}");
             ExitCode::from(127)
         }
@@ -89,8 +91,9 @@ fn started(args: &KeepArgs) -> Result<Pid, String> {
     if let Some(home) = home {
         join(home).map_err(|error| format!("cannot leave {}: {error}", home.display()))?;
     }
-    println!("{}", child.id());
-    let _ = std::io::stdout().flush();
+    // A referee that is gone cannot be told; its hand is empty then, and the child is ended at once.
+    let mut referee = std::io::stdout();
+    let _ = writeln!(referee, "{}", child.id()).and_then(|()| referee.flush());
     i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or_else(|| "no pid".to_owned())
 }
 

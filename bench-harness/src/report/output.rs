@@ -7,12 +7,13 @@
 //! Apart because it is the only place that changes a disk.
 
 use std::fmt;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use flate2::{Compression, GzBuilder};
 
+use crate::file::{draft_of, is_replaceable, write_draft};
 use crate::limits::KEPT_BYTES_MAX;
 use crate::report::input::Source;
 
@@ -97,13 +98,19 @@ fn packed(json: &[u8]) -> Vec<u8> {
 pub fn write_all(outputs: &[Output]) -> Result<(), Unwritable> {
     let drafts: Vec<PathBuf> = outputs.iter().map(|output| draft_of(&output.path)).collect();
     let written = outputs.iter().zip(&drafts).try_for_each(|(output, draft)| {
-        write_draft(draft, &output.bytes)
-            .map_err(|error| Unwritable { path: output.path.clone(), error })
+        let ready = match is_replaceable(&output.path) {
+            true => write_draft(draft, &output.bytes),
+            false => Ok(()),
+        };
+        ready.map_err(|error| Unwritable { path: output.path.clone(), error })
     });
     let named = written.and_then(|()| {
         outputs.iter().zip(&drafts).try_for_each(|(output, draft)| {
-            fs::rename(draft, &output.path)
-                .map_err(|error| Unwritable { path: output.path.clone(), error })
+            let named = match is_replaceable(&output.path) {
+                true => fs::rename(draft, &output.path),
+                false => fs::write(&output.path, &output.bytes),
+            };
+            named.map_err(|error| Unwritable { path: output.path.clone(), error })
         })
     });
     if named.is_err() {
@@ -113,18 +120,4 @@ pub fn write_all(outputs: &[Output]) -> Result<(), Unwritable> {
         }
     }
     named
-}
-
-fn draft_of(path: &Path) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.draft-{}", std::process::id()))
-}
-
-fn write_draft(draft: &Path, bytes: &[u8]) -> io::Result<()> {
-    if let Some(folder) = draft.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        fs::create_dir_all(folder)?;
-    }
-    let mut file = File::create(draft)?;
-    file.write_all(bytes)?;
-    file.sync_all()
 }
