@@ -15,12 +15,14 @@
 //! | [`keeper`], [`kept`], [`tree`] | processes that cannot be left behind |
 //! | [`ready`] | whether a broker really serves |
 //! | [`watch`] | what it consumes |
+//! | [`foreign`] | what others did on the machine meanwhile |
 //! | [`guards`] | whether the machine was quiet enough |
 //! | [`metrics`], [`statistics`] | definitions, ratios, intervals |
 //! | [`table`] | the result for people |
 //! | [`system`], [`cpus`] | what the command line says |
 
 pub mod cpus;
+pub mod foreign;
 pub mod guards;
 pub mod keeper;
 pub mod kept;
@@ -319,6 +321,8 @@ impl Referee<'_> {
         eprintln!("{head}: {}", in_short(&ran));
         let steal = &mut result.guards.steal_share;
         *steal = steal.max(ran.stolen_share);
+        let foreign = &mut result.guards.foreign_share;
+        *foreign = foreign.iter().copied().chain(ran.round.foreign_share).reduce(f64::max);
         for note in &ran.notes {
             if !result.notes.contains(note) {
                 result.notes.push(note.clone());
@@ -443,7 +447,8 @@ fn kept_round(
         load.broken_off.get_or_insert_with(|| broken.reason.clone());
         let Place { position, system, pair } = place;
         let cost = Default::default();
-        rounds.push(Round { position, system, pair, load: *load, cost, restart: None });
+        let (load, restart, foreign_share) = (*load, None, None);
+        rounds.push(Round { position, system, pair, load, cost, restart, foreign_share });
     }
     Err(broken)
 }

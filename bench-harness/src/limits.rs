@@ -43,6 +43,10 @@ pub const BOOTSTRAP_RESAMPLES: usize = 2_000;
 /// Share of CPU time that a hypervisor may take before a measurement is doubted.
 pub const STEAL_SHARE_MAX: f64 = 0.02;
 
+/// Share of the machine's CPU time that others may use during a run: a clock tick of a desktop is
+/// not felt, a build on one of two cores is.
+pub const FOREIGN_SHARE_MAX: f64 = 0.05;
+
 /// CPUs that may be busy before the first run: somebody else's work would be measured.
 pub const BUSY_BEFORE_MAX: f64 = 0.1;
 

@@ -7,7 +7,8 @@
 
 use super::metrics::title;
 use crate::limits::{
-    BUSY_BEFORE_MAX, CONTROL_LATENCY_MAX, CONTROL_RATE_MAX, LIMITS_DRIFT_MAX, STEAL_SHARE_MAX,
+    BUSY_BEFORE_MAX, CONTROL_LATENCY_MAX, CONTROL_RATE_MAX, FOREIGN_SHARE_MAX, LIMITS_DRIFT_MAX,
+    STEAL_SHARE_MAX,
 };
 use crate::outcome::comparison::{Guards, Interval, Metric};
 use crate::outcome::probes::Limits;
@@ -95,6 +96,13 @@ pub fn violations(guards: &Guards, drifted: Option<&str>) -> Vec<String> {
             "the hypervisor took {:.1} % of the CPU time (at most {:.0} %)",
             percent(guards.steal_share),
             percent(STEAL_SHARE_MAX)
+        ));
+    }
+    if let Some(foreign) = guards.foreign_share.filter(|share| *share > FOREIGN_SHARE_MAX) {
+        found.push(format!(
+            "others used {:.1} % of the CPU time during a run (at most {:.0} %)",
+            percent(foreign),
+            percent(FOREIGN_SHARE_MAX)
         ));
     }
     if guards.load_before > BUSY_BEFORE_MAX {
@@ -205,6 +213,7 @@ mod tests {
     fn a_quiet_machine_breaks_no_bound() {
         let mut quiet = guards(Metric::Throughput, 1.029);
         quiet.steal_share = 0.019;
+        quiet.foreign_share = Some(0.049);
         quiet.load_before = 0.09;
         quiet.limits_drift = 0.14;
         assert_eq!(violations(&quiet, None), Vec::<String>::new());
@@ -224,11 +233,13 @@ mod tests {
     fn every_broken_bound_is_a_line() {
         let mut noisy = guards(Metric::Throughput, 1.04);
         noisy.steal_share = 0.03;
+        noisy.foreign_share = Some(0.12);
         noisy.load_before = 0.7;
         noisy.limits_drift = 0.2;
         let found = violations(&noisy, Some("loopback went from 1 to 2"));
-        assert_eq!(found.len(), 4, "{found:?}");
-        assert!(found[2].ends_with("loopback went from 1 to 2"));
+        assert_eq!(found.len(), 5, "{found:?}");
+        assert!(found[1].starts_with("others used 12.0 %"), "{found:?}");
+        assert!(found[3].ends_with("loopback went from 1 to 2"));
         assert_eq!(violations(&guards(Metric::CpuPerGb, 0.95), None).len(), 1);
         assert_eq!(violations(&guards(Metric::ProduceP99, 0.85), None).len(), 1);
     }

@@ -190,7 +190,7 @@ pub(super) mod tests {
         .expect("a load run");
         let cost =
             Cost { cpu_seconds: cpu, device_written_bytes: (mb * 1.5e7) as u64, ..Cost::default() };
-        Round { position: 0, system, pair, load, cost, restart: None }
+        Round { position: 0, system, pair, load, cost, restart: None, foreign_share: None }
     }
 
     pub(in super::super) fn system(name: &str, durability: Durability) -> System {

@@ -16,11 +16,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rustix::process::Signal;
 
 use super::cpus::CpuList;
+use super::foreign::Moment;
 use super::guards::Ticks;
 use super::kept::{Kept, LOOK_EVERY, Start};
 use super::ready;
 use super::system::SystemSpec;
-use super::watch::{Cgroup, Watch, cost};
+use super::watch::{Cgroup, Watch, cost, used_ns};
 use crate::limits::{LOAD_GRACE_SECONDS, LOG_TAIL_LINES, STOP_SECONDS_MAX};
 use crate::outcome::comparison::{Restarted, Round};
 use crate::outcome::load::Load;
@@ -120,9 +121,10 @@ impl Arena {
         let start_seconds = began.elapsed().as_secs_f64();
 
         let watch = Watch::begin(broker.kept.keeper_pid(), path.map(Path::to_owned));
-        let before = Ticks::now();
+        let (before, alone) = (Ticks::now(), Moment::now());
         let loaded = self.load(&mut broker, scenario);
         let stolen_share = Ticks::now().stolen_share(before);
+        let together = Moment::now();
         let ended_ms = unix_ms();
         let samples = watch.end();
         let load = loaded?;
@@ -133,7 +135,13 @@ impl Arena {
         let (from_ms, to_ms) = measured_part(&load, ended_ms);
         let mut cost = cost(&samples, from_ms, to_ms);
         cost.start_seconds = start_seconds;
+        let system_ns = used_ns(&samples);
+        let foreign_share =
+            together.zip(alone).map(|(after, before)| after.foreign_share(&before, system_ns));
         let mut notes = remarks(system, &load);
+        if foreign_share.is_none() {
+            notes.push("how much of the machine others used cannot be seen here".to_owned());
+        }
         let restart = match scenario.restart {
             None => None,
             Some(how) => match self.restart(&mut broker, how) {
@@ -145,7 +153,7 @@ impl Arena {
         };
         notes.extend(broker.stop());
         let Place { position, system, pair } = at;
-        let round = Round { position, system, pair, load, cost, restart };
+        let round = Round { position, system, pair, load, cost, restart, foreign_share };
         Ok(Ran { round, stolen_share, notes })
     }
 

@@ -109,6 +109,13 @@ pub fn cost(samples: &[Sample], from_ms: f64, to_ms: f64) -> Cost {
     }
 }
 
+/// CPU nanoseconds from the first look to the last.
+#[must_use]
+pub fn used_ns(samples: &[Sample]) -> f64 {
+    let ends = samples.first().zip(samples.last());
+    ends.map_or(0.0, |(first, last)| (last.cpu_ns - first.cpu_ns).max(0.0))
+}
+
 fn at(samples: &[Sample], ms: f64) -> Option<Sample> {
     let after = samples.iter().position(|sample| sample.at_ms >= ms);
     let (old, new) = match after {
@@ -292,6 +299,7 @@ mod tests {
         let samples = [sample(1000.0, 1e9, 1.0), sample(2000.0, 2e9, 1.0)];
         assert!((cost(&samples, 0.0, 9000.0).cpu_seconds - 1.0).abs() < 1e-9);
         assert_eq!(cost(&[], 0.0, 1.0), Cost::default());
+        assert!((used_ns(&samples) - 1e9).abs() < 1.0 && used_ns(&[]) == 0.0);
     }
 
     #[test]

@@ -54,6 +54,11 @@ pub struct Round {
     /// How it came back, where the scenario takes it down.
     #[serde(default)]
     pub restart: Option<Restarted>,
+    /// Share of the machine's CPU time from the first connection to the last that neither the system
+    /// nor the generator, the referee or the kernel's threads used, 0 to 1; nothing where it cannot
+    /// be seen.
+    #[serde(default)]
+    pub foreign_share: Option<f64>,
 }
 
 /// How a broker came back after a stop or a kill, with the records of the run on its disk.
@@ -135,6 +140,9 @@ pub struct Ratio {
 pub struct Guards {
     /// Highest share of CPU time stolen by the hypervisor during a run, 0 to 1.
     pub steal_share: f64,
+    /// Highest share of CPU time that others used during a run; see [`Round::foreign_share`].
+    #[serde(default)]
+    pub foreign_share: Option<f64>,
     /// CPUs that were busy during the second before the first run. The load average would still
     /// remember the comparison before this one.
     pub load_before: f64,

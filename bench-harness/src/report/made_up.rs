@@ -238,7 +238,8 @@ fn comparison(scenario: Scenario, pairs: u32) -> Comparison {
                 start_seconds: if nature.name == "kafka" { 8.2 } else { 0.027 },
             };
             let position = rounds.len() as u32;
-            rounds.push(Round { position, system, pair, load, cost, restart: None });
+            let (restart, foreign_share) = (None, Some(0.01));
+            rounds.push(Round { position, system, pair, load, cost, restart, foreign_share });
         }
     }
     Comparison {
@@ -250,6 +251,7 @@ fn comparison(scenario: Scenario, pairs: u32) -> Comparison {
         limits_after: Some(limits()),
         guards: Guards {
             steal_share: 0.004,
+            foreign_share: Some(0.01),
             load_before: 0.03,
             limits_drift: 0.06,
             control: vec![ratio(Metric::Throughput, 0, 0, 1.004, 1.02)],

@@ -520,6 +520,12 @@ pub fn guards(study: &Study) -> Option<Table> {
             "CPU time stolen, worst run".into(),
             Quantity::Of(Metric::CpuShare).show(guards.steal_share).into(),
         ],
+        vec![
+            "CPU time used by others, worst run".into(),
+            guards.foreign_share.map_or("not measured".into(), |share| {
+                Cell::from(Quantity::Of(Metric::CpuShare).show(share))
+            }),
+        ],
         vec!["load before the first run".into(), words::number(guards.load_before).into()],
         vec![
             "change of the machine's limits".into(),
