@@ -214,16 +214,16 @@ fn warnings_of_limits((of, limits): (&str, &Limits)) -> Vec<Warning> {
 /// What holds for whole scenarios and stands beside their goals: once on top, by kind.
 fn reservations(studies: &Studies) -> impl Iterator<Item = Warning> {
     let kinds = [
-        (Reservation::OnePair, "One pair only.", "nothing is known of the spread of"),
+        (Reservation::OnePair, "One pair only.", "Nothing is known of the spread of"),
         (
             Reservation::NoControl,
             "No A/A control.",
-            "how far a system is from itself is unknown in",
+            "How far a system is from itself is unknown in",
         ),
         (
             Reservation::NoLimits,
             "No limits beside it.",
-            "whether the machine changed is unknown in",
+            "Whether the machine changed is unknown in",
         ),
     ];
     kinds.into_iter().filter_map(|(kind, loud, what)| {
