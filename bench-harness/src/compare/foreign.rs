@@ -20,7 +20,8 @@ pub struct Moment {
     /// Time that all CPUs had.
     all: u64,
     /// Spent in programs and in the kernel for them. Interrupts are left out: on loopback they work
-    /// for whoever sends.
+    /// for whoever sends. Many kernels count them for the interrupted program as well, so company of
+    /// their share (a few per cent under full load) may be missed; none is invented.
     worked: u64,
     /// What this process spent, with its children that have ended: the generator is one of them.
     own: u64,
