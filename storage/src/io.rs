@@ -1,4 +1,5 @@
-//! The only place of the crate that touches the world: files, by glommio.
+//! The only place of the crate that touches the world: files, by glommio or, for commits of the
+//! journal, by a ring of the core's own, which also watches the descriptors of sockets.
 //!
 //! Does: what the rest decided. Does not: decide. Apart because it is what the simulator replaces.
 #![allow(

@@ -1,4 +1,5 @@
-//! Carries out disk operations with glommio: the only disk I/O of a running broker.
+//! Carries out disk operations with glommio: all of a running broker but most commits of the
+//! journal, which go through the core's own ring (`ring.rs`) once their file is open here.
 //!
 //! Does: open and keep handles, gather the parts of a write into one aligned buffer (the one copy
 //! on the way to the disk), turn every failure into a [`DiskError`].
