@@ -69,8 +69,10 @@ pub struct Connection {
     /// Bytes received that are no served request yet. Invariant: counted by the budget.
     held: Vec<u8>,
     last_used: Monotonic,
-    /// Since when the request at the front arrives without our doing, and how much of it since.
+    /// Since when we read what comes of the request at the front, and how much came since.
     arriving: (Monotonic, usize),
+    /// Nothing was read for want of room; `arriving` starts anew when reading goes on.
+    paused: bool,
     /// The socket may have bytes for us; learned from its news and from reading it dry.
     may_read: bool,
     /// The socket may take bytes.
@@ -107,6 +109,7 @@ impl Connection {
             held: Vec::new(),
             last_used: now,
             arriving: (now, 0),
+            paused: false,
             may_read: false,
             may_write: true,
             peer_done: false,
@@ -183,9 +186,13 @@ impl Connection {
         self.reason.take().unwrap_or(CloseReason::ByBroker)
     }
 
-    /// Whether a request began to arrive and does not come forward. A few such clients could
-    /// otherwise hold the whole budget of requests with what they sent of them.
-    pub fn is_stalled(&self, now: Monotonic, memory: &RequestMemory) -> bool {
+    /// Whether a request began to arrive and its client does not send the rest. A few such clients
+    /// could otherwise hold the whole budget of requests with what they sent of them. A request that
+    /// is whole, or of which more may lie in the socket, waits for us: that is nobody's fault there.
+    pub fn is_stalled(&self, now: Monotonic, memory: &RequestMemory, limit: usize) -> bool {
+        if self.held.is_empty() || self.deaf || self.may_read || self.missing(limit) == Some(0) {
+            return false;
+        }
         let (since, bytes) = self.arriving;
         let took: Duration = now.since(since);
         let rate = if memory.has_arrival_room() {
@@ -193,9 +200,7 @@ impl Connection {
         } else {
             REQUEST_BYTES_PER_SECOND_WHEN_FULL
         };
-        !self.held.is_empty()
-            && took > REQUEST_ARRIVAL_GRACE
-            && (bytes as u64) < rate.saturating_mul(took.as_secs())
+        took > REQUEST_ARRIVAL_GRACE && (bytes as u64) < rate.saturating_mul(took.as_secs())
     }
 
     /// Whether its socket may have bytes that were not read for want of room.
@@ -277,9 +282,11 @@ impl Connection {
             if !(around.memory.has_room() && around.memory.has_arrival_room()) {
                 around.memory.note_paused();
             }
-            // It is we who do not read: that is no stalling client.
-            self.arriving = (around.now, 0);
+            self.paused = true;
             return false;
+        }
+        if std::mem::take(&mut self.paused) {
+            self.arriving = (around.now, 0);
         }
         match self.missing(around.request_bytes) {
             Some(missing) if missing > READ_SCRATCH_BYTES / 2 && most == READ_SCRATCH_BYTES => {
@@ -500,6 +507,7 @@ mod tests {
         inbox: Inbox,
         memory: RequestMemory,
         scratch: Vec<u8>,
+        now: Monotonic,
     }
 
     const LIMIT: usize = 1 << 20;
@@ -520,6 +528,7 @@ mod tests {
                 inbox: Inbox::default(),
                 memory: RequestMemory::new(budget),
                 scratch: vec![0; READ_SCRATCH_BYTES],
+                now: Monotonic(0),
             }
         }
 
@@ -535,7 +544,7 @@ mod tests {
                 inbox: &self.inbox,
                 memory: &self.memory,
                 scratch: &mut self.scratch,
-                now: Monotonic(0),
+                now: self.now,
                 request_bytes: LIMIT,
             };
             self.connection.work(&mut around)
@@ -555,6 +564,22 @@ mod tests {
         fn answer(&mut self, slot: u64, bytes: &'static [u8]) {
             self.connection.answer(slot, vec![Bytes::from_static(bytes)], Monotonic(0));
             self.work();
+        }
+
+        /// Works until so many bytes of requests are held.
+        fn hold(&mut self, bytes: usize) {
+            while self.connection.held.len() < bytes {
+                self.connection.note(READY);
+                self.work();
+            }
+        }
+
+        fn pass(&mut self, time: Duration) {
+            self.now = self.now.after(time);
+        }
+
+        fn is_stalled(&self) -> bool {
+            self.connection.is_stalled(self.now, &self.memory, LIMIT)
         }
 
         fn hears(&mut self, expected: &[u8]) {
@@ -622,6 +647,55 @@ mod tests {
         assert!(line.inbox.is_empty());
         line.answer(0, b"data");
         assert_eq!(line.request(), ApiKey::Fetch.code().to_be_bytes());
+    }
+
+    #[test]
+    fn a_request_that_does_not_come_forward_is_a_stall() {
+        let mut line = Line::new(LIMIT);
+        line.send(&frame(1, 100)[..50]);
+        line.hold(50);
+        line.pass(REQUEST_ARRIVAL_GRACE);
+        assert!(!line.is_stalled());
+        line.pass(Duration::from_secs(1));
+        assert!(line.is_stalled());
+    }
+
+    #[test]
+    fn a_whole_request_that_waits_for_a_long_fetch_is_no_stall() {
+        let mut line = Line::new(LIMIT);
+        let fetch = [&[0, 0, 0, 2][..], &ApiKey::Fetch.code().to_be_bytes()].concat();
+        let commit = frame(1, 100);
+        line.send(&[&fetch[..], &commit[..]].concat());
+        line.request();
+        line.hold(commit.len());
+        line.pass(REQUEST_ARRIVAL_GRACE * 10);
+        assert!(!line.is_stalled());
+        line.answer(0, b"data");
+        assert_eq!(line.request(), commit[SIZE_BYTES..]);
+    }
+
+    #[test]
+    fn a_request_that_we_do_not_read_for_want_of_room_is_no_stall() {
+        let mut line = Line::new(LIMIT);
+        let wire = frame(1, 500_000);
+        line.send(&wire[..100_000]);
+        line.hold(100_000);
+        line.memory.receive(LIMIT);
+        assert!(line.memory.may_overdraw(ConnectionId(2)), "another one goes on");
+        line.send(&wire[100_000..200_000]);
+        assert_eq!(line.connection.held.len(), 100_000);
+        line.pass(REQUEST_ARRIVAL_GRACE * 2);
+        assert!(!line.is_stalled());
+
+        line.memory.unreceive(LIMIT);
+        line.memory.give_overdraft_back(ConnectionId(2));
+        line.hold(200_000);
+        line.pass(REQUEST_ARRIVAL_GRACE);
+        assert!(!line.is_stalled(), "its time starts when reading goes on");
+        line.pass(REQUEST_ARRIVAL_GRACE * 10);
+        assert!(line.is_stalled());
+        line.send(&wire[200_000..]);
+        assert_eq!(line.request(), wire[SIZE_BYTES..]);
     }
 
     #[test]

@@ -331,7 +331,7 @@ impl Connections {
         let now = self.now;
         for (id, member) in &mut self.open {
             let connection = &mut member.connection;
-            if connection.is_stalled(now, memory) {
+            if connection.is_stalled(now, memory, self.limits.request_bytes) {
                 warn!(peer = %connection.peer(), "closing a connection: a request does not arrive");
             } else if now.since(connection.last_used()) <= self.limits.idle {
                 continue;
