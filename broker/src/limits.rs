@@ -55,6 +55,10 @@ pub const REQUEST_BYTES_PER_SECOND: u64 = 1 << 10;
 /// The same while the budget of requests is used up: others wait for what this one holds.
 pub const REQUEST_BYTES_PER_SECOND_WHEN_FULL: u64 = 256 << 10;
 
+/// How long the end of a stop waits for clients to take the answers that are ready, and for other
+/// cores to take messages. A client that does not read must not hold up a stop.
+pub const FAREWELL_TIME: Duration = Duration::from_secs(2);
+
 /// Pause after a failed accept (no descriptors left), so that a full table does not spin.
 pub const ACCEPT_RETRY_PAUSE: Duration = Duration::from_millis(100);
 

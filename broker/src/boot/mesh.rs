@@ -3,7 +3,7 @@
 //! Does: send messages to other cores, first in, first out per pair, keeping what a full wire
 //! does not take; ring the bell of a core that sleeps; deliver what arrives to the inbox.
 //! Does not: look into messages.
-//! Invariants: no message is dropped; none overtakes another of the same pair; a core that says it
+//! Invariants: no message to a core that runs is dropped; none overtakes another of the same pair; a core that says it
 //! sleeps is woken by what is sent afterwards, and sees what was sent before.
 //! Apart because the pump must not know what a wire is made of.
 
@@ -125,9 +125,9 @@ impl Mesh {
     fn try_send(&self, to: CoreId, message: CoreMessage) -> Option<CoreMessage> {
         let place = usize::from(to.0);
         let back = match self.senders[place].try_send(message) {
-            Ok(()) => None,
             // A core that ended needs no messages; the process is about to end, too.
-            Err(TrySendError::Full(back) | TrySendError::Disconnected(back)) => Some(back),
+            Ok(()) | Err(TrySendError::Disconnected(_)) => None,
+            Err(TrySendError::Full(back)) => Some(back),
         };
         self.bells[place].ring();
         back
@@ -199,6 +199,14 @@ mod tests {
         meshes[1].receive(&inbox);
         let arrived: Vec<usize> = std::iter::from_fn(|| inbox.pop()).map(number).collect();
         assert_eq!(arrived, (0..count).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn nothing_is_kept_for_a_core_that_ended() {
+        let mut meshes = wires(2).unwrap();
+        drop(meshes.pop());
+        meshes[0].send(CoreId(1), message(0));
+        assert!(!meshes[0].has_unsent());
     }
 
     #[test]

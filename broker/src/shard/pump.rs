@@ -8,9 +8,11 @@
 //! Apart because it is the only place where a shard meets the world.
 //!
 //! A core sleeps in its own ring, not in glommio: the executor costs about ten system calls a turn
-//! and can park although tasks are runnable (architecture D11, decision 0012). glommio carries the
-//! disk operations that are not on the way of an acknowledgement; while one of them is under way
-//! the pump watches glommio's ring and lets it run when that has news, or when the guard looks.
+//! and can park although tasks are runnable (architecture D11, decision 0012). glommio carries out
+//! all disk operations but commits to a journal file that is open: seldom what an acknowledgement
+//! waits for (the first commit in a file, a file to be prepared), often what a fetch of old records
+//! waits for. While one is under way the pump watches glommio's ring and lets it run when that has
+//! news, or when the guard looks.
 #![expect(clippy::disallowed_methods, reason = "the only reader of the clock")]
 
 use std::cell::Cell;
@@ -42,7 +44,9 @@ use super::shard::Shard;
 use crate::boot::executor::ExecutorRing;
 use crate::boot::mesh::Mesh;
 use crate::boot::pulse::{Pulse, Watch};
-use crate::limits::{GUARD_BUSY, GUARD_IDLE, IDLE_SWEEP_INTERVAL, INPUTS_PER_TURN, TURN_TIME};
+use crate::limits::{
+    FAREWELL_TIME, GUARD_BUSY, GUARD_IDLE, IDLE_SWEEP_INTERVAL, INPUTS_PER_TURN, TURN_TIME,
+};
 use crate::net::connections::Connections;
 use crate::net::inbox::Inbox;
 use crate::shard::memory::RequestMemory;
@@ -137,7 +141,7 @@ pub async fn run(mut shard: Shard, mut world: World) -> Ended {
             }
         }
         world.mesh.flush();
-        // Answers first: what glommio carries out is never what a client waits for.
+        // Answers first: they are ready, and what glommio begins now takes its time anyway.
         let World { connections, inbox, memory, ring, .. } = &mut world;
         connections.work(inbox, memory, ring);
         disk.let_executor_run(&mut world).await;
@@ -400,15 +404,23 @@ fn look_up_space(world: &World) {
     }
 }
 
-/// Lets the answers leave and the disk finish, then the handles close.
+/// Lets answers and messages leave and the disk finish, for a while, then closes the handles.
 async fn finish(world: &mut World, disk: &mut Disk) -> Ended {
     world.connections.close_all();
-    let mut patience = STOP_LOOKS;
+    let deadline = world.clock.now().monotonic.after(FAREWELL_TIME);
     let mut news = Vec::new();
-    while world.connections.count() + world.ring.writing() > 0 && patience > 0 {
-        patience -= 1;
+    loop {
+        let now = world.clock.now().monotonic;
+        world.connections.set_now(now);
         let World { connections, inbox, memory, ring, .. } = &mut *world;
         connections.work(inbox, memory, ring);
+        world.mesh.flush();
+        disk.is_due = true;
+        disk.let_executor_run(world).await;
+        let open = world.connections.count() + world.ring.writing();
+        if now >= deadline || open == 0 && !world.mesh.has_unsent() {
+            break;
+        }
         if let Err(error) = world.ring.turn(Some(GUARD_BUSY), &mut news) {
             return Ended::Halted(format!("the ring of this core broke: {error}"));
         }
@@ -417,15 +429,10 @@ async fn finish(world: &mut World, disk: &mut Disk) -> Ended {
                 world.connections.note(watch, readiness, goes_on, &mut world.ring);
             }
         }
-        disk.is_due = true;
-        disk.let_executor_run(world).await;
     }
     world.driver.close().await;
     Ended::Stopped
 }
-
-/// How often a stop looks whether all answers are written, a guard interval apart.
-const STOP_LOOKS: u32 = 200;
 
 /// A message of another core, as an input of this one.
 pub fn from_core(from: CoreId, message: CoreMessage) -> Input {
