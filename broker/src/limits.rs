@@ -14,8 +14,9 @@ pub const READS_PER_TURN: usize = 4;
 /// or this. Most clients' largest request, a MiB, grows in three steps.
 pub const REQUEST_RESERVE_BYTES: usize = 256 << 10;
 
-/// Answers written by one system call: the kernel takes up to 1024 pieces, and a connection has at
-/// most two for each of its open requests.
+/// Pieces of answers written by one system call. The kernel takes up to 1024, but a list of that
+/// size would be set up for every answer; most have one or two pieces. A fetch has a piece or two
+/// for each batch, and takes several calls when it has many.
 pub const WRITE_PIECES_MAX: usize = 64;
 
 /// Connections accepted at one door in one turn, so that a storm of them delays the others little.
@@ -55,6 +56,19 @@ pub const REQUEST_BYTES_PER_SECOND: u64 = 1 << 10;
 /// The same while the budget of requests is used up: others wait for what this one holds.
 pub const REQUEST_BYTES_PER_SECOND_WHEN_FULL: u64 = 256 << 10;
 
+/// How long a connection that the broker ends stays open for its client to hear of it and to stop
+/// sending: many round trips to anywhere. A client that goes on sending after that is reset, and
+/// may lose answers that it has not received by then.
+pub const PARTING_TIME: Duration = Duration::from_secs(1);
+
+/// Bytes of one client that are thrown away meanwhile: what clients have under way, several times
+/// over. One that sends more is reset.
+pub const PARTING_BYTES_MAX: usize = 16 << 20;
+
+/// Connections of one core that part at once. Each costs a descriptor; with more, the oldest is
+/// closed at once.
+pub const PARTINGS_MAX: usize = 1024;
+
 /// How long the end of a stop waits for clients to take the answers that are ready, and for other
 /// cores to take messages. A client that does not read must not hold up a stop.
 pub const FAREWELL_TIME: Duration = Duration::from_secs(2);
@@ -70,12 +84,14 @@ pub const MAILBOX_DEPTH: usize = 1024;
 pub const INPUTS_PER_TURN: usize = 512;
 
 /// How long one turn may take inputs, measured between inputs. Half a millisecond is Seastar's
-/// task quota and keeps disk completions from waiting longer.
+/// task quota. A disk completion waits longer where a single input takes longer, and for the end of
+/// the turn, which has no limit of its own: it begins settles, expires requests and writes answers.
 pub const TURN_TIME: Duration = Duration::from_micros(500);
 
 /// How long the pump sleeps at most while the executor carries out an operation. Its thread for
 /// blocking calls wakes nobody, and its rings may lose a wake-up (decision 0012): either costs this
-/// much at most, and no acknowledgement waits for it.
+/// much at most. Few acknowledgements wait for it: those that need a new journal file, and the first
+/// in each, whose file the executor opens.
 pub const GUARD_BUSY: Duration = Duration::from_millis(1);
 
 /// How long the pump sleeps at most when nothing is outstanding. One wake-up a second costs no
@@ -141,4 +157,5 @@ pub const ADMIN_HEAD_BYTES: usize = 4 << 10;
 pub const PARTITIONS_PER_TOPIC: i32 = 10_000;
 
 const _: () = assert!(SMALL_REQUEST_BYTES <= READ_SCRATCH_BYTES);
+const _: () = assert!(PARTING_TIME.as_nanos() < FAREWELL_TIME.as_nanos());
 const _: () = assert!(GUARD_BUSY.as_nanos() < GUARD_IDLE.as_nanos());

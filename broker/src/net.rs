@@ -10,4 +10,5 @@ pub mod connection;
 pub mod connections;
 pub mod inbox;
 pub mod listener;
+pub mod parting;
 pub mod slots;

@@ -4,9 +4,10 @@
 //! request; write answers in order; stop reading while too much is open; end with a reason when
 //! the bytes are no Kafka.
 //! Does not: decode requests, sleep, or know other connections.
-//! Invariants: an idle connection holds no buffer (reads go through one scratch buffer per
-//! core); memory grows with bytes received, never with bytes announced; every byte held for a
-//! request, whole or not, is charged to the core's budget.
+//! Invariants: an idle connection holds no buffer of bytes (reads go through one scratch buffer per
+//! core); memory grows with bytes received, and runs ahead of them, for a request whose size is
+//! announced, by as much again or by [`REQUEST_RESERVE_BYTES`], whichever is more; every byte held
+//! for a request, whole or not, is charged to the core's budget, what is reserved ahead is not.
 //! Apart from the others' list because it is the hot half.
 
 use std::collections::VecDeque;
@@ -21,6 +22,7 @@ use flumen_protocol::time::Monotonic;
 use flumen_storage::io::ring::Readiness;
 
 use super::inbox::Inbox;
+use super::parting::Parting;
 use super::slots::{Next, Slots};
 use crate::limits::{
     READ_SCRATCH_BYTES, READS_PER_TURN, REQUEST_ARRIVAL_GRACE, REQUEST_BYTES_PER_SECOND,
@@ -56,6 +58,19 @@ pub struct Around<'a> {
     pub request_bytes: usize,
 }
 
+/// How far the end of a connection has come: from the first to the third one after the other, or
+/// from any of them to the last.
+enum Ending {
+    /// It goes on.
+    NotYet,
+    /// It ends once the queued answers are written.
+    AfterAnswers,
+    /// They are; its client has a moment to hear of the end.
+    Parting(Parting),
+    /// Nothing more is read or written.
+    Now,
+}
+
 /// One open connection.
 pub struct Connection {
     id: ConnectionId,
@@ -83,8 +98,8 @@ pub struct Connection {
     fetching: bool,
     /// No further request is served, and nothing read: one before it ends the connection.
     deaf: bool,
-    /// It ends once the queued answers are written.
-    closing: bool,
+    /// How far its end has come.
+    ending: Ending,
     /// Why it ends, where that is known before it does.
     reason: Option<CloseReason>,
 }
@@ -115,7 +130,7 @@ impl Connection {
             peer_done: false,
             fetching: false,
             deaf: false,
-            closing: false,
+            ending: Ending::NotYet,
             reason: None,
         }
     }
@@ -140,7 +155,8 @@ impl Connection {
         self.may_read |= readiness.readable || readiness.peer_done || readiness.hung_up;
         self.may_write |= readiness.writable || readiness.hung_up;
         self.peer_done |= readiness.peer_done || readiness.hung_up;
-        if readiness.hung_up {
+        // Both directions end in every parting; there the socket is still read to its end.
+        if readiness.hung_up && !matches!(self.ending, Ending::Parting(_)) {
             self.end(CloseReason::Socket);
         }
     }
@@ -160,9 +176,19 @@ impl Connection {
         self.queue_answers();
     }
 
+    /// Ends the connection once every request that was handed over is answered; reads no further.
+    pub fn retire(&mut self) {
+        if !self.deaf {
+            let slot = self.slots.reserve();
+            self.close_at(slot);
+        }
+    }
+
     /// Ends the connection once the queued answers are written.
     pub fn close(&mut self) {
-        self.closing = true;
+        if self.goes_on() {
+            self.ending = Ending::AfterAnswers;
+        }
     }
 
     /// Ends the connection now, whatever is still to be written: its client does not read.
@@ -176,7 +202,11 @@ impl Connection {
         self.out.clear();
         self.out_bytes = 0;
         self.deaf = true;
-        self.closing = true;
+        self.ending = Ending::Now;
+    }
+
+    fn goes_on(&self) -> bool {
+        matches!(self.ending, Ending::NotYet)
     }
 
     /// Gives back what it held and says why it ended.
@@ -212,24 +242,38 @@ impl Connection {
     /// blocking and a turn allows. Says whether there is more to do at once.
     pub fn work(&mut self, around: &mut Around<'_>) -> Worked {
         self.flush(around.now);
-        if !self.closing {
+        if self.goes_on() {
             self.serve_held(around);
             let mut rounds = READS_PER_TURN;
-            while self.may_read && !self.closing && rounds > 0 && self.read(around) {
+            while self.may_read && self.goes_on() && rounds > 0 && self.read(around) {
                 rounds -= 1;
             }
-            if rounds == 0 && !self.closing {
+            if rounds == 0 && self.goes_on() {
                 return Worked::HasMore;
             }
         }
-        if self.closing && self.out.is_empty() { Worked::Ended } else { Worked::Waits }
+        match &mut self.ending {
+            Ending::AfterAnswers if self.out.is_empty() => self.part(around.memory),
+            Ending::NotYet | Ending::AfterAnswers => Worked::Waits,
+            Ending::Parting(parting) => parting.discard(&mut self.stream, around.scratch),
+            Ending::Now => Worked::Ended,
+        }
+    }
+
+    /// Everything is said: what came of further requests is forgotten, and the client told.
+    fn part(&mut self, memory: &RequestMemory) -> Worked {
+        let Some(parting) = Parting::begin(&self.stream) else { return Worked::Ended };
+        self.ending = Ending::Parting(parting);
+        memory.unreceive(std::mem::take(&mut self.held).len());
+        memory.give_overdraft_back(self.id);
+        Worked::Parts
     }
 
     fn queue_answers(&mut self) {
-        while !self.closing {
+        while self.goes_on() {
             match self.slots.next_filled() {
                 None => break,
-                Some(Next::Close) => self.closing = true,
+                Some(Next::Close) => self.close(),
                 Some(Next::Answer(buffers)) => {
                     for bytes in buffers {
                         self.out_bytes += bytes.len();
@@ -244,7 +288,7 @@ impl Connection {
     fn may_serve(&self) -> bool {
         let open = self.slots.open_count();
         !self.deaf
-            && !self.closing
+            && self.goes_on()
             && open < REQUESTS_IN_FLIGHT_PER_CONNECTION
             && self.out_bytes < RESPONSE_BYTES_QUEUED_PER_CONNECTION
             // Clients wait for one fetch before they send the next. Serving many at once would
@@ -425,7 +469,8 @@ impl Connection {
         self.keep(rest, around.request_bytes);
     }
 
-    /// Keeps the beginning of a request, with room for all of it unless that is a lot.
+    /// Keeps the beginning of a request, with room for all of it unless that is a lot, or whole
+    /// requests that wait for their turn.
     fn keep(&mut self, rest: &[u8], limit: usize) {
         if rest.is_empty() {
             return;
@@ -490,6 +535,8 @@ pub enum Worked {
     Waits,
     /// It has had its share of this turn and has more.
     HasMore,
+    /// Everything is said: from now on it is to be ended if its client takes long to hear of it.
+    Parts,
     /// It is over.
     Ended,
 }
@@ -499,6 +546,7 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
+    use crate::limits::PARTING_BYTES_MAX;
 
     /// Both ends of a connection and what the broker's end needs.
     struct Line {
@@ -630,7 +678,7 @@ mod tests {
         assert_eq!(line.send(&[frame(1, 1), vec![0xff; 12]].concat()), Worked::Waits);
         line.request();
         line.connection.answer(0, vec![Bytes::from_static(b"last")], Monotonic(0));
-        assert_eq!(line.work(), Worked::Ended);
+        assert_eq!(line.work(), Worked::Parts);
         line.hears(b"last");
         let reason = line.connection.bury(&line.memory);
         assert!(matches!(reason, CloseReason::Frame(_)), "{reason:?}");
@@ -713,6 +761,51 @@ mod tests {
         }
         let reason = line.connection.bury(&line.memory);
         assert!(matches!(reason, CloseReason::ByPeer | CloseReason::Socket), "{reason:?}");
+        assert_eq!(line.memory.used(), 0);
+    }
+
+    #[test]
+    fn the_last_answer_arrives_in_full_although_the_client_sent_more_than_was_read() {
+        let mut line = Line::new(LIMIT);
+        line.send(&frame(1, 1));
+        line.request();
+        line.connection.retire();
+        line.send(&[7; 100_000]);
+        let last = vec![Bytes::from(vec![9; 1_500_000])];
+        line.connection.answer(0, last, Monotonic(0));
+        line.client.set_nonblocking(true).unwrap();
+        let mut heard = Vec::new();
+        loop {
+            line.connection.note(READY);
+            match line.work() {
+                Worked::Ended => break,
+                Worked::Parts | Worked::HasMore => {}
+                // As late as it may, the client listens.
+                Worked::Waits => match line.client.read(&mut [0; 10_000]) {
+                    Ok(0) => line.client.shutdown(std::net::Shutdown::Write).unwrap(),
+                    Ok(count) => heard.push(count),
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+                },
+            }
+        }
+        let Line { connection, mut client, memory, .. } = line;
+        connection.bury(&memory);
+        client.set_nonblocking(false).unwrap();
+        let rest = client.read_to_end(&mut Vec::new()).expect("an end, not a reset");
+        assert_eq!(heard.iter().sum::<usize>() + rest, 1_500_000);
+    }
+
+    #[test]
+    fn a_client_that_does_not_stop_sending_is_let_go() {
+        let mut line = Line::new(LIMIT);
+        line.connection.retire();
+        assert_eq!(line.work(), Worked::Parts);
+        line.client.set_nonblocking(true).unwrap();
+        let mut sent = 0;
+        while line.work() != Worked::Ended {
+            sent += line.client.write(&[7; 100_000]).unwrap_or(0);
+        }
+        assert!(sent >= PARTING_BYTES_MAX, "{sent}");
         assert_eq!(line.memory.used(), 0);
     }
 

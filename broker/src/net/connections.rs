@@ -7,7 +7,7 @@
 //! byte of it was read; a connection that can go on is in the line until it did.
 //! Apart because the pump needs one thing to talk to.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
@@ -22,7 +22,9 @@ use super::connection::{Around, Connection, Speech, Worked};
 use super::inbox::Inbox;
 use super::listener;
 use crate::config::options::Options;
-use crate::limits::{ACCEPT_RETRY_PAUSE, ACCEPTS_PER_TURN, READ_SCRATCH_BYTES};
+use crate::limits::{
+    ACCEPT_RETRY_PAUSE, ACCEPTS_PER_TURN, PARTING_TIME, PARTINGS_MAX, READ_SCRATCH_BYTES,
+};
 use crate::shard::input::{CloseReason, ConnectionId, Input};
 use crate::shard::memory::RequestMemory;
 
@@ -66,6 +68,7 @@ impl ConnectionLimits {
 
 /// An address that connections come in by.
 struct Door {
+    watch: WatchId,
     socket: TcpListener,
     speech: Speech,
     /// Somebody may wait there.
@@ -74,10 +77,11 @@ struct Door {
     paused_until: Option<Monotonic>,
 }
 
-/// An open connection and whether it is in the line.
+/// An open connection, whether it is in the line, and until when it may take to part.
 struct Member {
     connection: Connection,
     is_in_line: bool,
+    parts_until: Option<Monotonic>,
 }
 
 /// The connections of one core.
@@ -93,6 +97,8 @@ pub struct Connections {
     doors: Vec<Door>,
     /// Those that can go on, first come, first served.
     line: VecDeque<ConnectionId>,
+    /// Those that part, by the time that they have. Invariant: exactly the members with such a time.
+    partings: BTreeSet<(Monotonic, ConnectionId)>,
     scratch: Vec<u8>,
     /// The pump's clock of this turn.
     now: Monotonic,
@@ -112,6 +118,7 @@ impl Connections {
             addresses: BTreeMap::new(),
             doors: Vec::new(),
             line: VecDeque::new(),
+            partings: BTreeSet::new(),
             scratch: vec![0; READ_SCRATCH_BYTES],
             now,
         }
@@ -128,8 +135,9 @@ impl Connections {
         ring: &mut Ring,
     ) -> io::Result<()> {
         let socket = listener::listen(address)?;
-        ring.watch(socket.as_fd(), WatchId(FIRST_DOOR + self.doors.len() as u64));
-        self.doors.push(Door { socket, speech, may_accept: true, paused_until: None });
+        let watch = WatchId(FIRST_DOOR + self.doors.len() as u64);
+        ring.watch(socket.as_fd(), watch);
+        self.doors.push(Door { watch, socket, speech, may_accept: true, paused_until: None });
         Ok(())
     }
 
@@ -154,18 +162,16 @@ impl Connections {
             || self.doors.iter().any(|door| door.may_accept && door.paused_until.is_none())
     }
 
-    /// When a paused door is to be tried again.
+    /// When a paused door is to be tried again, or a connection that parts has had its time.
     pub fn next_deadline(&self) -> Option<Monotonic> {
-        self.doors.iter().filter_map(|door| door.paused_until).min()
+        let doors = self.doors.iter().filter_map(|door| door.paused_until);
+        doors.chain(self.partings.first().map(|(until, _)| *until)).min()
     }
 
     /// Takes news of the ring about a door or a connection.
     pub fn note(&mut self, watch: WatchId, readiness: Readiness, goes_on: bool, ring: &mut Ring) {
-        if let Some(place) = watch.0.checked_sub(FIRST_DOOR) {
-            let Some(door) = usize::try_from(place).ok().and_then(|at| self.doors.get_mut(at))
-            else {
-                return;
-            };
+        if watch.0 >= FIRST_DOOR {
+            let Some(door) = self.doors.iter_mut().find(|door| door.watch == watch) else { return };
             door.may_accept = true;
             if !goes_on {
                 ring.watch(door.socket.as_fd(), watch);
@@ -202,16 +208,30 @@ impl Connections {
             match member.connection.work(&mut around) {
                 Worked::Waits => {}
                 Worked::HasMore => enter_line(&mut self.line, id, member),
+                Worked::Parts => {
+                    let until = self.now.after(PARTING_TIME);
+                    member.parts_until = Some(until);
+                    self.partings.insert((until, id));
+                    enter_line(&mut self.line, id, member);
+                }
                 Worked::Ended => ended.push(id),
             }
         }
         for id in ended {
             self.bury(id, inbox, memory, ring);
         }
+        while let Some((until, id)) = self.partings.first().copied()
+            && (until <= self.now || self.partings.len() > PARTINGS_MAX)
+        {
+            self.bury(id, inbox, memory, ring);
+        }
     }
 
     fn bury(&mut self, id: ConnectionId, inbox: &Inbox, memory: &RequestMemory, ring: &mut Ring) {
         let Some(member) = self.open.remove(&id) else { return };
+        if let Some(until) = member.parts_until {
+            self.partings.remove(&(until, id));
+        }
         let peer = member.connection.peer();
         ring.unwatch(WatchId(id.0));
         self.leave(peer.ip());
@@ -266,7 +286,7 @@ impl Connections {
         }
         ring.watch(stream.as_fd(), WatchId(id.0));
         let connection = Connection::new(id, peer, speech, stream, self.now);
-        self.open.insert(id, Member { connection, is_in_line: false });
+        self.open.insert(id, Member { connection, is_in_line: false, parts_until: None });
         inbox.push(Input::Opened { connection: id });
     }
 
@@ -341,12 +361,19 @@ impl Connections {
         }
     }
 
-    /// Closes all of them after the answers that are ready; for a stop. Nobody comes in any more.
-    pub fn close_all(&mut self) {
-        self.doors.clear();
+    /// Closes all of them after the answers that are ready, and every door; the end of a stop.
+    pub fn close_all(&mut self, ring: &mut Ring) {
+        self.close_doors(ring, |_| true);
         for (id, member) in &mut self.open {
             member.connection.close();
             enter_line(&mut self.line, *id, member);
+        }
+    }
+
+    /// Whoever knocks is refused from the ring's next turn on: until then it keeps them open.
+    fn close_doors(&mut self, ring: &mut Ring, which: impl Fn(Speech) -> bool) {
+        for door in self.doors.extract_if(.., |door| which(door.speech)) {
+            ring.unwatch(door.watch);
         }
     }
 }

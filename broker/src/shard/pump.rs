@@ -406,7 +406,7 @@ fn look_up_space(world: &World) {
 
 /// Lets answers and messages leave and the disk finish, for a while, then closes the handles.
 async fn finish(world: &mut World, disk: &mut Disk) -> Ended {
-    world.connections.close_all();
+    world.connections.close_all(&mut world.ring);
     let deadline = world.clock.now().monotonic.after(FAREWELL_TIME);
     let mut news = Vec::new();
     loop {
