@@ -170,6 +170,7 @@ impl Replay {
             | Effect::Close { .. }
             | Effect::LimitConnections(_)
             | Effect::Stopped
+            | Effect::StopListening
             | Effect::Halt(_) => panic!("no replay leads to {effect:?}"),
         }
     }

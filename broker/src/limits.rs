@@ -131,7 +131,10 @@ pub const REPLAY_CHUNK_BYTES: u32 = 1 << 20;
 /// How often idle connections, retention and free space are looked at.
 pub const CHORE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long a stop waits for open requests before it closes their connections.
+/// How long a stop waits for open requests before it settles without them. No request is taken
+/// from the beginning of a stop on, and those that wait for news are answered at once, so this is
+/// for appends and commands that take long. What is still open when the journal is settled ends
+/// with its connection, unanswered.
 pub const DRAIN_TIME: Duration = Duration::from_secs(5);
 
 /// How often idle connections are looked for; `connections.max.idle.ms` is minutes.

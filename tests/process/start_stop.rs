@@ -1,5 +1,9 @@
 //! A broker starts, stops, is killed and comes back; and one data folder has one broker.
 
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
 use flumen_tests::broker::{Broker, Folder, START_WITHIN, free_port};
 use flumen_tests::wire::{API_VERSIONS, Wire};
 
@@ -26,6 +30,67 @@ fn asked_to_stop_it_ends_well() {
     let status = broker.stop();
     assert_eq!(status.code(), Some(0), "{status}");
     assert!(held.is_hung_up());
+}
+
+/// Producers that never let up must not keep a broker from its end, and lose nothing by it.
+#[test]
+fn asked_to_stop_under_load_it_ends_soon_and_keeps_what_it_acknowledged() {
+    for cores in ["flumen.cores=1", "flumen.cores=2"] {
+        let folder = Folder::fresh();
+        let broker = Broker::start_with(&folder, free_port(), &[cores]);
+        let topics: Vec<String> = (0..8).map(|number| format!("loaded-{number}")).collect();
+        for topic in &topics {
+            assert_eq!(wire(&broker).create_topic(topic), Some(0));
+        }
+        let acknowledged = stop_under_load(broker, &topics);
+        let broker = Broker::start(&folder);
+        for (topic, acknowledged) in topics.iter().zip(acknowledged) {
+            let kept = end_offset(&broker, topic);
+            assert!(kept >= acknowledged, "{topic}: {acknowledged} acknowledged, {kept} kept");
+        }
+    }
+}
+
+/// Where a topic ends. Just after a start a leader does not know it yet, and clients ask again.
+fn end_offset(broker: &Broker, topic: &str) -> i64 {
+    let deadline = Instant::now() + START_WITHIN;
+    loop {
+        if let Some(offset) = wire(broker).end_offset(topic) {
+            return offset;
+        }
+        assert!(Instant::now() < deadline, "no end of {topic} within {START_WITHIN:?}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Produces to each topic as fast as answers come, asks the broker to stop, and says how many
+/// records of each topic it acknowledged until it was gone.
+fn stop_under_load(broker: Broker, topics: &[String]) -> Vec<i64> {
+    let address = broker.address();
+    let acknowledged: Vec<AtomicI64> = topics.iter().map(|_| AtomicI64::new(0)).collect();
+    thread::scope(|scope| {
+        for (topic, acknowledged) in topics.iter().zip(&acknowledged) {
+            scope.spawn(move || {
+                let mut wire = Wire::connect(address).expect("a running broker accepts");
+                let mut goes_on = wire.pipeline_produce(topic, 100, 100);
+                // One more for every answer. What was answered before the end counts to the last.
+                while let Some(error) = wire.produced() {
+                    assert_eq!(error, 0);
+                    acknowledged.fetch_add(1, Ordering::Relaxed);
+                    goes_on = goes_on && wire.pipeline_produce(topic, 100, 1);
+                }
+            });
+        }
+        while acknowledged.iter().any(|count| count.load(Ordering::Relaxed) < 200) {
+            thread::sleep(Duration::from_millis(5));
+        }
+        let asked = Instant::now();
+        assert_eq!(broker.stop().code(), Some(0));
+        let took = asked.elapsed();
+        // It gives requests that hang five seconds; none of these does.
+        assert!(took < Duration::from_secs(5), "{took:?}");
+    });
+    acknowledged.into_iter().map(AtomicI64::into_inner).collect()
 }
 
 #[test]

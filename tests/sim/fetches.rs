@@ -16,7 +16,7 @@ use flumen_protocol::messages::{BrokerId, FetchRequest, ProduceRequest};
 use crate::stories::{PRODUCE, make_topic, name, produce_request};
 use crate::world::{Awaited, World};
 
-const FETCH: i16 = 11;
+pub const FETCH: i16 = 11;
 const PLENTY: i32 = 1 << 20;
 /// What the value of a record adds to its batch in these stories, a little more than its length.
 const BATCH_EXTRA: usize = 80;
@@ -24,7 +24,7 @@ const BATCH_EXTRA: usize = 80;
 /// A fetch from a partition's offset with the partition's own limit.
 type Wanted = (i32, i64, i32);
 
-fn request(wanted: &[Wanted], bytes: std::ops::RangeInclusive<i32>) -> FetchRequest {
+pub fn request(wanted: &[Wanted], bytes: std::ops::RangeInclusive<i32>) -> FetchRequest {
     let partitions = wanted.iter().map(|(partition, from, max)| {
         FetchPartition::default()
             .with_partition(*partition)

@@ -10,6 +10,7 @@ mod cluster;
 mod fetches;
 mod lives;
 mod settings;
+mod stops;
 mod stories;
 mod versions;
 mod world;

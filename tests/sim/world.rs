@@ -39,6 +39,15 @@ pub struct Awaited {
     slot: u64,
 }
 
+/// A step of a core towards its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It takes nothing more from clients.
+    Deaf,
+    /// It is done.
+    Stopped,
+}
+
 /// A node of several cores.
 pub struct World {
     record: NodeRecord,
@@ -55,6 +64,8 @@ pub struct World {
     pub limits: BTreeMap<usize, ConnectionLimits>,
     /// Connections the broker closed.
     pub closed: Vec<ConnectionId>,
+    /// What cores said of their end, in order.
+    pub ends: Vec<(usize, End)>,
 }
 
 impl World {
@@ -84,6 +95,7 @@ impl World {
             serving: 0,
             limits: BTreeMap::new(),
             closed: Vec::new(),
+            ends: Vec::new(),
         };
         world.start();
         world
@@ -194,7 +206,8 @@ impl World {
                 self.inboxes[core].push_back(Input::FreeSpace { free: 1 << 40, total: 1 << 41 });
             }
             Effect::LimitConnections(limits) => drop(self.limits.insert(core, limits)),
-            Effect::Stopped => {}
+            Effect::StopListening => self.ends.push((core, End::Deaf)),
+            Effect::Stopped => self.ends.push((core, End::Stopped)),
             Effect::Halt(error) => panic!("core {core} halts: {error}"),
         }
     }
@@ -202,6 +215,11 @@ impl World {
     /// Bytes of requests that a core has not answered.
     pub fn open_bytes(&self, core: usize) -> usize {
         self.memories[core].used()
+    }
+
+    /// The process is asked to stop.
+    pub fn ask_to_stop(&mut self) {
+        self.inboxes[0].push_back(Input::Stop);
     }
 
     /// Time passes, and what falls due happens.

@@ -14,6 +14,8 @@ pub const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 pub const PRODUCE: i16 = 0;
 /// API key of Fetch.
 pub const FETCH: i16 = 1;
+/// API key of ListOffsets.
+pub const LIST_OFFSETS: i16 = 2;
 /// API key of Metadata.
 pub const METADATA: i16 = 3;
 /// API key of ApiVersions.
@@ -110,22 +112,41 @@ impl Wire {
     /// Produces one record of so many bytes to partition 0 with acks=all, by Produce version 7. The error code;
     /// `None` without a whole answer.
     pub fn produce(&mut self, topic: &str, bytes: usize) -> Option<i16> {
-        let batch = batch_of_one(bytes);
-        let mut body = Vec::new();
-        body.extend((-1_i16).to_be_bytes()); // no transaction
-        body.extend((-1_i16).to_be_bytes()); // acks=all
-        body.extend(30_000_i32.to_be_bytes());
-        body.extend(1_i32.to_be_bytes());
-        put_string(&mut body, topic);
-        body.extend(1_i32.to_be_bytes());
-        body.extend(0_i32.to_be_bytes()); // partition
-        body.extend(i32::try_from(batch.len()).ok()?.to_be_bytes());
-        body.extend(batch);
-        let answer = self.ask(&request(PRODUCE, 7, 10, &body))?;
+        if self.pipeline_produce(topic, bytes, 1) { self.produced() } else { None }
+    }
+
+    /// Sends as many produce requests of one record each as said, without waiting for an answer. False where the other
+    /// side has hung up already.
+    pub fn pipeline_produce(&mut self, topic: &str, bytes: usize, count: usize) -> bool {
+        let one = produce_request(topic, bytes);
+        self.send(&one.repeat(count))
+    }
+
+    /// The error code of the next answer to a produce request; `None` without a whole answer.
+    pub fn produced(&mut self) -> Option<i16> {
+        let answer = self.receive()?;
         let mut rest = answer.get(8..)?;
         take_string(&mut rest)?;
         let mut rest = rest.get(8..)?;
         take_i16(&mut rest)
+    }
+
+    /// The end offset of partition 0, by ListOffsets version 1; `None` without a whole answer or if it says an error.
+    pub fn end_offset(&mut self, topic: &str) -> Option<i64> {
+        let mut body = Vec::new();
+        body.extend((-1_i32).to_be_bytes()); // a consumer
+        body.extend(1_i32.to_be_bytes());
+        put_string(&mut body, topic);
+        body.extend(1_i32.to_be_bytes());
+        body.extend(0_i32.to_be_bytes()); // partition
+        body.extend((-1_i64).to_be_bytes()); // the end
+        let answer = self.ask(&request(LIST_OFFSETS, 1, 11, &body))?;
+        let mut rest = answer.get(8..)?;
+        take_string(&mut rest)?;
+        let mut rest = rest.get(8..)?;
+        let error = take_i16(&mut rest)?;
+        let offset = rest.get(8..16)?.try_into().ok()?;
+        (error == 0).then(|| i64::from_be_bytes(offset))
     }
 
     /// Everything the other side says until it hangs up.
@@ -148,6 +169,21 @@ impl Wire {
         }
         take_string(&mut rest)
     }
+}
+
+fn produce_request(topic: &str, bytes: usize) -> Vec<u8> {
+    let batch = batch_of_one(bytes);
+    let mut body = Vec::new();
+    body.extend((-1_i16).to_be_bytes()); // no transaction
+    body.extend((-1_i16).to_be_bytes()); // acks=all
+    body.extend(30_000_i32.to_be_bytes());
+    body.extend(1_i32.to_be_bytes());
+    put_string(&mut body, topic);
+    body.extend(1_i32.to_be_bytes());
+    body.extend(0_i32.to_be_bytes()); // partition
+    body.extend(i32::try_from(batch.len()).expect("a batch's length fits 31 bits").to_be_bytes());
+    body.extend(batch);
+    request(PRODUCE, 7, 10, &body)
 }
 
 /// A whole request frame with header version 1 and an empty client id.

@@ -140,6 +140,11 @@ impl Connection {
         self.peer
     }
 
+    /// What its bytes mean.
+    pub fn speech(&self) -> Speech {
+        self.speech
+    }
+
     /// Its socket.
     pub fn stream(&self) -> &TcpStream {
         &self.stream

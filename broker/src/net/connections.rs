@@ -361,6 +361,19 @@ impl Connections {
         }
     }
 
+    /// Takes nothing more from Kafka clients, neither a connection nor a request; for a stop. Each
+    /// connection ends once its open requests are answered. The admin page goes on, so that one can
+    /// see what the stop waits for.
+    pub fn stop_listening(&mut self, ring: &mut Ring) {
+        self.close_doors(ring, |speech| speech != Speech::Admin);
+        for (id, member) in &mut self.open {
+            if member.connection.speech() != Speech::Admin {
+                member.connection.retire();
+                enter_line(&mut self.line, *id, member);
+            }
+        }
+    }
+
     /// Closes all of them after the answers that are ready, and every door; the end of a stop.
     pub fn close_all(&mut self, ring: &mut Ring) {
         self.close_doors(ring, |_| true);
@@ -382,5 +395,110 @@ fn enter_line(line: &mut VecDeque<ConnectionId>, id: ConnectionId, member: &mut 
     if !member.is_in_line {
         member.is_in_line = true;
         line.push_back(id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use flumen_storage::io::ring::Event;
+
+    use super::*;
+
+    /// The connections of a core with one door, and what they need.
+    struct Core {
+        connections: Connections,
+        ring: Ring,
+        inbox: Inbox,
+        memory: RequestMemory,
+        address: SocketAddr,
+    }
+
+    impl Core {
+        fn new() -> Self {
+            let limits = ConnectionLimits {
+                total: 10,
+                per_address: 10,
+                idle: Duration::from_secs(600),
+                request_bytes: 1 << 20,
+            };
+            let mut connections = Connections::new(limits, 10, Monotonic(0));
+            let mut ring = Ring::new().unwrap();
+            let any = "127.0.0.1:0".parse().unwrap();
+            connections.listen(any, Speech::Kafka { listener: 0 }, &mut ring).unwrap();
+            let address = connections.doors[0].socket.local_addr().unwrap();
+            let (inbox, memory) = (Inbox::default(), RequestMemory::new(1 << 20));
+            Self { connections, ring, inbox, memory, address }
+        }
+
+        fn turn(&mut self) {
+            let mut news = Vec::new();
+            self.ring.turn(Some(Duration::from_millis(1)), &mut news).unwrap();
+            for event in news {
+                let Event::Ready { watch, readiness, goes_on } = event else { continue };
+                self.connections.note(watch, readiness, goes_on, &mut self.ring);
+            }
+            self.connections.work(&self.inbox, &self.memory, &mut self.ring);
+        }
+
+        /// A client whose connection is open here.
+        fn client(&mut self) -> TcpStream {
+            let client = TcpStream::connect(self.address).unwrap();
+            client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            let before = self.connections.count();
+            while self.connections.count() == before {
+                self.turn();
+            }
+            client
+        }
+
+        fn has_request(&self) -> bool {
+            std::iter::from_fn(|| self.inbox.pop())
+                .any(|input| matches!(input, Input::Request { .. }))
+        }
+    }
+
+    /// A request of three bytes.
+    const REQUEST: [u8; 7] = [0, 0, 0, 3, 0, 3, 0];
+
+    #[test]
+    fn a_core_that_stops_listening_tells_its_clients_and_waits_a_moment_for_them() {
+        let mut core = Core::new();
+        let (mut polite, mut stubborn) = (core.client(), core.client());
+        core.connections.stop_listening(&mut core.ring);
+        core.turn();
+        assert_eq!(polite.read(&mut [0]).unwrap(), 0);
+        assert_eq!(stubborn.read(&mut [0]).unwrap(), 0);
+        drop(polite);
+        while core.connections.count() == 2 {
+            core.turn();
+        }
+        let until = core.connections.next_deadline().expect("somebody parts");
+        assert_eq!(until, Monotonic(0).after(PARTING_TIME));
+        assert!(stubborn.write_all(&REQUEST).is_ok());
+        core.connections.set_now(until);
+        core.turn();
+        assert_eq!((core.connections.count(), core.connections.next_deadline()), (0, None));
+        assert!(!core.has_request(), "nobody listened");
+        core.turn();
+        TcpStream::connect(core.address).expect_err("the door is shut");
+    }
+
+    #[test]
+    fn an_open_request_is_answered_after_the_core_stopped_listening() {
+        let mut core = Core::new();
+        let mut client = core.client();
+        client.write_all(&REQUEST).unwrap();
+        while !core.has_request() {
+            core.turn();
+        }
+        core.connections.stop_listening(&mut core.ring);
+        core.turn();
+        core.connections.respond(ConnectionId(0), 0, vec![Bytes::from_static(b"last")]);
+        core.turn();
+        let mut heard = Vec::new();
+        client.read_to_end(&mut heard).unwrap();
+        assert_eq!(heard, b"last");
     }
 }

@@ -74,7 +74,9 @@ impl Shard {
                 Health::Degraded("the disk is nearly full: records are refused".to_owned())
             }
             (Standing::Opening { .. }, _) => Health::Starting,
-            (Standing::Draining | Standing::Settling | Standing::Stopped, _) => Health::Stopping,
+            (Standing::Draining { .. } | Standing::Settling | Standing::Stopped, _) => {
+                Health::Stopping
+            }
         }
     }
 

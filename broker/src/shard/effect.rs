@@ -46,6 +46,9 @@ pub enum Effect {
     LimitConnections(ConnectionLimits),
     /// This core serves from now on: listen.
     Serve,
+    /// From now on this core takes nothing more from clients: no connection and no request. Answers
+    /// to the open ones still leave.
+    StopListening,
     /// Look up the free space of the data folder.
     LookUpSpace,
     /// This core is done: its journal is settled, its answers are given.

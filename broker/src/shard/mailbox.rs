@@ -14,6 +14,7 @@
 //! | `Image` | core of the controller → all | no: it is the only way to learn of topics |
 //! | `Leaders` | owner → all | no: clients would be sent to nobody |
 //! | `Stop` | core 0 → all | no |
+//! | `Drained` | all → all | no: a stop would wait for its time to be over |
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -47,6 +48,8 @@ pub enum CoreMessage {
     Leaders(Vec<Leader>),
     /// Finish what is open, settle the journal, end.
     Stop,
+    /// The sender stops, and none of its requests is open: it asks for nothing more.
+    Drained,
 }
 
 /// Who leads a partition.

@@ -52,8 +52,12 @@ pub enum Standing {
     },
     /// It serves clients.
     Serving,
-    /// It finishes what is open and takes no new connections.
-    Draining,
+    /// It finishes what is open and takes nothing more from clients. These cores have not said yet
+    /// that nothing of theirs is open; they may still ask this one.
+    Draining {
+        /// Which; this core is one until it says so.
+        busy: BTreeSet<CoreId>,
+    },
     /// It moves what is left of its journal into segments.
     Settling,
     /// It is done.
@@ -64,6 +68,11 @@ impl Standing {
     /// At birth, on a node of so many cores.
     pub fn awaiting(cores: u16) -> Self {
         Self::Opening { image: false, silent: (0..cores).map(CoreId).collect() }
+    }
+
+    /// At the beginning of a stop, on a node of so many cores.
+    pub fn draining(cores: u16) -> Self {
+        Self::Draining { busy: (0..cores).map(CoreId).collect() }
     }
 }
 

@@ -379,6 +379,7 @@ fn carry_out(world: &mut World, disk: &mut Disk, effect: Effect) {
         Effect::CloseAt { connection, slot } => world.connections.close_at(connection, slot),
         Effect::Close { connection } => world.connections.close(connection),
         Effect::LimitConnections(limits) => world.connections.set_limits(limits),
+        Effect::StopListening => world.connections.stop_listening(&mut world.ring),
         Effect::LookUpSpace => look_up_space(world),
         Effect::Serve | Effect::Stopped | Effect::Halt(_) => {
             unreachable!("the loop itself takes these")

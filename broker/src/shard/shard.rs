@@ -191,13 +191,14 @@ impl Shard {
             self.take_due(due);
         }
         self.settle_coordinators();
+        self.go_on_draining();
         self.carry_out();
         self.ask_further();
         self.settle_logs();
         let mut ops = Vec::new();
         self.store.next_ops(now, &mut ops);
         self.effects.extend(ops.into_iter().map(Effect::Disk));
-        self.go_on_stopping();
+        self.stop_if_settled();
     }
 
     /// Takes what must be done out.
@@ -260,6 +261,7 @@ impl Shard {
             CoreMessage::Image(image) => self.adopt_image(image),
             CoreMessage::Leaders(leaders) => self.learn_leaders(from, leaders),
             CoreMessage::Stop => self.begin_stop(),
+            CoreMessage::Drained => self.note_drained(from),
         }
     }
 

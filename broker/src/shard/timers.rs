@@ -56,6 +56,11 @@ impl Timers {
         }
     }
 
+    /// Whether a thing has a deadline.
+    pub fn is_armed(&self, due: Due) -> bool {
+        self.armed.contains_key(&due)
+    }
+
     /// The earliest deadline.
     pub fn next(&self) -> Option<Monotonic> {
         self.order.first().map(|(at, _)| *at)
