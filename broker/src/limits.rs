@@ -76,8 +76,9 @@ pub const FAREWELL_TIME: Duration = Duration::from_secs(2);
 /// Pause after a failed accept (no descriptors left), so that a full table does not spin.
 pub const ACCEPT_RETRY_PAUSE: Duration = Duration::from_millis(100);
 
-/// Messages that wait for one other core. A full mailbox makes the sender keep them and stop
-/// reading sockets; none is dropped.
+/// Messages that wait for one other core. When it is full the sender keeps what is more and reads
+/// no socket until the last of it is sent; none is dropped. What it keeps is thereby bounded by what
+/// open requests, here and on the other cores, still lead to.
 pub const MAILBOX_DEPTH: usize = 1024;
 
 /// Inputs that one turn takes, so that a flood on one source delays the others by at most a turn.

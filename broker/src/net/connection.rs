@@ -52,6 +52,8 @@ pub struct Around<'a> {
     pub memory: &'a RequestMemory,
     /// Every read of this core lands here first, so that waiting connections own no buffer.
     pub scratch: &'a mut [u8],
+    /// Whether sockets are read at all in this turn.
+    pub may_read: bool,
     /// The clock of this turn.
     pub now: Monotonic,
     /// Largest request, bytes.
@@ -326,9 +328,10 @@ impl Connection {
         if !self.held.is_empty() && self.missing(around.request_bytes) == Some(0) {
             return false; // a whole request waits for its turn
         }
-        let most = self.readable(around.memory);
+        let most = if around.may_read { self.readable(around.memory) } else { 0 };
         if most == 0 {
-            if !(around.memory.has_room() && around.memory.has_arrival_room()) {
+            let has_room = around.memory.has_room() && around.memory.has_arrival_room();
+            if !(around.may_read && has_room) {
                 around.memory.note_paused();
             }
             self.paused = true;
@@ -597,6 +600,7 @@ mod tests {
                 inbox: &self.inbox,
                 memory: &self.memory,
                 scratch: &mut self.scratch,
+                may_read: true,
                 now: self.now,
                 request_bytes: LIMIT,
             };

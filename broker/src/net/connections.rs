@@ -99,6 +99,8 @@ pub struct Connections {
     line: VecDeque<ConnectionId>,
     /// Those that part, by the time that they have. Invariant: exactly the members with such a time.
     partings: BTreeSet<(Monotonic, ConnectionId)>,
+    /// Sockets are not read for now: what reading leads to has nowhere to go.
+    held_back: bool,
     scratch: Vec<u8>,
     /// The pump's clock of this turn.
     now: Monotonic,
@@ -119,6 +121,7 @@ impl Connections {
             doors: Vec::new(),
             line: VecDeque::new(),
             partings: BTreeSet::new(),
+            held_back: false,
             scratch: vec![0; READ_SCRATCH_BYTES],
             now,
         }
@@ -149,6 +152,11 @@ impl Connections {
     /// Sets the clock; once per turn.
     pub fn set_now(&mut self, now: Monotonic) {
         self.now = now;
+    }
+
+    /// Whether sockets are left unread for now, so that nothing new is asked for.
+    pub fn hold_back(&mut self, held_back: bool) {
+        self.held_back = held_back;
     }
 
     /// How many are open.
@@ -190,13 +198,14 @@ impl Connections {
     /// Accepts, writes and reads whatever can be without blocking, each connection its share.
     pub fn work(&mut self, inbox: &Inbox, memory: &RequestMemory, ring: &mut Ring) {
         self.accept(inbox, ring);
-        if memory.take_resumable() {
+        if !self.held_back && memory.take_resumable() {
             self.resume_readers();
         }
         let mut around = Around {
             inbox,
             memory,
             scratch: &mut self.scratch,
+            may_read: !self.held_back,
             now: self.now,
             request_bytes: self.limits.request_bytes,
         };
@@ -500,5 +509,19 @@ mod tests {
         let mut heard = Vec::new();
         client.read_to_end(&mut heard).unwrap();
         assert_eq!(heard, b"last");
+    }
+
+    #[test]
+    fn no_socket_is_read_while_the_core_is_held_back() {
+        let mut core = Core::new();
+        let mut client = core.client();
+        core.connections.hold_back(true);
+        client.write_all(&REQUEST).unwrap();
+        (0..20).for_each(|_| core.turn());
+        assert!(!core.has_request());
+        core.connections.hold_back(false);
+        while !core.has_request() {
+            core.turn();
+        }
     }
 }

@@ -142,6 +142,7 @@ pub async fn run(mut shard: Shard, mut world: World) -> Ended {
         }
         world.mesh.flush();
         // Answers first: they are ready, and what glommio begins now takes its time anyway.
+        world.connections.hold_back(world.mesh.has_unsent());
         let World { connections, inbox, memory, ring, .. } = &mut world;
         connections.work(inbox, memory, ring);
         disk.let_executor_run(&mut world).await;
