@@ -3,8 +3,8 @@
 //! Does: map each leader epoch to the offset of its first record, and answer where an epoch ended
 //! (OffsetForLeaderEpoch, KIP-101, KIP-320).
 //! Does not: know who leads. Covers the whole log, committed or not.
-//! Invariants: both columns strictly ascend, so an epoch without records has no row; at most
-//! [`EPOCHS_MAX`] rows.
+//! Invariants: both columns strictly ascend, so at most the last row, at the log's end, belongs to an
+//! epoch all of whose records were deleted; at most [`EPOCHS_MAX`] rows.
 //! Apart because a wrong answer makes clients believe that records were lost.
 
 use flumen_protocol::ids::{LeaderEpoch, Offset};
@@ -43,18 +43,19 @@ impl Epochs {
         &self.rows
     }
 
-    /// A batch of `epoch` starting at `offset` was added at the log's end.
+    /// A batch of `epoch` starting at `offset` was added at the log's end. Rows of older epochs that
+    /// begin there have lost all their records to a moved start, and go.
     ///
     /// # Panics
-    /// When the epoch is older than the last, or the offset not behind the last row's.
+    /// When the epoch is older than the last.
     pub fn record(&mut self, epoch: LeaderEpoch, offset: Offset) {
         if let Some(last) = self.rows.last() {
             if last.epoch == epoch {
                 return;
             }
             assert!(last.epoch < epoch, "a log's epochs never fall");
-            assert!(last.first_offset < offset, "an epoch with a row has a record");
         }
+        self.truncate_suffix(offset);
         if self.rows.len() == EPOCHS_MAX {
             self.rows.remove(0);
         }
@@ -132,6 +133,16 @@ mod tests {
             assert_eq!(epochs().end_of(LeaderEpoch(asked), Offset(40)), wanted, "epoch {asked}");
         }
         assert_eq!(Epochs::default().end_of(LeaderEpoch(3), Offset(0)), None);
+    }
+
+    #[test]
+    fn an_epoch_whose_records_were_all_deleted_makes_room_for_the_next() {
+        let mut deleted = epochs();
+        deleted.truncate_prefix(Offset(40));
+        assert_eq!(deleted.epoch_at(Offset(40)), Some(LeaderEpoch(7)), "what is left of it");
+        deleted.record(LeaderEpoch(9), Offset(40));
+        let only = EpochStart { epoch: LeaderEpoch(9), first_offset: Offset(40) };
+        assert_eq!(deleted.rows(), [only]);
     }
 
     #[test]
