@@ -48,7 +48,7 @@ impl JournalConfig {
         self.window_bytes / self.file_bytes
     }
 
-    /// Files appends may fill; the last one is the reserve for carried hard states.
+    /// Files appends may fill; the last one is the reserve for carried hard states and deletions.
     pub(crate) fn files_usable(&self) -> u64 {
         self.files_max() - 1
     }

@@ -194,8 +194,8 @@ impl Journal {
     /// Queues an entry: cheap, the bytes are shared.
     ///
     /// # Panics
-    /// If the payload is longer than [`JournalConfig::payload_bytes_max`]: batches are checked at
-    /// the door.
+    /// If the payload is longer than [`JournalConfig::payload_bytes_max`]: whoever takes batches from
+    /// others checks them.
     pub fn append(&mut self, log: LogId, entry: Entry) {
         self.push(log, Content::Entry(entry));
     }
@@ -206,8 +206,18 @@ impl Journal {
     }
 
     /// Queues a mark; it stays in the journal until [`Self::marks_settled`].
+    ///
+    /// A deletion goes first and takes the place of what still waits of the log: with the window
+    /// full, the log's entries may be what keeps the oldest file, and nobody settles them any more.
     pub fn append_mark(&mut self, log: LogId, mark: Mark) {
-        self.push(log, Content::Mark(mark));
+        let content = Content::Mark(mark);
+        match mark {
+            Mark::Deleted => {
+                self.queue.forget(log);
+                self.queue.push_front(Queued { log, content, carried: false });
+            }
+            Mark::SuffixCut { .. } | Mark::StartOffset(_) => self.push(log, content),
+        }
     }
 
     fn push(&mut self, log: LogId, content: Content) {
@@ -263,20 +273,20 @@ impl Journal {
         self.has_active && front_fits(&self.queue, self.cursor.position, self.config.file_bytes)
     }
 
-    /// Whether another file may be begun. One is held back for carried hard states: with every
-    /// file full, writing them is what lets the oldest one go.
+    /// Whether another file may be begun. One is held back for carried hard states and deletions:
+    /// with every file full, writing them is what lets the oldest one go.
     fn may_begin(&self) -> bool {
-        (self.files.used_count() as u64) < self.files_allowed() || self.must_carry()
+        (self.files.used_count() as u64) < self.files_allowed() || self.must_make_room()
     }
 
-    fn must_carry(&self) -> bool {
-        self.queue.front().is_some_and(|front| front.carried) && !self.front_has_place()
+    fn must_make_room(&self) -> bool {
+        self.queue.front().is_some_and(Queued::makes_room) && !self.front_has_place()
     }
 
     /// How many files there may be.
     fn slots_max(&self) -> u64 {
         // Beyond the window only if a crash took the reserve: better a file more than stuck.
-        if self.must_carry() { JOURNAL_FILES_MAX } else { self.files_allowed() }
+        if self.must_make_room() { JOURNAL_FILES_MAX } else { self.files_allowed() }
     }
 
     /// How many files may be in use. Those an earlier life filled go only after their logs are
@@ -673,6 +683,23 @@ mod tests {
         rig.pass(2);
         rig.run();
         assert_eq!(rig.events, [JournalEvent::NoSpace, durable(log(1), 1)]);
+    }
+
+    #[test]
+    fn deleting_the_log_that_holds_a_full_window_frees_it() {
+        let mut rig = Rig::fresh(SMALL, 1);
+        for index in 1..=40u64 {
+            rig.journal.append(log(1), entry(index, vec![1; 10_000]));
+        }
+        rig.journal.append(log(2), entry(1, "waits behind"));
+        rig.run();
+        assert!(rig.journal.is_blocked());
+        rig.events.clear();
+        rig.journal.append_mark(log(1), Mark::Deleted);
+        rig.run();
+        assert!(!rig.journal.is_blocked());
+        assert_eq!(rig.journal.queued_bytes(), 0);
+        assert!(rig.events.contains(&durable(log(2), 1)), "{:?}", rig.events);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 use flumen_protocol::ids::LogId;
 
-use crate::format::frame::{Content, frame_bytes};
+use crate::format::frame::{Content, Mark, frame_bytes};
 
 /// One content on its way into the journal.
 #[derive(Debug)]
@@ -24,6 +24,14 @@ impl Queued {
     /// Bytes its frame will take.
     pub(crate) fn frame_bytes(&self) -> usize {
         frame_bytes(self.content.payload_len())
+    }
+
+    /// Whether it may take the file that appends must leave: it is what lets an older file go.
+    pub(crate) fn makes_room(&self) -> bool {
+        match self.content {
+            Content::Mark(Mark::Deleted) => true,
+            Content::Entry(_) | Content::HardState(_) | Content::Mark(_) => self.carried,
+        }
     }
 }
 
@@ -44,6 +52,12 @@ impl Queue {
     pub(crate) fn push_front(&mut self, item: Queued) {
         self.bytes += item.frame_bytes();
         self.items.push_front(item);
+    }
+
+    /// Drops all that waits of a log.
+    pub(crate) fn forget(&mut self, log: LogId) {
+        self.items.retain(|item| item.log != log);
+        self.bytes = self.items.iter().map(Queued::frame_bytes).sum();
     }
 
     pub(crate) fn pop(&mut self) -> Option<Queued> {
