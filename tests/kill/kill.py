@@ -252,7 +252,7 @@ def main():
     flumen = os.environ.get("FLUMEN_BIN", "target/release/flumen")
     default = f"{flumen} serve --override listeners=PLAINTEXT://127.0.0.1:{{port}} --override log.dirs={{data}} --override flumen.admin.listener= --override group.initial.rebalance.delay.ms=0"
     # so small that files are recycled, the window fills and segments roll within seconds
-    default += " --override flumen.journal.file.bytes=2097152 --override flumen.journal.window.bytes=6291456 --override log.segment.bytes=1048576"
+    default += " --override flumen.journal.file.bytes=5242880 --override flumen.journal.window.bytes=15728640 --override log.segment.bytes=1048576"
     parser = argparse.ArgumentParser()
     parser.add_argument("cycles", type=int)
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "big"))

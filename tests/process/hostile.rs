@@ -285,3 +285,17 @@ fn clients_that_take_every_descriptor_do_not_stop_the_disk() {
     assert_eq!(broker.stop().code(), Some(0));
     drop(crowd);
 }
+
+#[test]
+fn a_batch_that_no_journal_file_holds_is_refused() {
+    let mut scene = Scene::set();
+    scene.create("large", &[("max.message.bytes", "33554432")]).expect("an answer");
+    let ask = |wire: &mut Wire, bytes: usize| {
+        let answer = wire.ask(&request(PRODUCE, 3, 1, &produced("large", -1, &batch(bytes))));
+        error_of_partition(&answer.expect("an answer"), "large")
+    };
+    const MESSAGE_TOO_LARGE: i16 = 10;
+    assert_eq!(ask(&mut scene.wire(), 17 << 20), MESSAGE_TOO_LARGE);
+    scene.still_serves("a batch of 17 MiB");
+    assert_eq!(ask(&mut scene.wire(), 15 << 20), 0, "one that fits a file of 16 MiB");
+}

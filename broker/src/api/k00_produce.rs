@@ -162,13 +162,7 @@ impl Opening {
         let settings = context.settings(topic.id);
         self.check_replicas(&topic.partitions[asked.index.0 as usize], settings)?;
         let mut batch = asked.records.ok_or(ErrorCode::InvalidRecord)?;
-        let limit = usize::try_from(settings.max_message_bytes).unwrap_or(0);
-        if batch.len() > limit {
-            return Err(Refused::with(
-                ErrorCode::MessageTooLarge,
-                format!("a batch of {} bytes is over max.message.bytes={limit}", batch.len()),
-            ));
-        }
+        Self::check_size(context, settings, batch.len())?;
         let mut summary = check::check_produced(&batch).map_err(refusals::of_batch)?;
         stamp::repair_max_timestamp(&mut batch, &mut summary).map_err(refusals::of_records)?;
         self.check_policy(context, envelope, settings, &batch, &summary)?;
@@ -176,6 +170,26 @@ impl Opening {
         let batch =
             if batch.len() <= COPY_BATCH_BYTES { BytesMut::from(&batch[..]) } else { batch };
         Ok(Checked { log, batch, summary })
+    }
+
+    fn check_size(
+        context: &Context<'_>,
+        settings: &TopicSettings,
+        bytes: usize,
+    ) -> Result<(), Refused> {
+        let limit = usize::try_from(settings.max_message_bytes).unwrap_or(0);
+        let holds = context.options.batch_bytes_max();
+        let why = if bytes > limit {
+            format!("a batch of {bytes} bytes is over max.message.bytes={limit}")
+        } else if bytes > holds {
+            format!(
+                "a batch of {bytes} bytes does not fit a journal file, which holds {holds}: the \
+                 broker's operator may raise flumen.journal.file.bytes"
+            )
+        } else {
+            return Ok(());
+        };
+        Err(Refused::with(ErrorCode::MessageTooLarge, why))
     }
 
     /// A producer that wants all replicas must not be told yes by fewer than the topic demands

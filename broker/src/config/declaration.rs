@@ -524,14 +524,14 @@ pub const DECLARATIONS: &[Declaration] = &[
     ),
     row(
         "flumen.journal.file.bytes",
-        Kind::Long { min: 1 << 20, max: 1 << 34 },
+        Kind::Long { min: 5 << 20, max: 64 << 20 },
         "16777216",
-        "Size of one journal file of a core; a multiple of 4096.",
+        "Size of one journal file of a core; a multiple of 4096. A batch must fit into one, whatever max.message.bytes says.",
         Field::I64(|o| &mut o.journal_file_bytes),
     ),
     row(
         "flumen.journal.window.bytes",
-        Kind::Long { min: 1 << 21, max: 1 << 38 },
+        Kind::Long { min: 15 << 20, max: 1 << 38 },
         "268435456",
         "Journal a core may have waiting to be moved into segments; bounds the time a restart needs. Between 3 and 4096 journal files.",
         Field::I64(|o| &mut o.journal_window_bytes),

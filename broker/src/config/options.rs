@@ -13,6 +13,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use flumen_storage::journal::journal::JournalConfig;
+
 use super::dynamic::Scope;
 use super::listener::Listener;
 use super::topic::Overrides;
@@ -197,6 +199,12 @@ impl Options {
             Ok(bytes) if bytes > 0 => bytes,
             Ok(_) | Err(_) => (available_bytes / 4).clamp(LOWEST, HIGHEST),
         }
+    }
+
+    /// The largest batch that the journal can hold, in bytes.
+    pub fn batch_bytes_max(&self) -> usize {
+        let file_bytes = u64::try_from(self.journal_file_bytes).unwrap_or(0);
+        JournalConfig { file_bytes, ..JournalConfig::default() }.payload_bytes_max()
     }
 
     /// Bytes of the data folder's file system to keep free: the larger of both reserves.

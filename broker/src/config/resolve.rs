@@ -367,7 +367,7 @@ mod tests {
         let sessions =
             [("group.min.session.timeout.ms", "9"), ("group.max.session.timeout.ms", "8")];
         assert!(problem(&sessions).contains("must not exceed"));
-        assert!(problem(&[("flumen.journal.window.bytes", "2097152")]).contains("3 to 4096"));
+        assert!(problem(&[("flumen.journal.window.bytes", "15728640")]).contains("3 to 4096"));
         assert!(problem(&[("flumen.journal.file.bytes", "16777217")]).contains("multiple"));
     }
 }
