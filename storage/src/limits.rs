@@ -53,8 +53,10 @@ pub const PREPARE_WRITE_BYTES: usize = 1 << 20;
 /// Largest single read request; longer reads are made of several.
 pub const READ_BYTES_MAX: usize = 1 << 20;
 
-/// Largest file that is read or replaced as a whole.
-pub const SMALL_FILE_BYTES_MAX: u64 = 64 << 20;
+/// Largest file that is read as a whole: what says otherwise is not ours. The manifest is the one that
+/// grows: it holds every partition's state, up to 2 MiB with 10,000 producers, and as much garbage
+/// again, so some 250 such partitions per core fit. Beyond, a start says so and reads nothing.
+pub const SMALL_FILE_BYTES_MAX: u64 = 1 << 30;
 
 /// Handles of segment and small files kept open per core; the least recently used is closed, so
 /// that an idle partition keeps no file open. Journal files are not counted.
