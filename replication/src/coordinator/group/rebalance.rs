@@ -212,10 +212,14 @@ pub(super) fn session_is_over(group: &mut Group, turn: &mut Turn<'_>, id: &str) 
     }
 }
 
-/// Somebody the join phase may have waited for is gone.
+/// Somebody the join phase may have waited for is gone. A first rebalance goes on gathering those
+/// who are not known yet, unless nobody is left to gather them for.
 fn end_join_without(group: &mut Group, turn: &mut Turn<'_>) {
-    if group.state_name() == StateName::PreparingRebalance && group.all_joined() {
+    let is_preparing = group.state_name() == StateName::PreparingRebalance;
+    if is_preparing && group.members().is_empty() && group.all_joined() {
         complete_join(group, turn);
+    } else {
+        complete_if_all_joined(group, turn);
     }
 }
 
