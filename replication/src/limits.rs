@@ -82,7 +82,9 @@ pub const COMMAND_BYTES_MAX: usize = 4 << 20;
 /// Bytes of one batch a coordinator appends: Kafka's default `max.message.bytes`, which every
 /// reader of the offsets topic is prepared for. A turn's records beyond it go into a further
 /// batch; one group whose record alone does not fit cannot become stable
-/// (UNKNOWN_SERVER_ERROR to its members, as in Kafka).
+/// (UNKNOWN_SERVER_ERROR to its members, as in Kafka). Also what the records of one OffsetCommit may
+/// take together: beyond it INVALID_COMMIT_OFFSET_SIZE for the whole of it, as Kafka refuses it too,
+/// and a client has to commit in smaller portions. Some 10,000 partitions fit, less with long names.
 pub const COORDINATOR_BATCH_BYTES_MAX: usize = 1 << 20;
 
 /// Bytes of one record inside such a batch: what header, lengths and a key may take is left out.

@@ -4,6 +4,7 @@ use bytes::{Bytes, BytesMut};
 use flumen_protocol::batch::header::BatchHeader;
 use flumen_protocol::error_code::ErrorCode;
 use flumen_protocol::ids::CoreId;
+use flumen_protocol::messages::{GroupId, StrBytes};
 use flumen_protocol::time::{Monotonic, Now, Wall};
 use flumen_replication::coordinator::Ticket;
 use flumen_replication::coordinator::group::{
@@ -108,23 +109,86 @@ fn requests_of_one_turn_share_one_batch_and_are_answered_in_order() {
 }
 
 #[test]
-fn a_request_too_large_for_one_batch_is_answered_with_the_last() {
+fn commits_too_large_for_one_batch_are_spread_over_batches_and_answered_with_theirs() {
     let mut bench = Bench::new();
-    bench.ask(commit_many(0, 30_000));
+    let tickets: Vec<u64> =
+        (0..3).map(|part| bench.ask(commit_many(part * 10_000, 10_000))).collect();
     let (batches, answers) = bench.settle();
     assert!(batches.len() > 1 && answers.is_empty());
     assert!(batches.iter().all(|(_, batch)| batch.len() <= COORDINATOR_BATCH_BYTES_MAX));
-    let (last, before) = batches.split_last().unwrap();
-    for (id, _) in before {
-        assert!(bench.commit(*id).is_empty());
+    let answers: Vec<u64> =
+        batches.iter().flat_map(|(id, _)| bench.commit(*id)).map(|(ticket, _)| ticket).collect();
+    assert_eq!(answers, tickets);
+}
+
+#[test]
+fn a_commit_whose_records_exceed_a_batch_is_refused_and_leaves_nothing() {
+    let too_large = ErrorCode::InvalidCommitOffsetSize.code();
+    let group = "g".repeat(GROUP_NAME_BYTES_MAX);
+    let mut long_id = commit_many(0, 1000);
+    if let GroupRequest::CommitOffsets { request, .. } = &mut long_id {
+        request.group_id = GroupId(StrBytes::from_string(group));
     }
-    assert_eq!(bench.commit(last.0).len(), 1);
+    for request in [commit_many(0, 40_000), long_id] {
+        let mut bench = Bench::new();
+        bench.ask(request);
+        let (batches, answers) = bench.settle();
+        assert!(batches.is_empty());
+        let codes = commit_codes(&answers[0].1);
+        assert!(codes.len() >= 1000 && codes.iter().all(|code| *code == too_large));
+        assert_eq!(bench.coordinator.groups().count(), 0);
+    }
+}
+
+#[test]
+fn a_partition_committed_repeatedly_is_stored_once_with_its_last_offset() {
+    let mut bench = Bench::new();
+    let mut many = commit_many(0, 50_000);
+    if let GroupRequest::CommitOffsets { request, .. } = &mut many {
+        for (offset, partition) in (0..).zip(&mut request.topics[0].partitions) {
+            partition.partition_index = 7;
+            partition.committed_offset = offset;
+        }
+    }
+    bench.ask(many);
+    let (batches, _) = bench.settle();
+    assert_eq!(batches.len(), 1);
+    assert_eq!(BatchHeader::parse(&batches[0].1).map(|header| header.record_count), Some(1));
+    let committed: Vec<i64> = bench.coordinator.committed().map(|row| row.offset.0).collect();
+    assert_eq!(committed, [49_999]);
+    assert_eq!(commit_codes(&bench.commit(batches[0].0)[0].1), [0; 50_000]);
+}
+
+#[test]
+fn a_partition_fetched_or_deleted_repeatedly_is_answered_once_and_deleted_once() {
+    let mut bench = Bench::new();
+    bench.ask(request("commit - g t/7@1"));
+    let id = bench.settle().0[0].0;
+    bench.commit(id);
+    let mut fetch = request("fetch g t/7 t/7 t/8");
+    if let GroupRequest::FetchOffsets { request, .. } = &mut fetch {
+        request.topics.as_mut().unwrap()[0].partition_indexes = vec![7; 1000];
+    }
+    bench.ask(fetch);
+    let (_, answers) = bench.settle();
+    let GroupResponse::FetchOffsets(fetched) = &answers[0].1 else { panic!("{answers:?}") };
+    let indexes: Vec<Vec<i32>> = fetched
+        .topics
+        .iter()
+        .map(|topic| topic.partitions.iter().map(|one| one.partition_index).collect())
+        .collect();
+    assert_eq!(indexes, [vec![7], vec![], vec![8]]);
+    bench.ask(request("forget g t/7 t/7 t/7"));
+    let (batches, _) = bench.settle();
+    assert_eq!(BatchHeader::parse(&batches[0].1).map(|header| header.record_count), Some(1));
 }
 
 #[test]
 fn offsets_beyond_the_limit_are_refused_partition_by_partition() {
     let mut bench = Bench::new();
-    bench.ask(commit_many(0, GROUP_OFFSETS_MAX - 1));
+    for first in (0..GROUP_OFFSETS_MAX).step_by(10_000) {
+        bench.ask(commit_many(first, 10_000.min(GROUP_OFFSETS_MAX - 1 - first)));
+    }
     let (batches, _) = bench.settle();
     bench.commit(batches.last().unwrap().0);
     // One known partition, the last free place, one too many.

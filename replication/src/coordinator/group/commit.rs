@@ -2,8 +2,11 @@
 //!
 //! Does: check, and turn what was asked into records and answers.
 //! Does not: change offsets; `dispatch` applies the records' meaning, as it does when loading.
-//! Invariants: every partition asked for is in the answer, in the order asked for.
+//! Invariants: every partition asked for is in the answer, in the order asked for; a note is in it
+//! once, however often its partition is named.
 //! Apart because offsets follow other rules than membership.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use flumen_protocol::error_code::ErrorCode;
 use flumen_protocol::ids::{LeaderEpoch, Offset};
@@ -26,8 +29,11 @@ use flumen_protocol::time::Wall;
 use super::GroupConfig;
 use super::classic::{Group, StateName};
 use super::offsets::{Committed, OffsetTable, Place};
-use super::requests::text;
-use crate::limits::{GROUP_NAME_BYTES_MAX, GROUP_OFFSETS_MAX, OFFSET_METADATA_BYTES_MAX};
+use super::requests::{GroupRecord, commit_refused, text};
+use super::stored::{offset_record, stored_bytes};
+use crate::limits::{
+    COORDINATOR_BATCH_BYTES_MAX, GROUP_NAME_BYTES_MAX, GROUP_OFFSETS_MAX, OFFSET_METADATA_BYTES_MAX,
+};
 
 /// The first version of OffsetCommit that is told GROUP_ID_NOT_FOUND.
 const GROUP_ID_NOT_FOUND_VERSION: i16 = 9;
@@ -65,23 +71,35 @@ pub(super) fn renews_session(group: &Group, member_id: &str) -> Option<i32> {
     }
 }
 
-/// What a commit comes to, partition by partition: what to store and what to answer.
+/// An offset to be stored, as memory and as the log hold it.
+pub(super) struct Accepted {
+    pub(super) place: Place,
+    pub(super) committed: Committed,
+    pub(super) record: GroupRecord,
+}
+
+/// What a commit comes to, partition by partition: what to store and what to answer. Of a partition
+/// named more than once the last counts.
+///
+/// A commit whose records are larger than one batch is refused as a whole, as in Kafka: each
+/// repeats the group's id, so that a small request could lead to gigabytes of them.
 pub(super) fn commit(
     offsets: &OffsetTable,
     config: &GroupConfig,
     request: &OffsetCommitRequest,
     now: Wall,
-) -> (Vec<(Place, Committed)>, OffsetCommitResponse) {
-    let mut stored = Vec::new();
+) -> (Vec<Accepted>, OffsetCommitResponse) {
+    let mut wishes = Vec::new();
+    let mut known = BTreeMap::new();
     let mut topics = Vec::with_capacity(request.topics.len());
-    let retention_ms = Some(request.retention_time_ms).filter(|given| *given != -1);
-    let expires = retention_ms.map(|given| Wall(now.0.saturating_add(given)));
     let mut room = GROUP_OFFSETS_MAX.saturating_sub(offsets.count(&request.group_id));
     for topic in &request.topics {
         let mut answers = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
             let index = partition.partition_index;
-            let is_known = offsets.get(&request.group_id, &topic.name, index).is_some();
+            let wish: Wish<'_> = (&topic.name, index);
+            let is_known = known.contains_key(&wish)
+                || offsets.get(&request.group_id, &topic.name, index).is_some();
             let error = if topic.name.len() > GROUP_NAME_BYTES_MAX {
                 ErrorCode::InvalidTopicException
             } else if !metadata_fits(partition, config) {
@@ -90,8 +108,13 @@ pub(super) fn commit(
                 ErrorCode::InvalidCommitOffsetSize
             } else {
                 room -= usize::from(!is_known);
-                let place = place(&request.group_id, &topic.name, index);
-                stored.push((place, committed(partition, now, expires)));
+                match known.get(&wish) {
+                    Some(at) => wishes[*at] = (wish, partition),
+                    None => {
+                        known.insert(wish, wishes.len());
+                        wishes.push((wish, partition));
+                    }
+                }
                 ErrorCode::None
             };
             answers.push(
@@ -107,7 +130,32 @@ pub(super) fn commit(
                 .with_partitions(answers),
         );
     }
-    (stored, OffsetCommitResponse::default().with_topics(topics))
+    match accept(request, &wishes, now) {
+        Some(accepted) => (accepted, OffsetCommitResponse::default().with_topics(topics)),
+        None => (Vec::new(), commit_refused(request, ErrorCode::InvalidCommitOffsetSize)),
+    }
+}
+
+/// A topic and a partition that a commit names.
+type Wish<'r> = (&'r str, i32);
+
+/// The offsets with their records, unless these are larger than a batch.
+fn accept(
+    request: &OffsetCommitRequest,
+    wishes: &[(Wish<'_>, &OffsetCommitRequestPartition)],
+    now: Wall,
+) -> Option<Vec<Accepted>> {
+    let retention_ms = Some(request.retention_time_ms).filter(|given| *given != -1);
+    let expires = retention_ms.map(|given| Wall(now.0.saturating_add(given)));
+    let mut room_bytes = COORDINATOR_BATCH_BYTES_MAX;
+    let accepted = wishes.iter().map(|((topic, index), partition)| {
+        let place = place(&request.group_id, topic, *index);
+        let committed = committed(partition, now, expires);
+        let record = offset_record(&place, &committed);
+        room_bytes = room_bytes.checked_sub(stored_bytes(&record))?;
+        Some(Accepted { place, committed, record })
+    });
+    accepted.collect()
 }
 
 /// Kafka counts UTF-16 units; the record counts bytes, in 16 bits.
@@ -133,7 +181,7 @@ fn committed(
     }
 }
 
-/// The group's offsets: those asked for, or all of them if no topics are named.
+/// The group's offsets: those asked for, each once, or all of them if no topics are named.
 pub(super) fn fetch(
     group: Option<&Group>,
     offsets: &OffsetTable,
@@ -150,8 +198,13 @@ pub(super) fn fetch(
         });
         return response.with_topics(topics.collect());
     };
+    let mut seen = BTreeSet::new();
     let topics = asked.iter().map(|topic| {
-        let partitions = topic.partition_indexes.iter().map(|index| {
+        let first = topic.partition_indexes.iter().filter(|index| {
+            // Copying the note once for each time a partition is named would multiply the request.
+            seen.insert((&*topic.name.0, **index))
+        });
+        let partitions = first.map(|index| {
             let found = group.and_then(|group| offsets.get(&group.id, &topic.name, *index));
             fetched(*index, found)
         });
@@ -192,7 +245,7 @@ pub(super) fn delete_offsets(
             return (Vec::new(), refusal);
         }
     };
-    let mut gone = Vec::new();
+    let mut gone = BTreeSet::new();
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in &request.topics {
         let is_subscribed = group.subscribes_to(&topic.name);
@@ -211,8 +264,9 @@ pub(super) fn delete_offsets(
         let known = indexes.filter(|index| {
             !is_subscribed && offsets.get(&group.id, &topic.name, *index).is_some()
         });
-        gone.extend(known.map(|index| place(&group.id, &topic.name, index)));
+        gone.extend(known.map(|index| (&*topic.name.0, index)));
     }
+    let gone = gone.into_iter().map(|(topic, index)| place(&group.id, topic, index)).collect();
     (gone, OffsetDeleteResponse::default().with_topics(topics))
 }
 

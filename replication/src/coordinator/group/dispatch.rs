@@ -22,7 +22,7 @@ use flumen_protocol::time::{Monotonic, Now};
 use super::GroupConfig;
 use super::admin::{check_delete, describe, list};
 use super::classic::{Group, StateName};
-use super::commit::{check_commit, commit, delete_offsets, fetch, renews_session};
+use super::commit::{Accepted, check_commit, commit, delete_offsets, fetch, renews_session};
 use super::join::{check_join, join, refuse};
 use super::member::{Joiner, Waiting};
 use super::offsets::{OffsetTable, Place};
@@ -32,9 +32,7 @@ use super::requests::{
     GroupEffect, GroupRecord, GroupRequest, GroupResponse, commit_refused, delete_result,
     leave_refused, sync_refused,
 };
-use super::stored::{
-    ReplayError, Stored, group_gone_record, offset_gone_record, offset_record, read,
-};
+use super::stored::{ReplayError, Stored, group_gone_record, offset_gone_record, read};
 use super::turn::Turn;
 use crate::coordinator::Ticket;
 use crate::coordinator::timers::{Alarm, Timers};
@@ -318,10 +316,11 @@ impl GroupCoordinator {
         {
             turn.renew_session(&group.id, &request.member_id, session_ms);
         }
-        let (stored, response) = commit(&self.offsets, &self.config, request, now.wall);
-        let records = stored.iter().map(|(place, offset)| offset_record(place, offset)).collect();
-        for (place, committed) in stored {
+        let (accepted, response) = commit(&self.offsets, &self.config, request, now.wall);
+        let mut records = Vec::with_capacity(accepted.len());
+        for Accepted { place, committed, record } in accepted {
             self.apply(Stored::Offset { place, committed });
+            records.push(record);
         }
         append_or_reply(records, (ticket, GroupResponse::CommitOffsets(response)), out);
     }

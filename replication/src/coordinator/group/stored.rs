@@ -202,6 +202,12 @@ pub(super) fn offset_gone_record(place: &Place) -> GroupRecord {
     GroupRecord { key: offset_key(place), value: None }
 }
 
+/// What a record takes of a batch: what it says, and its lengths and numbers as the batch has them.
+pub(super) fn stored_bytes(record: &GroupRecord) -> usize {
+    const FRAMING_BYTES: usize = 12;
+    record.key.len() + record.value.as_ref().map_or(0, Bytes::len) + FRAMING_BYTES
+}
+
 /// Whether a batch can hold this record at all.
 pub(super) fn fits_a_batch(record: &GroupRecord) -> bool {
     record.value.as_ref().map_or(0, Bytes::len) <= COORDINATOR_RECORD_BYTES_MAX
