@@ -58,19 +58,21 @@ impl ResourceType {
 /// of Kafka's DescribeConfigs.
 ///
 /// # Errors
-/// INVALID_REQUEST: no number, or another broker's.
+/// INVALID_REQUEST: no number, another broker's, or ours not written as we write it (`01`, `+1`).
 pub fn broker_scope(context: &Context<'_>, name: &str) -> Result<Scope, Refused> {
     let invalid = |why| Err(Refused::with(ErrorCode::InvalidRequest, why));
     if name.is_empty() {
         return Ok(Scope::Shared);
     }
+    let me = context.me.0.to_string();
     match name.parse::<i32>() {
+        _ if name == me => Ok(Scope::Own),
         Err(_) => invalid(format!("Broker id must be an integer, but it is: {name}")),
-        Ok(id) if id != context.me.0 => invalid(format!(
-            "Unexpected broker id, expected {} or empty string, but received {name}",
-            context.me.0
+        // Also our own number in other digits: one broker has one name, or it could be described
+        // and changed more than once in one request.
+        Ok(_) => invalid(format!(
+            "Unexpected broker id, expected {me} or empty string, but received {name}"
         )),
-        Ok(_) => Ok(Scope::Own),
     }
 }
 

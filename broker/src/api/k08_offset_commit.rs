@@ -6,7 +6,11 @@
 //!   on stable media.
 //! - An empty group id is allowed here, as in Kafka, for very old consumers.
 //!
-//! Deviations: `retention_time_ms` (versions 2–4) is ignored, as since Kafka 2.1 for new offsets.
+//! - `retention_time_ms` (versions 2–4) is honoured: such an offset expires by it, not by the
+//!   broker's own retention.
+//! - Records larger than one batch are INVALID_COMMIT_OFFSET_SIZE for the whole request.
+//!
+//! Deviations: of a partition named more than once only the last offset is written to the log.
 //! KIPs: 211 (expiry), 320 (leader epoch), 345 (static members), 848 (member epoch in version 9).
 
 use std::collections::BTreeMap;

@@ -6,7 +6,8 @@
 //! - A group or partition without offset answers −1 without an error (G111).
 //! - An error of the whole group has no place in version 1; there every partition carries it.
 //!
-//! Deviations: a group named twice is answered once. KIPs: 320 (leader epoch), 447 (require_stable), 709, 848 (version 9).
+//! Deviations: a group named twice is answered once, and so is a partition of a group.
+//! KIPs: 320 (leader epoch), 447 (require_stable), 709, 848 (version 9).
 
 use std::collections::BTreeSet;
 

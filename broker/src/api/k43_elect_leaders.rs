@@ -6,7 +6,8 @@
 //!   is the preferred one; without a leader there is nobody to elect.
 //! - An unknown type of election is INVALID_REQUEST for every partition.
 //!
-//! Deviations: none known while partitions have one replica.
+//! Deviations: of the named partitions of a topic only the first has a message beside its code; none
+//! else known while partitions have one replica.
 //! KIPs: 183, 460.
 
 use bytes::BytesMut;
@@ -72,11 +73,15 @@ fn named(
             }
             (Ok(election), Some(topic)) => elect(context, topic, partition, *election),
         };
-        let partitions = asked.partitions.iter();
-        let partitions = partitions.map(|number| result(*number, outcome(*number))).collect();
+        let results = asked.partitions.iter().map(|number| result(*number, outcome(*number)));
+        // A reason weighs a hundred times what naming a partition does: the first one's will do.
+        let results = results.enumerate().map(|(at, result)| match at {
+            0 => result,
+            1.. => result.with_error_message(None),
+        });
         ReplicaElectionResult::default()
             .with_topic(asked.topic.clone())
-            .with_partition_result(partitions)
+            .with_partition_result(results.collect())
     });
     results.collect()
 }

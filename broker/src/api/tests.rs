@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use flumen_protocol::api_table::ApiKey;
+use flumen_protocol::error_code::ErrorCode;
 use flumen_protocol::ids::{LeaderEpoch, LogId, NodeId, PartitionIndex, TopicId};
 use flumen_protocol::messages::*;
 use flumen_protocol::time::{Monotonic, Now, Wall};
@@ -180,6 +181,39 @@ fn a_broker_describes_itself_at_every_version() {
         assert_eq!(response.results[0].error_code, 0);
         assert!(!response.results[0].configs.is_empty());
         assert_eq!(response.results[0].configs[0].config_type != 0, version >= 3);
+    }
+}
+
+#[test]
+fn a_broker_has_one_name_and_is_described_once() {
+    let mut bare = Bare::new();
+    let resources = ["1", "01", "+1", "2", "one"].map(|name| {
+        describe_configs_request::DescribeConfigsResource::default()
+            .with_resource_type(4)
+            .with_resource_name(text(name))
+            .with_configuration_keys(None)
+    });
+    let request = DescribeConfigsRequest::default().with_resources(resources.to_vec());
+    let response = bare.ask(ApiKey::DescribeConfigs, 4, &request);
+    let codes: Vec<i16> = response.results.iter().map(|result| result.error_code).collect();
+    assert_eq!(codes, [0, 42, 42, 42, 42]);
+    assert!(response.results[1..].iter().all(|result| result.configs.is_empty()));
+}
+
+#[test]
+fn an_election_of_many_partitions_gives_its_reason_once_for_each_topic() {
+    let mut bare = Bare::new();
+    let topic = elect_leaders_request::TopicPartitions::default()
+        .with_topic(TopicName(text("none")))
+        .with_partitions((0..100).collect());
+    let request =
+        ElectLeadersRequest::default().with_topic_partitions(Some(vec![topic.clone(), topic]));
+    let response = bare.ask(ApiKey::ElectLeaders, 2, &request);
+    for topic in &response.replica_election_results {
+        let unknown = ErrorCode::UnknownTopicOrPartition.code();
+        assert!(topic.partition_result.iter().all(|one| one.error_code == unknown));
+        let reasons = topic.partition_result.iter().filter(|one| one.error_message.is_some());
+        assert_eq!((topic.partition_result.len(), reasons.count()), (100, 1));
     }
 }
 
