@@ -94,8 +94,9 @@ pub const COORDINATOR_RECORD_BYTES_MAX: usize = COORDINATOR_BATCH_BYTES_MAX - 34
 /// with COORDINATOR_NOT_AVAILABLE, which clients retry: the log does not keep up.
 pub const COORDINATOR_BATCHES_IN_FLIGHT_MAX: usize = 1024;
 
-/// Groups one coordinator holds, members or not; about 1 KiB each. Beyond it a new group is
-/// refused with COORDINATOR_NOT_AVAILABLE, since expiry may make room.
+/// Groups one coordinator holds, members or not: about 1 KiB each while they are as small as
+/// ordinary ones, up to [`GROUP_MEMBERS_BYTES_MAX`] and [`GROUP_OFFSETS_MAX`] for a large one. Beyond
+/// it a new group is refused with COORDINATOR_NOT_AVAILABLE, since expiry may make room.
 pub const GROUPS_MAX: usize = 100_000;
 
 /// Members of one group, joined or pending, whatever `group.max.size` says: their metadata goes
@@ -105,6 +106,12 @@ pub const GROUP_MEMBERS_MAX: usize = 4096;
 /// Bytes of protocol names and metadata one member may bring, all protocols together. Beyond it
 /// INVALID_REQUEST: it could never be stored with more than a few like it.
 pub const GROUP_MEMBER_METADATA_BYTES_MAX: usize = 512 * 1024;
+
+/// Bytes of names, protocols and metadata the members of one group may bring together. Only what they
+/// say about the chosen protocol goes into the group's record, so a group that names up to eight, as
+/// clients that change their assignor name two, may fill its record. Without it 4,096 members of half
+/// a MiB would be two GiB. Beyond it GROUP_MAX_SIZE_REACHED.
+pub const GROUP_MEMBERS_BYTES_MAX: usize = 8 * COORDINATOR_RECORD_BYTES_MAX;
 
 /// Protocols one member may name (clients name one to four). Beyond it INVALID_REQUEST.
 pub const GROUP_MEMBER_PROTOCOLS_MAX: usize = 64;
@@ -129,6 +136,7 @@ pub const EXPIRY_GROUPS_PER_STEP: usize = 500;
 pub const ALARMS_PER_TURN_MAX: usize = 1000;
 
 const _: () = assert!(GROUP_MEMBER_METADATA_BYTES_MAX < COORDINATOR_RECORD_BYTES_MAX);
+const _: () = assert!(GROUP_MEMBER_METADATA_BYTES_MAX < GROUP_MEMBERS_BYTES_MAX);
 const _: () = assert!(3 * GROUP_NAME_BYTES_MAX + OFFSET_METADATA_BYTES_MAX < 1 << 18);
 const _: () = assert!(COORDINATOR_RECORD_BYTES_MAX < COORDINATOR_BATCH_BYTES_MAX);
 const _: () = assert!(TOPIC_PARTITIONS_MAX <= COMMAND_PARTITIONS_MAX, "every topic can be made");

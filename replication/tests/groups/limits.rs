@@ -13,8 +13,8 @@ use flumen_replication::coordinator::group::{
 use flumen_replication::coordinator::runtime::{Coordinator, CoordinatorEffect, Phase};
 use flumen_replication::dice::Dice;
 use flumen_replication::limits::{
-    COORDINATOR_BATCH_BYTES_MAX, GROUP_MEMBER_METADATA_BYTES_MAX, GROUP_NAME_BYTES_MAX,
-    GROUP_OFFSETS_MAX,
+    COORDINATOR_BATCH_BYTES_MAX, GROUP_MEMBER_METADATA_BYTES_MAX, GROUP_MEMBERS_BYTES_MAX,
+    GROUP_NAME_BYTES_MAX, GROUP_OFFSETS_MAX,
 };
 
 use crate::asks::{Known, ask};
@@ -242,6 +242,31 @@ fn a_joiner_that_is_too_large_is_refused() {
         assert_eq!(joined.error_code, error.code());
         assert_eq!(bench.coordinator.groups().count(), 0);
     }
+}
+
+fn join_codes(answers: &Answers) -> Vec<i16> {
+    let code = |(_, response): &(u64, GroupResponse)| match response {
+        GroupResponse::Join(joined) => joined.error_code,
+        other => panic!("{other:?}"),
+    };
+    answers.iter().map(code).collect()
+}
+
+#[test]
+fn a_group_whose_members_say_too_much_takes_no_further_ones() {
+    let large = "x".repeat(GROUP_MEMBER_METADATA_BYTES_MAX - 1000);
+    let fit = GROUP_MEMBERS_BYTES_MAX / GROUP_MEMBER_METADATA_BYTES_MAX;
+    let mut bench = Bench::new();
+    let many = |client: usize| request(&format!("join c{client} g v=3 protocols=p:raw:{large}"));
+    for client in 0..fit {
+        bench.ask(many(client));
+    }
+    bench.ask(many(fit));
+    bench.ask(request("join small g v=3 protocols=p:raw:x"));
+    // The one that is too large is told at once; the others wait for each other.
+    let (_, answers) = bench.settle();
+    assert_eq!(join_codes(&answers), [ErrorCode::GroupMaxSizeReached.code()]);
+    assert_eq!(bench.coordinator.groups().next().unwrap().members, fit + 1);
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! Does not: answer, arm timers or write records; `rebalance` and the request rooms do.
 //! Invariants: `leader` is a member; `instances` names exactly the static members; `support` counts
 //! for each protocol the members that name it; `joining` counts the members that wait for a join;
+//! `members_bytes` is the sum of the members' weights;
 //! a state is entered only from one of its predecessors.
 //! Apart because this is the truth, and everything that acts on it comes and goes.
 
@@ -94,6 +95,8 @@ pub(super) struct Group {
     pending: BTreeSet<String>,
     support: BTreeMap<String, usize>,
     joining: usize,
+    /// What the members weigh, by [`Member::weight_bytes`] without their assignments.
+    members_bytes: usize,
     next_order: u64,
     /// Topics the members subscribed to, as of the last rebalance; `None`: not known.
     topics: Option<BTreeSet<String>>,
@@ -116,6 +119,7 @@ impl Group {
             pending: BTreeSet::new(),
             support: BTreeMap::new(),
             joining: 0,
+            members_bytes: 0,
             next_order: 0,
             topics: None,
         }
@@ -256,6 +260,7 @@ impl Group {
         self.pending.remove(&member.id);
         self.leader.get_or_insert_with(|| member.id.clone());
         self.count(&member.protocols, true);
+        self.members_bytes += member.weight_bytes();
         self.joining += usize::from(member.joining.is_some());
         self.members.insert(member.id.clone(), member);
     }
@@ -268,6 +273,7 @@ impl Group {
         }
         let member = self.members.remove(id)?;
         self.count(&member.protocols, false);
+        self.members_bytes -= member.weight_bytes();
         self.joining -= usize::from(member.joining.is_some());
         if let Some(instance) = &member.instance {
             self.instances.remove(instance);
@@ -295,7 +301,9 @@ impl Group {
         }
         let instance = member.instance.clone().expect("only static members are replaced");
         self.instances.insert(instance, new_id.to_owned());
+        self.members_bytes -= member.weight_bytes();
         member.id = new_id.to_owned();
+        self.members_bytes += member.weight_bytes();
         member.is_new = false;
         self.members.insert(member.id.clone(), member);
         waits
@@ -306,7 +314,9 @@ impl Group {
     pub(super) fn rejoin(&mut self, id: &str, joiner: &Joiner) -> Option<Waiting> {
         let mut member = self.members.remove(id).expect("a known member joins again");
         self.count(&member.protocols, false);
+        self.members_bytes -= member.weight_bytes();
         member.protocols.clone_from(&joiner.protocols);
+        self.members_bytes += member.weight_bytes();
         self.count(&member.protocols, true);
         member.rebalance_timeout_ms = joiner.rebalance_timeout_ms;
         member.session_timeout_ms = joiner.session_timeout_ms;
@@ -358,6 +368,11 @@ impl Group {
 
     pub(super) fn instance_member(&self, instance: &str) -> Option<&str> {
         self.instances.get(instance).map(String::as_str)
+    }
+
+    /// What the group's members weigh in memory, assignments left out.
+    pub(super) fn members_bytes(&self) -> usize {
+        self.members_bytes
     }
 
     pub(super) fn joining_count(&self) -> usize {

@@ -17,7 +17,7 @@ use flumen_protocol::error_code::ErrorCode;
 
 use super::GroupConfig;
 use super::classic::{Group, ReplacedWait, State, StateName};
-use super::member::Joiner;
+use super::member::{Joiner, Member};
 use super::rebalance::{
     admit, complete_if_all_joined, joined, joined_without_members, prepare, readmit, rebalance,
     remove_member,
@@ -27,8 +27,8 @@ use super::stored::{fits_a_batch, group_record};
 use super::turn::Turn;
 use crate::dice::Dice;
 use crate::limits::{
-    GROUP_MEMBER_METADATA_BYTES_MAX, GROUP_MEMBER_PROTOCOLS_MAX, GROUP_MEMBERS_MAX,
-    GROUP_NAME_BYTES_MAX,
+    GROUP_MEMBER_METADATA_BYTES_MAX, GROUP_MEMBER_PROTOCOLS_MAX, GROUP_MEMBERS_BYTES_MAX,
+    GROUP_MEMBERS_MAX, GROUP_NAME_BYTES_MAX,
 };
 
 /// The first version whose newcomers must join a second time with the id they were given (KIP-394).
@@ -66,11 +66,11 @@ pub(super) fn check_join(
 
 /// Lets `joiner` join, or says why not.
 pub(super) fn join(group: &mut Group, turn: &mut Turn<'_>, dice: &mut Dice, joiner: Joiner) {
-    if !has_room(group, &joiner.member_id, turn.config) {
+    if !has_room(group, &joiner.member_id, turn.config) || !has_bytes_left(group, &joiner) {
+        let is_member = group.member(&joiner.member_id).is_some();
         remove_member(group, turn, &joiner.member_id);
         refuse(turn, &joiner, ErrorCode::GroupMaxSizeReached, "");
-        // Kafka lets the others wait for the rebalance timeout, though nobody is missing now.
-        complete_if_all_joined(group, turn);
+        move_on_without(group, turn, is_member);
     } else if !group.supports(&joiner) {
         let member_id = joiner.member_id.clone();
         refuse(turn, &joiner, ErrorCode::InconsistentGroupProtocol, &member_id);
@@ -78,6 +78,16 @@ pub(super) fn join(group: &mut Group, turn: &mut Turn<'_>, dice: &mut Dice, join
         join_newcomer(group, turn, dice, joiner);
     } else {
         join_known(group, turn, joiner);
+    }
+}
+
+/// Lets the others go on after somebody was refused, who may have been one of them.
+fn move_on_without(group: &mut Group, turn: &mut Turn<'_>, was_member: bool) {
+    match group.state_name() {
+        // Kafka lets the others wait for the rebalance timeout, though nobody is missing now.
+        StateName::PreparingRebalance => complete_if_all_joined(group, turn),
+        StateName::CompletingRebalance | StateName::Stable if was_member => prepare(group, turn),
+        StateName::CompletingRebalance | StateName::Stable | StateName::Empty => {}
     }
 }
 
@@ -98,6 +108,17 @@ fn has_room(group: &Group, member_id: &str, config: &GroupConfig) -> bool {
             member.is_some() || group.members().len() < max
         }
     }
+}
+
+/// Whether the group's members may weigh what they would with this one. Who weighs no more than
+/// before may always come back.
+fn has_bytes_left(group: &Group, joiner: &Joiner) -> bool {
+    let instance = joiner.instance.as_deref();
+    let held_by = instance.and_then(|instance| group.instance_member(instance));
+    let before = group.member(held_by.unwrap_or(&joiner.member_id));
+    let before_bytes = before.map_or(0, Member::weight_bytes);
+    let after_bytes = group.members_bytes() - before_bytes + joiner.weight_bytes();
+    after_bytes <= GROUP_MEMBERS_BYTES_MAX || joiner.weight_bytes() <= before_bytes
 }
 
 fn join_newcomer(group: &mut Group, turn: &mut Turn<'_>, dice: &mut Dice, joiner: Joiner) {

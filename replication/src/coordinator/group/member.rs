@@ -113,7 +113,29 @@ impl Joiner {
     }
 }
 
+/// What names and protocols weigh in memory.
+fn weight_bytes<'n>(names: impl Iterator<Item = &'n String>, protocols: &[Protocol]) -> usize {
+    let names: usize = names.map(String::len).sum();
+    let protocols = protocols.iter().map(|one| one.name.len() + one.metadata.len());
+    names + protocols.sum::<usize>()
+}
+
+impl Joiner {
+    /// What it weighs beyond a member's fixed size; compare [`Member::weight_bytes`].
+    pub(super) fn weight_bytes(&self) -> usize {
+        let names = [&self.member_id, &self.client_id, &self.client_host];
+        weight_bytes(names.into_iter().chain(&self.instance), &self.protocols)
+    }
+}
+
 impl Member {
+    /// What it weighs beyond a member's fixed size: all that clients say and we keep, except the
+    /// assignment, which a leader cannot make larger than a record for all members together.
+    pub(super) fn weight_bytes(&self) -> usize {
+        let names = [&self.id, &self.client_id, &self.client_host];
+        weight_bytes(names.into_iter().chain(&self.instance), &self.protocols)
+    }
+
     /// What it says about `protocol`; nothing if it does not take part in it.
     pub(super) fn metadata(&self, protocol: &str) -> Bytes {
         let found = self.protocols.iter().find(|candidate| candidate.name == protocol);
