@@ -99,6 +99,12 @@ pub const COORDINATOR_BATCHES_IN_FLIGHT_MAX: usize = 1024;
 /// it a new group is refused with COORDINATOR_NOT_AVAILABLE, since expiry may make room.
 pub const GROUPS_MAX: usize = 100_000;
 
+/// Bytes that all groups of one coordinator may weigh together, offsets left out: all of
+/// [`GROUPS_MAX`] with an ordinary member or two, or sixteen of the largest. Beyond it what makes a
+/// group grow, a join or an assignment, is refused with COORDINATOR_NOT_AVAILABLE, which clients
+/// retry; heartbeats, commits and members that come back as they were go on.
+pub const COORDINATOR_GROUPS_BYTES_MAX: usize = 128 << 20;
+
 /// Members of one group, joined or pending, whatever `group.max.size` says: their metadata goes
 /// into one record, so some 200 bytes are left for each. Beyond it GROUP_MAX_SIZE_REACHED.
 pub const GROUP_MEMBERS_MAX: usize = 4096;
@@ -137,6 +143,7 @@ pub const ALARMS_PER_TURN_MAX: usize = 1000;
 
 const _: () = assert!(GROUP_MEMBER_METADATA_BYTES_MAX < COORDINATOR_RECORD_BYTES_MAX);
 const _: () = assert!(GROUP_MEMBER_METADATA_BYTES_MAX < GROUP_MEMBERS_BYTES_MAX);
+const _: () = assert!(GROUPS_MAX * 1024 < COORDINATOR_GROUPS_BYTES_MAX);
 const _: () = assert!(3 * GROUP_NAME_BYTES_MAX + OFFSET_METADATA_BYTES_MAX < 1 << 18);
 const _: () = assert!(COORDINATOR_RECORD_BYTES_MAX < COORDINATOR_BATCH_BYTES_MAX);
 const _: () = assert!(TOPIC_PARTITIONS_MAX <= COMMAND_PARTITIONS_MAX, "every topic can be made");

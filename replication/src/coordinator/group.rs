@@ -31,6 +31,7 @@ mod offsets;
 mod presence;
 mod rebalance;
 pub mod requests;
+mod roster;
 mod stored;
 mod subscription;
 mod turn;

@@ -13,8 +13,8 @@ use flumen_replication::coordinator::group::{
 use flumen_replication::coordinator::runtime::{Coordinator, CoordinatorEffect, Phase};
 use flumen_replication::dice::Dice;
 use flumen_replication::limits::{
-    COORDINATOR_BATCH_BYTES_MAX, GROUP_MEMBER_METADATA_BYTES_MAX, GROUP_MEMBERS_BYTES_MAX,
-    GROUP_NAME_BYTES_MAX, GROUP_OFFSETS_MAX,
+    COORDINATOR_BATCH_BYTES_MAX, COORDINATOR_GROUPS_BYTES_MAX, GROUP_MEMBER_METADATA_BYTES_MAX,
+    GROUP_MEMBERS_BYTES_MAX, GROUP_NAME_BYTES_MAX, GROUP_OFFSETS_MAX,
 };
 
 use crate::asks::{Known, ask};
@@ -267,6 +267,26 @@ fn a_group_whose_members_say_too_much_takes_no_further_ones() {
     let (_, answers) = bench.settle();
     assert_eq!(join_codes(&answers), [ErrorCode::GroupMaxSizeReached.code()]);
     assert_eq!(bench.coordinator.groups().next().unwrap().members, fit + 1);
+}
+
+#[test]
+fn a_coordinator_whose_groups_weigh_too_much_lets_none_grow() {
+    let large = "x".repeat(GROUP_MEMBER_METADATA_BYTES_MAX - 1000);
+    let mut bench = Bench::new();
+    let mut groups = 0;
+    let refused = loop {
+        bench.ask(request(&format!("join a g{groups} v=3 protocols=p:raw:{large}")));
+        let (_, answers) = bench.settle();
+        groups += 1;
+        match join_codes(&answers)[..] {
+            [0] | [] => {}
+            ref codes => break codes.to_vec(),
+        }
+    };
+    assert_eq!(refused, [ErrorCode::CoordinatorNotAvailable.code()]);
+    assert!(groups * GROUP_MEMBER_METADATA_BYTES_MAX <= COORDINATOR_GROUPS_BYTES_MAX);
+    assert!(groups * GROUP_MEMBER_METADATA_BYTES_MAX > COORDINATOR_GROUPS_BYTES_MAX / 10 * 9);
+    assert_eq!(bench.coordinator.groups().count(), groups - 1);
 }
 
 #[test]

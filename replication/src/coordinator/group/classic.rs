@@ -97,6 +97,8 @@ pub(super) struct Group {
     joining: usize,
     /// What the members weigh, by [`Member::weight_bytes`] without their assignments.
     members_bytes: usize,
+    assignments_bytes: usize,
+    pending_bytes: usize,
     next_order: u64,
     /// Topics the members subscribed to, as of the last rebalance; `None`: not known.
     topics: Option<BTreeSet<String>>,
@@ -120,6 +122,8 @@ impl Group {
             support: BTreeMap::new(),
             joining: 0,
             members_bytes: 0,
+            assignments_bytes: 0,
+            pending_bytes: 0,
             next_order: 0,
             topics: None,
         }
@@ -257,23 +261,25 @@ impl Group {
             let before = self.instances.insert(instance.clone(), member.id.clone());
             assert!(before.is_none(), "an instance has one member");
         }
-        self.pending.remove(&member.id);
+        self.forget_joiner(&member.id);
         self.leader.get_or_insert_with(|| member.id.clone());
         self.count(&member.protocols, true);
         self.members_bytes += member.weight_bytes();
+        self.assignments_bytes += member.assignment.len();
         self.joining += usize::from(member.joining.is_some());
         self.members.insert(member.id.clone(), member);
     }
 
     /// Takes out a member or a pending id. Whoever it waited for must be answered by the caller.
     pub(super) fn remove(&mut self, id: &str) -> Option<Member> {
-        self.pending.remove(id);
+        self.forget_joiner(id);
         if let Some(unsynced) = self.unsynced() {
             unsynced.remove(id);
         }
         let member = self.members.remove(id)?;
         self.count(&member.protocols, false);
         self.members_bytes -= member.weight_bytes();
+        self.assignments_bytes -= member.assignment.len();
         self.joining -= usize::from(member.joining.is_some());
         if let Some(instance) = &member.instance {
             self.instances.remove(instance);
@@ -351,11 +357,19 @@ impl Group {
     /// Sets every member's assignment; whom `assign` has nothing for gets an empty one.
     pub(super) fn assign(&mut self, assign: impl Fn(&str) -> Bytes) {
         self.members.values_mut().for_each(|member| member.assignment = assign(&member.id));
+        self.assignments_bytes = self.members.values().map(|member| member.assignment.len()).sum();
     }
 
     /// Gives out a member id to be used in a second JoinGroup.
     pub(super) fn expect_joiner(&mut self, id: String) {
-        self.pending.insert(id);
+        self.pending_bytes += id.len();
+        assert!(self.pending.insert(id), "an id is given out once");
+    }
+
+    fn forget_joiner(&mut self, id: &str) {
+        if self.pending.remove(id) {
+            self.pending_bytes -= id.len();
+        }
     }
 
     pub(super) fn is_pending(&self, id: &str) -> bool {
@@ -368,6 +382,27 @@ impl Group {
 
     pub(super) fn instance_member(&self, instance: &str) -> Option<&str> {
         self.instances.get(instance).map(String::as_str)
+    }
+
+    /// What the member weighs that this joiner is or replaces.
+    pub(super) fn joiner_bytes(&self, joiner: &Joiner) -> Option<usize> {
+        let held_by =
+            joiner.instance.as_deref().and_then(|instance| self.instance_member(instance));
+        self.member(held_by.unwrap_or(&joiner.member_id)).map(Member::weight_bytes)
+    }
+
+    /// What the group weighs in memory, roughly: its fixed size, what its members say, and that each
+    /// of them, joined or pending, has an alarm with the ids of both in two places.
+    pub(super) fn weight_bytes(&self) -> usize {
+        const FIXED_BYTES: usize = 512;
+        let ids = 1 + self.members.len() + self.pending.len();
+        let variable = self.members_bytes + 3 * self.pending_bytes;
+        ids * (FIXED_BYTES + 2 * self.id.len()) + variable + self.assignments_bytes
+    }
+
+    /// What the group's members were assigned weighs.
+    pub(super) fn assignments_bytes(&self) -> usize {
+        self.assignments_bytes
     }
 
     /// What the group's members weigh in memory, assignments left out.

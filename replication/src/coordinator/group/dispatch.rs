@@ -7,8 +7,7 @@
 //! pending ids may go at any time.
 //! Apart because there must be one owner of the maps.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use flumen_protocol::error_code::ErrorCode;
@@ -32,12 +31,15 @@ use super::requests::{
     GroupEffect, GroupRecord, GroupRequest, GroupResponse, commit_refused, delete_result,
     leave_refused, sync_refused,
 };
+use super::roster::Roster;
 use super::stored::{ReplayError, Stored, group_gone_record, offset_gone_record, read};
 use super::turn::Turn;
 use crate::coordinator::Ticket;
 use crate::coordinator::timers::{Alarm, Timers};
 use crate::dice::Dice;
-use crate::limits::{ALARMS_PER_TURN_MAX, EXPIRY_GROUPS_PER_STEP, GROUPS_MAX};
+use crate::limits::{
+    ALARMS_PER_TURN_MAX, COORDINATOR_GROUPS_BYTES_MAX, EXPIRY_GROUPS_PER_STEP, GROUPS_MAX,
+};
 
 /// A committed offset, for metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +71,7 @@ pub struct GroupRow<'a> {
 #[derive(Clone, Debug)]
 pub struct GroupCoordinator {
     config: GroupConfig,
-    groups: BTreeMap<String, Group>,
+    groups: Roster,
     offsets: OffsetTable,
     timers: Timers,
     /// The last group the expiry sweep under way has looked at.
@@ -82,7 +84,7 @@ impl GroupCoordinator {
     pub fn new(config: GroupConfig) -> Self {
         Self {
             config,
-            groups: BTreeMap::new(),
+            groups: Roster::default(),
             offsets: OffsetTable::default(),
             timers: Timers::default(),
             swept: None,
@@ -104,14 +106,14 @@ impl GroupCoordinator {
     pub fn loaded(&mut self, now: Now) {
         let mut out = Vec::new();
         let mut turn = Turn { config: &self.config, now, timers: &mut self.timers, out: &mut out };
-        for group in self.groups.values_mut() {
+        self.groups.change_all(|group| {
             for member in group.members().values() {
                 turn.renew_session(&group.id, &member.id, member.session_timeout_ms);
             }
             if group.members().len() > turn.config.max_size {
                 prepare(group, &mut turn);
             }
-        }
+        });
         assert!(out.is_empty(), "nobody has asked anything yet");
         self.arm_expiry(now);
     }
@@ -138,7 +140,7 @@ impl GroupCoordinator {
             }
             GroupRequest::Delete { group_id } => return self.delete(ticket, &group_id, out),
             GroupRequest::DeleteOffsets { request } => {
-                let group = self.groups.get(&*request.group_id.0);
+                let group = self.groups.get(&request.group_id);
                 let (gone, response) = delete_offsets(group, &self.offsets, &request);
                 return self.forget(gone, (ticket, GroupResponse::DeleteOffsets(response)), out);
             }
@@ -156,7 +158,7 @@ impl GroupCoordinator {
             GroupRequest::FetchOffsets { request, .. } => {
                 // Every answer waits for what was appended before it, and no transaction is open:
                 // stable offsets are all there are.
-                let group = self.groups.get(&*request.group_id.0);
+                let group = self.groups.get(&request.group_id);
                 GroupResponse::FetchOffsets(fetch(group, &self.offsets, &request))
             }
             GroupRequest::Describe { group_id, version } => {
@@ -164,7 +166,7 @@ impl GroupCoordinator {
                 GroupResponse::Describe(describe(group, &group_id, version))
             }
             GroupRequest::List { states, types } => {
-                GroupResponse::List(list(self.groups.values(), &states, &types))
+                GroupResponse::List(list(self.groups.iter(), &states, &types))
             }
         };
         out.push(GroupEffect::Reply { ticket, response });
@@ -182,13 +184,13 @@ impl GroupCoordinator {
             let groups = &mut self.groups;
             match alarm {
                 Alarm::Session { group, member } => {
-                    with(groups, &group, |group| session_is_over(group, &mut turn, &member));
+                    groups.change(&group, |group| session_is_over(group, &mut turn, &member));
                 }
                 Alarm::Join { group } => {
-                    with(groups, &group, |group| join_is_over(group, &mut turn));
+                    groups.change(&group, |group| join_is_over(group, &mut turn));
                 }
                 Alarm::Sync { group } => {
-                    with(groups, &group, |group| sync_is_over(group, &mut turn));
+                    groups.change(&group, |group| sync_is_over(group, &mut turn));
                 }
                 Alarm::Expiry => self.sweep(now, out),
             }
@@ -205,7 +207,7 @@ impl GroupCoordinator {
     #[must_use]
     pub fn parked(&self, error: ErrorCode) -> Vec<(Ticket, GroupResponse)> {
         let mut parked = Vec::new();
-        for member in self.groups.values().flat_map(|group| group.members().values()) {
+        for member in self.groups.iter().flat_map(|group| group.members().values()) {
             if let Some(Waiting { ticket, version }) = member.joining {
                 let refusal = super::requests::join_refused(error, &member.id, version);
                 parked.push((ticket, GroupResponse::Join(refusal)));
@@ -219,7 +221,7 @@ impl GroupCoordinator {
 
     /// The groups, for metrics.
     pub fn groups(&self) -> impl Iterator<Item = GroupRow<'_>> {
-        self.groups.values().map(|group| GroupRow {
+        self.groups.iter().map(|group| GroupRow {
             id: &group.id,
             state: group.state_name(),
             members: group.members().len(),
@@ -252,12 +254,17 @@ impl GroupCoordinator {
         out: &mut Vec<GroupEffect>,
     ) {
         let mut turn = Turn { config: &self.config, now, timers: &mut self.timers, out };
-        match self.groups.get_mut(&*request.group_id.0) {
-            Some(group) => sync(group, &mut turn, ticket, request),
-            None => {
-                let refusal = sync_refused(unknown_group(&request.group_id));
-                turn.reply(ticket, GroupResponse::Sync(refusal));
-            }
+        let given: usize = request.assignments.iter().map(|one| one.assignment.len()).sum();
+        let held = self.groups.get(&request.group_id).map_or(0, Group::assignments_bytes);
+        if given > held && self.groups.bytes() - held + given > COORDINATOR_GROUPS_BYTES_MAX {
+            let refusal = sync_refused(ErrorCode::CoordinatorNotAvailable);
+            return turn.reply(ticket, GroupResponse::Sync(refusal));
+        }
+        let synced =
+            self.groups.change(&request.group_id, |group| sync(group, &mut turn, ticket, request));
+        if synced.is_none() {
+            let refusal = sync_refused(unknown_group(&request.group_id));
+            turn.reply(ticket, GroupResponse::Sync(refusal));
         }
     }
 
@@ -268,7 +275,7 @@ impl GroupCoordinator {
         out: &mut Vec<GroupEffect>,
     ) -> ErrorCode {
         let mut turn = Turn { config: &self.config, now, timers: &mut self.timers, out };
-        match self.groups.get(&*request.group_id.0) {
+        match self.groups.get(&request.group_id) {
             Some(group) => heartbeat(group, &mut turn, request),
             None => unknown_group(&request.group_id),
         }
@@ -282,8 +289,11 @@ impl GroupCoordinator {
         out: &mut Vec<GroupEffect>,
     ) -> LeaveGroupResponse {
         let mut turn = Turn { config: &self.config, now, timers: &mut self.timers, out };
-        match self.groups.get_mut(&*request.group_id.0) {
-            Some(group) => leave(group, &mut turn, request, version),
+        let left = self
+            .groups
+            .change(&request.group_id, |group| leave(group, &mut turn, request, version));
+        match left {
+            Some(response) => response,
             None if version >= 3 && !request.group_id.is_empty() => {
                 leave_refused(request, ErrorCode::UnknownMemberId)
             }
@@ -302,9 +312,9 @@ impl GroupCoordinator {
         out: &mut Vec<GroupEffect>,
     ) {
         let mut turn = Turn { config: &self.config, now, timers: &mut self.timers, out };
-        let group = self.groups.get(&*request.group_id.0);
+        let group = self.groups.get(&request.group_id);
         let mut checked = check_commit(group, request, version);
-        if group.is_none() && self.groups.len() >= GROUPS_MAX {
+        if group.is_none() && self.groups.count() >= GROUPS_MAX {
             checked = checked.and(Err(ErrorCode::CoordinatorNotAvailable));
         }
         if let Err(error) = checked {
@@ -367,19 +377,10 @@ impl GroupCoordinator {
     /// Looks at the next groups of a sweep: drops their expired offsets, and groups that are empty
     /// and hold no offsets any more.
     fn sweep(&mut self, now: Now, out: &mut Vec<GroupEffect>) {
-        let from = match self.swept.take() {
-            None => Bound::Unbounded,
-            Some(last) => Bound::Excluded(last),
-        };
-        let step: Vec<String> = self
-            .groups
-            .range::<String, _>((from, Bound::Unbounded))
-            .take(EXPIRY_GROUPS_PER_STEP)
-            .map(|(id, _)| id.clone())
-            .collect();
+        let step = self.groups.ids_behind(self.swept.take(), EXPIRY_GROUPS_PER_STEP);
         let mut records = Vec::new();
         for id in &step {
-            let group = &self.groups[id];
+            let Some(group) = self.groups.get(id) else { continue };
             let is_unused = group.state_name() == StateName::Empty && group.pending().is_empty();
             let gone = self.offsets.expired(group, now.wall, self.config.offsets_retention_ms);
             self.tombstone(gone, &mut records);
@@ -409,10 +410,10 @@ impl GroupCoordinator {
     fn apply(&mut self, stored: Stored) {
         match stored {
             Stored::Group(group) => {
-                self.groups.insert(group.id.clone(), *group);
+                self.groups.put(*group);
             }
             Stored::GroupGone { id } => {
-                let Some(group) = self.groups.remove(&id) else { return };
+                let Some(group) = self.groups.take(&id) else { return };
                 for member in group.members().keys().chain(group.pending()) {
                     let (group, member) = (id.clone(), member.clone());
                     self.timers.cancel(&Alarm::Session { group, member });
@@ -420,8 +421,8 @@ impl GroupCoordinator {
             }
             Stored::Offset { place, committed } => {
                 // A group that is only known by its offsets: a simple one, without a record.
-                if !self.groups.contains_key(&place.group) {
-                    self.groups.insert(place.group.clone(), Group::new(&place.group, None));
+                if !self.groups.contains(&place.group) {
+                    self.groups.put(Group::new(&place.group, None));
                 }
                 self.offsets.put(place, committed);
             }
@@ -445,7 +446,7 @@ impl GroupCoordinator {
 
 /// A JoinGroup may create its group, if it comes without a member id.
 fn join_group(
-    groups: &mut BTreeMap<String, Group>,
+    groups: &mut Roster,
     mut turn: Turn<'_>,
     dice: &mut Dice,
     request: &JoinGroupRequest,
@@ -456,20 +457,26 @@ fn join_group(
     if let Err(error) = check_join(group_id, &joiner, turn.config) {
         return refuse(&mut turn, &joiner, error, &member_id);
     }
-    if let Some(group) = groups.get_mut(group_id) {
-        return join(group, &mut turn, dice, joiner);
+    let known_bytes = groups.get(group_id).and_then(|group| group.joiner_bytes(&joiner));
+    let grows = known_bytes.is_none_or(|bytes| joiner.weight_bytes() > bytes);
+    if grows && groups.bytes() + joiner.weight_bytes() > COORDINATOR_GROUPS_BYTES_MAX {
+        return refuse(&mut turn, &joiner, ErrorCode::CoordinatorNotAvailable, &member_id);
+    }
+    if groups.contains(group_id) {
+        groups.change(group_id, |group| join(group, &mut turn, dice, joiner));
+        return;
     }
     if !member_id.is_empty() {
         return refuse(&mut turn, &joiner, ErrorCode::UnknownMemberId, &member_id);
     }
-    if groups.len() >= GROUPS_MAX {
+    if groups.count() >= GROUPS_MAX {
         return refuse(&mut turn, &joiner, ErrorCode::CoordinatorNotAvailable, "");
     }
     let mut group = Group::new(group_id, Some(turn.now.wall));
     join(&mut group, &mut turn, dice, joiner);
     // A refused join leaves nothing behind.
     if group.state_name() != StateName::Empty || !group.pending().is_empty() {
-        groups.insert(group_id.to_owned(), group);
+        groups.put(group);
     }
 }
 
@@ -488,11 +495,4 @@ fn append_or_reply(
 /// What members of an unknown group are told.
 fn unknown_group(group_id: &str) -> ErrorCode {
     if group_id.is_empty() { ErrorCode::InvalidGroupId } else { ErrorCode::UnknownMemberId }
-}
-
-fn with(groups: &mut BTreeMap<String, Group>, id: &str, act: impl FnOnce(&mut Group)) {
-    // The group may have been deleted in the very turn its alarm fell due.
-    if let Some(group) = groups.get_mut(id) {
-        act(group);
-    }
 }

@@ -17,7 +17,7 @@ use flumen_protocol::error_code::ErrorCode;
 
 use super::GroupConfig;
 use super::classic::{Group, ReplacedWait, State, StateName};
-use super::member::{Joiner, Member};
+use super::member::Joiner;
 use super::rebalance::{
     admit, complete_if_all_joined, joined, joined_without_members, prepare, readmit, rebalance,
     remove_member,
@@ -113,10 +113,7 @@ fn has_room(group: &Group, member_id: &str, config: &GroupConfig) -> bool {
 /// Whether the group's members may weigh what they would with this one. Who weighs no more than
 /// before may always come back.
 fn has_bytes_left(group: &Group, joiner: &Joiner) -> bool {
-    let instance = joiner.instance.as_deref();
-    let held_by = instance.and_then(|instance| group.instance_member(instance));
-    let before = group.member(held_by.unwrap_or(&joiner.member_id));
-    let before_bytes = before.map_or(0, Member::weight_bytes);
+    let before_bytes = group.joiner_bytes(joiner).unwrap_or(0);
     let after_bytes = group.members_bytes() - before_bytes + joiner.weight_bytes();
     after_bytes <= GROUP_MEMBERS_BYTES_MAX || joiner.weight_bytes() <= before_bytes
 }
