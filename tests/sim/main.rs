@@ -6,6 +6,7 @@
 //! Invariants: the same story takes the same course every time.
 //! Apart because it is the only test that sees shards, mesh and disk together.
 
+mod admin;
 mod cluster;
 mod fetches;
 mod lives;

@@ -60,6 +60,9 @@ pub struct World {
     answers: BTreeMap<Awaited, Bytes>,
     next_slot: u64,
     serving: usize,
+    /// The pair of cores whose wire is slow, and what waits in it.
+    slow: Option<(usize, usize)>,
+    delayed: Vec<Input>,
     /// The limits for connections that each core was last told.
     pub limits: BTreeMap<usize, ConnectionLimits>,
     /// Connections the broker closed.
@@ -93,6 +96,8 @@ impl World {
             answers: BTreeMap::new(),
             next_slot: 0,
             serving: 0,
+            slow: None,
+            delayed: Vec::new(),
             limits: BTreeMap::new(),
             closed: Vec::new(),
             ends: Vec::new(),
@@ -141,6 +146,7 @@ impl World {
     /// The power goes, and comes back.
     pub fn cut_power(&mut self) {
         self.shards.clear();
+        (self.slow, self.delayed) = (None, Vec::new());
         self.inboxes.iter_mut().for_each(VecDeque::clear);
         self.disks.iter_mut().for_each(SimDisk::crash);
         self.start();
@@ -191,8 +197,13 @@ impl World {
         match effect {
             Effect::Disk(op) => self.disks[core].submit(op),
             Effect::ToCore { to, message } => {
-                let from = CoreId(core as u16);
-                self.inboxes[usize::from(to.0)].push_back(Input::FromCore { from, message });
+                let (from, to) = (CoreId(core as u16), usize::from(to.0));
+                let input = Input::FromCore { from, message };
+                if self.slow == Some((core, to)) {
+                    self.delayed.push(input);
+                } else {
+                    self.inboxes[to].push_back(input);
+                }
             }
             Effect::Respond { connection, slot, answer } => {
                 let whole: Vec<u8> = answer.concat();
@@ -210,6 +221,18 @@ impl World {
             Effect::Stopped => self.ends.push((core, End::Stopped)),
             Effect::Halt(error) => panic!("core {core} halts: {error}"),
         }
+    }
+
+    /// From now on what one core tells another one is kept back.
+    pub fn slow_down(&mut self, from: usize, to: usize) {
+        assert_eq!(self.slow.replace((from, to)), None, "one slow wire at a time");
+    }
+
+    /// What was kept back arrives, in order, and the wire is fast again.
+    pub fn speed_up(&mut self) {
+        let (_, to) = self.slow.take().expect("a wire was slow");
+        self.inboxes[to].extend(self.delayed.drain(..));
+        self.run();
     }
 
     /// Bytes of requests that a core has not answered.

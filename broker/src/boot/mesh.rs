@@ -170,11 +170,13 @@ mod tests {
 
     fn message(number: usize) -> CoreMessage {
         let log = LogId { topic: TopicId([0; 16]), partition: PartitionIndex(number as i32) };
-        CoreMessage::Leaders(vec![Leader { log, node: None, epoch: LeaderEpoch(0) }])
+        let leaders = vec![Leader { log, node: None, epoch: LeaderEpoch(0) }];
+        CoreMessage::Leaders { as_of: 0, leaders }
     }
 
     fn number(input: Input) -> usize {
-        let Input::FromCore { from: CoreId(0), message: CoreMessage::Leaders(leaders) } = input
+        let Input::FromCore { from: CoreId(0), message: CoreMessage::Leaders { leaders, .. } } =
+            input
         else {
             panic!("a message of the first core")
         };

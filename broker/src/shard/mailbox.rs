@@ -45,7 +45,13 @@ pub enum CoreMessage {
     /// What topics there are now.
     Image(Arc<Image>),
     /// Who leads which partitions of the sender now.
-    Leaders(Vec<Leader>),
+    Leaders {
+        /// The version of the image in which the sender has them. The receiver's may be older or
+        /// newer: images come from another core.
+        as_of: u64,
+        /// One for each.
+        leaders: Vec<Leader>,
+    },
     /// Finish what is open, settle the journal, end.
     Stop,
     /// The sender stops, and none of its requests is open: it asks for nothing more.

@@ -322,7 +322,10 @@ impl Shard {
         for log in gone {
             self.delete_partition(log);
         }
-        self.leaders.retain(|log| log == LogId::METADATA || image.topic(log.topic).is_some());
+        // A topic in neither image is one that another core knows already: this core heard of its
+        // leaders first, and hears of them only once.
+        self.leaders
+            .retain(|log| old.topic(log.topic).is_none() || image.topic(log.topic).is_some());
         let first = matches!(self.standing, Standing::Opening { image: false, .. });
         for log in self.owned_news(&old, &image) {
             self.create_partition(log);
@@ -391,9 +394,9 @@ impl Shard {
         if let Standing::Opening { image, .. } = &mut self.standing {
             *image = true;
         }
-        let all: Vec<Leader> = self.own_leaders();
-        self.broadcast(|| CoreMessage::Leaders(all.clone()));
-        self.learn_leaders(self.identity.core, Vec::new());
+        let (as_of, all) = (self.image.version, self.own_leaders());
+        self.broadcast(|| CoreMessage::Leaders { as_of, leaders: all.clone() });
+        self.learn_leaders(self.identity.core, as_of, Vec::new());
     }
 
     fn own_leaders(&self) -> Vec<Leader> {
@@ -401,10 +404,15 @@ impl Shard {
         own.copied().collect()
     }
 
-    /// Another core says who leads its partitions.
-    pub(super) fn learn_leaders(&mut self, from: CoreId, leaders: Vec<Leader>) {
+    /// Another core says who leads its partitions, as it has them in this version of the image. A
+    /// topic that is in no image here is news if the other core is ahead, and gone if it is not.
+    pub(super) fn learn_leaders(&mut self, from: CoreId, as_of: u64, leaders: Vec<Leader>) {
+        let is_ahead = as_of > self.image.version;
         for leader in leaders {
-            self.leaders.learn(leader);
+            let topic = leader.log.topic;
+            if is_ahead || topic == LogId::METADATA.topic || self.image.topic(topic).is_some() {
+                self.leaders.learn(leader);
+            }
         }
         self.note_leaders();
         if let Standing::Opening { image, silent } = &mut self.standing {

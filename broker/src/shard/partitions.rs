@@ -204,7 +204,8 @@ impl Shard {
             // Before its first image a core does not know which of its partitions still exist;
             // it names them all when it does.
             if !matches!(self.standing, Standing::Opening { image: false, .. }) {
-                self.broadcast(|| CoreMessage::Leaders(news.clone()));
+                let as_of = self.image.version;
+                self.broadcast(|| CoreMessage::Leaders { as_of, leaders: news.clone() });
             }
             self.note_leaders();
         }

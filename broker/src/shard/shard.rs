@@ -259,7 +259,7 @@ impl Shard {
                 watched.into_iter().for_each(|(ticket, log)| self.unwatch(ticket, log));
             }
             CoreMessage::Image(image) => self.adopt_image(image),
-            CoreMessage::Leaders(leaders) => self.learn_leaders(from, leaders),
+            CoreMessage::Leaders { as_of, leaders } => self.learn_leaders(from, as_of, leaders),
             CoreMessage::Stop => self.begin_stop(),
             CoreMessage::Drained => self.note_drained(from),
         }
