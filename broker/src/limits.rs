@@ -129,6 +129,16 @@ pub const APPEND_PATIENCE_MIN: Duration = Duration::from_secs(5);
 /// Bytes replayed per step when a core loads a metadata log or a group's partition.
 pub const REPLAY_CHUNK_BYTES: u32 = 1 << 20;
 
+/// Commands that wait for the controller. Each is decided in microseconds and then waits for the
+/// disk, so these are seconds of work; beyond it clients are told that it took too long, and ask
+/// again.
+pub const COMMANDS_WAITING: usize = 1024;
+
+/// Bytes of the commands that wait for the controller, whose requests may be answered (too late) and
+/// so are no longer in the budget of requests. A request that makes ten thousand topics has about two
+/// MiB; one is taken whatever its size.
+pub const COMMANDS_WAITING_BYTES: usize = 16 << 20;
+
 /// How often idle connections, retention and free space are looked at.
 pub const CHORE_INTERVAL: Duration = Duration::from_secs(1);
 

@@ -5,7 +5,10 @@
 //! Invariants: what was acknowledged holds, whatever else happened at the same time.
 //! Apart from the other stories because here it is the order of things that matters.
 
+use std::time::Duration;
+
 use flumen_protocol::api_table::ApiKey;
+use flumen_protocol::error_code::ErrorCode;
 use flumen_protocol::messages::create_topics_request::CreatableTopic;
 use flumen_protocol::messages::metadata_request::MetadataRequestTopic;
 use flumen_protocol::messages::{CreateTopicsRequest, MetadataRequest};
@@ -25,6 +28,23 @@ fn create_request(topic: &str) -> CreateTopicsRequest {
 
 fn send_create(world: &mut World, core: usize, topic: &str) -> Awaited {
     world.send(core, ApiKey::CreateTopics, CREATE, &create_request(topic))
+}
+
+/// Begins to make a topic, which waits for the disk of the controller's core.
+fn begin_create(world: &mut World, topic: &str) -> Awaited {
+    let awaited = send_create(world, 0, topic);
+    world.run_without_disks();
+    assert_eq!(created(world, awaited), None, "it is on its way");
+    awaited
+}
+
+/// Whether there is such a topic.
+fn exists(world: &mut World, topic: &str) -> bool {
+    let asked = MetadataRequestTopic::default().with_name(Some(name(topic)));
+    let request = MetadataRequest::default()
+        .with_topics(Some(vec![asked]))
+        .with_allow_auto_topic_creation(false);
+    world.ask(1, ApiKey::Metadata, 9, &request).topics[0].error_code == 0
 }
 
 /// The error code of a creation, if it is answered.
@@ -50,4 +70,59 @@ fn a_core_that_hears_of_leaders_before_their_topic_knows_them_all() {
             assert_eq!((partition.error_code, partition.leader_id.0), (0, 1), "core {core}");
         }
     }
+}
+
+#[test]
+fn a_change_that_timed_out_before_its_turn_does_not_happen() {
+    let mut world = World::new(2);
+    let first = begin_create(&mut world, "first");
+    let late = [(0, "own", 50), (1, "other", 50), (0, "at-once", 0), (1, "from-there", 0)];
+    let late = late.map(|(core, topic, timeout_ms)| {
+        let request = create_request(topic).with_timeout_ms(timeout_ms);
+        (topic, world.send(core, ApiKey::CreateTopics, CREATE, &request))
+    });
+    world.run_without_disks();
+    world.wait_without_disks(Duration::from_millis(50));
+    for (topic, awaited) in late {
+        let code = created(&mut world, awaited);
+        assert_eq!(code, Some(ErrorCode::RequestTimedOut.code()), "{topic}");
+    }
+    world.run();
+    assert_eq!(created(&mut world, first), Some(0));
+    for (topic, _) in late {
+        assert!(!exists(&mut world, topic), "{topic}");
+    }
+    assert!(exists(&mut world, "first"));
+}
+
+#[test]
+fn more_changes_than_can_wait_are_refused_at_once() {
+    const WAITING: usize = 1024;
+    let mut world = World::new(2);
+    let first = begin_create(&mut world, "first");
+    let check = create_request("checked").with_validate_only(true);
+    let send = |world: &mut World| world.send(1, ApiKey::CreateTopics, CREATE, &check);
+    let many: Vec<Awaited> = (0..WAITING + 100).map(|_| send(&mut world)).collect();
+    world.run_without_disks();
+    for (place, awaited) in many.iter().enumerate() {
+        let refused = (place >= WAITING).then_some(ErrorCode::RequestTimedOut.code());
+        assert_eq!(created(&mut world, *awaited), refused, "{place}");
+    }
+    world.run();
+    assert_eq!(created(&mut world, first), Some(0));
+    assert!(many[..WAITING].iter().all(|awaited| created(&mut world, *awaited) == Some(0)));
+
+    // What is large fills the room with fewer of them.
+    let first = begin_create(&mut world, "second");
+    let topics: Vec<CreatableTopic> = (0..10_000)
+        .map(|number| create_request(&format!("checked-{number:0>240}")).topics.remove(0))
+        .map(|topic| topic.with_num_partitions(1))
+        .collect();
+    let check = check.with_topics(topics);
+    let many = [(); 6].map(|()| world.send(0, ApiKey::CreateTopics, CREATE, &check));
+    world.run_without_disks();
+    let refused = many.map(|awaited| created(&mut world, awaited).is_some());
+    assert_eq!(refused, [false, false, false, false, true, true]);
+    world.run();
+    assert_eq!(created(&mut world, first), Some(0));
 }

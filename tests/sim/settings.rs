@@ -27,14 +27,11 @@ fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
 }
 
-/// Changes single settings; the error codes.
-fn change(
-    world: &mut World,
-    version: i16,
+fn change_request(
     (kind, name): (i8, &str),
     changes: &[(&str, i8, &str)],
     validate_only: bool,
-) -> i16 {
+) -> IncrementalAlterConfigsRequest {
     let configs = changes.iter().map(|(name, operation, value)| {
         incremental_alter_configs_request::AlterableConfig::default()
             .with_name(text(name))
@@ -45,9 +42,20 @@ fn change(
         .with_resource_type(kind)
         .with_resource_name(text(name))
         .with_configs(configs.collect());
-    let request = IncrementalAlterConfigsRequest::default()
+    IncrementalAlterConfigsRequest::default()
         .with_resources(vec![resource])
-        .with_validate_only(validate_only);
+        .with_validate_only(validate_only)
+}
+
+/// Changes single settings; the error codes.
+fn change(
+    world: &mut World,
+    version: i16,
+    owner: (i8, &str),
+    changes: &[(&str, i8, &str)],
+    validate_only: bool,
+) -> i16 {
+    let request = change_request(owner, changes, validate_only);
     let answer = world.ask(0, ApiKey::IncrementalAlterConfigs, version, &request);
     answer.responses[0].error_code
 }
@@ -256,4 +264,47 @@ fn what_cannot_change_is_refused_and_nothing_of_it_happens() {
     }
     assert_eq!(look(&mut world, (BROKER, "1"), "message.max.bytes").1, [5]);
     assert!(describe(&mut world, 4, (BROKER, "")).is_empty());
+}
+
+#[test]
+fn changes_at_the_same_time_all_happen() {
+    let mut world = World::new(2);
+    make_topic(&mut world, "t");
+    const APPEND: i8 = 2;
+    const THROTTLED: &str = "leader.replication.throttled.replicas";
+    let topic = (TOPIC, "t");
+    let changes = [
+        (topic, ("retention.ms", SET, "777")),
+        (topic, ("max.message.bytes", SET, "9000")),
+        (topic, (THROTTLED, APPEND, "1:1")),
+        (topic, (THROTTLED, APPEND, "2:1")),
+        ((BROKER, "1"), ("message.max.bytes", SET, "5000")),
+        ((BROKER, "1"), ("log.retention.ms", SET, "888")),
+        ((BROKER, ""), ("message.max.bytes", SET, "6000")),
+        ((BROKER, ""), ("log.retention.ms", SET, "999")),
+    ];
+    let key = ApiKey::IncrementalAlterConfigs;
+    let mut sent = Vec::new();
+    for (place, (owner, change)) in changes.into_iter().enumerate() {
+        sent.push(world.send(place % 2, key, 1, &change_request(owner, &[change], false)));
+    }
+    world.run();
+    for awaited in sent {
+        let answer = world.answer::<IncrementalAlterConfigsRequest>(awaited, key, 1);
+        assert_eq!(answer.expect("it is answered").responses[0].error_code, 0);
+    }
+    for _ in 0..2 {
+        assert_eq!(look(&mut world, topic, "retention.ms"), ("777".to_owned(), vec![1, 2, 3, 5]));
+        assert_eq!(look(&mut world, topic, "max.message.bytes").0, "9000");
+        let throttled = describe(&mut world, 4, topic);
+        let throttled = throttled.iter().find(|it| it.name.as_str() == THROTTLED).expect("a list");
+        let mut words: Vec<&str> = throttled.value.as_deref().unwrap_or("").split(',').collect();
+        words.sort_unstable();
+        assert_eq!(words, ["1:1", "2:1"]);
+        for (name, own) in [("message.max.bytes", "5000"), ("log.retention.ms", "888")] {
+            assert_eq!(look(&mut world, (BROKER, "1"), name), (own.to_owned(), vec![2, 3, 5]));
+        }
+        assert_eq!(describe(&mut world, 4, (BROKER, "")).len(), 2);
+        world.cut_power();
+    }
 }

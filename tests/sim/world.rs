@@ -247,9 +247,15 @@ impl World {
 
     /// Time passes, and what falls due happens.
     pub fn wait(&mut self, time: Duration) {
+        self.wait_without_disks(time);
+        self.run();
+    }
+
+    /// Time passes while no disk does anything.
+    pub fn wait_without_disks(&mut self, time: Duration) {
         self.now.monotonic = self.now.monotonic.after(time);
         self.now.wall = Wall(self.now.wall.0 + time.as_millis() as i64);
-        self.run();
+        self.run_without_disks();
     }
 
     /// Sends a request over a connection of a core.

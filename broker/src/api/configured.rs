@@ -6,15 +6,19 @@
 //! Invariants: one result per resource of the request, in its order.
 //! Apart because the two APIs differ only in how they say the new settings.
 //!
-//! The controller is given complete new settings, made from the image of this moment: of two changes
-//! of one topic or broker at the same time the later one wins as a whole.
+//! The controller is given complete new settings. Those that replace all others need nothing more. A
+//! change of single ones is made from the image of this moment, and says so: when somebody else was
+//! faster the controller refuses it, and it is made again from what holds by then. So of two changes
+//! at the same time both happen, as in Kafka, where the controller itself makes them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use flumen_protocol::error_code::ErrorCode;
 use flumen_protocol::messages::StrBytes;
-use flumen_replication::metadata::command::{Command, ConfigOwner, Configuration};
+use flumen_replication::metadata::command::{
+    Command, ConfigOwner, Configuration, MetadataRule, Outcome,
+};
 use flumen_replication::metadata::image::Topic;
 
 use super::refusals::{self, Refused};
@@ -110,6 +114,17 @@ pub struct Changes {
     resources: Vec<Resource>,
     /// Which resources the controller was asked for, in its order.
     places: Vec<usize>,
+    /// Those of them whose settings somebody else changed first.
+    outdated: Vec<usize>,
+}
+
+/// Whether settings that a request does not name stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unnamed {
+    /// They stay: the new settings are made from the old ones.
+    Kept,
+    /// They fall back to what is inherited.
+    Dropped,
 }
 
 /// The changes of a request while it is being checked.
@@ -117,15 +132,27 @@ pub struct Plan {
     changes: Changes,
     wishes: Vec<Configuration>,
     counts: BTreeMap<(i8, StrBytes), usize>,
+    unnamed: Unnamed,
     validate_only: bool,
 }
 
 impl Plan {
     /// Begins a plan for these resources, of which each may appear once.
-    pub fn new(resources: impl Iterator<Item = (i8, StrBytes)>, validate_only: bool) -> Self {
+    pub fn new(
+        resources: impl Iterator<Item = (i8, StrBytes)>,
+        unnamed: Unnamed,
+        validate_only: bool,
+    ) -> Self {
         let mut counts = BTreeMap::new();
         resources.for_each(|resource| *counts.entry(resource).or_insert(0) += 1);
-        Self { changes: Changes::default(), wishes: Vec::new(), counts, validate_only }
+        Self { changes: Changes::default(), wishes: Vec::new(), counts, unnamed, validate_only }
+    }
+
+    /// Begins a plan for what was outdated in these changes, to be named by [`Plan::change`].
+    pub fn again(changes: Changes) -> Self {
+        let changes = Changes { places: Vec::new(), ..changes };
+        let (counts, wishes) = (BTreeMap::new(), Vec::new());
+        Self { changes, wishes, counts, unnamed: Unnamed::Kept, validate_only: false }
     }
 
     /// Adds one resource. `names` are the settings it changes, each with whether it lacks a value
@@ -138,19 +165,36 @@ impl Plan {
         names: impl Iterator<Item = (&'n str, bool)>,
         change: impl FnOnce(Subject<'_>) -> Result<Overrides, Refused>,
     ) {
-        let planned = self
-            .check(context, kind, &name, names)
-            .and_then(|subject| Ok((owner(context, subject), change(subject)?)));
-        let result = match planned {
-            Ok((owner, configs)) => {
-                self.changes.places.push(self.changes.resources.len());
-                let validate_only = self.validate_only;
-                self.wishes.push(Configuration { owner, configs, validate_only });
-                Err(ErrorCode::RequestTimedOut.into())
-            }
-            Err(refused) => Err(refused),
-        };
+        let (place, result) =
+            (self.changes.resources.len(), Err(ErrorCode::RequestTimedOut.into()));
         self.changes.resources.push(Resource { kind, name, result });
+        self.change(context, place, names, change);
+    }
+
+    /// Plans the change of the resource at a place, as [`Plan::add`] does.
+    pub fn change<'n>(
+        &mut self,
+        context: &Context<'_>,
+        place: usize,
+        names: impl Iterator<Item = (&'n str, bool)>,
+        change: impl FnOnce(Subject<'_>) -> Result<Overrides, Refused>,
+    ) {
+        let Resource { kind, name, .. } = &self.changes.resources[place];
+        let planned = self.check(context, *kind, name, names).and_then(|subject| {
+            let based_on = match self.unnamed {
+                Unnamed::Kept => Some(standing(context, subject)),
+                Unnamed::Dropped => None,
+            };
+            let (owner, configs) = (owner(context, subject), change(subject)?);
+            Ok(Configuration { owner, configs, based_on, validate_only: self.validate_only })
+        });
+        match planned {
+            Ok(wish) => {
+                self.changes.places.push(place);
+                self.wishes.push(wish);
+            }
+            Err(refused) => self.changes.resources[place].result = Err(refused),
+        }
     }
 
     fn check<'c, 'n>(
@@ -193,6 +237,7 @@ impl Plan {
     /// The results, if nothing is left.
     pub fn finish(
         self,
+        context: &Context<'_>,
         patience: Duration,
         waiting: impl FnOnce(Changes) -> AnyWaiting,
     ) -> Result<Step, Vec<Resource>> {
@@ -200,7 +245,7 @@ impl Plan {
             return Err(self.changes.resources);
         }
         let command = Command::Configure(self.wishes);
-        Ok(step::control(command, waiting(self.changes), patience))
+        Ok(step::control(context, command, waiting(self.changes), patience))
     }
 }
 
@@ -210,6 +255,17 @@ fn owner(context: &Context<'_>, subject: Subject<'_>) -> ConfigOwner {
         Subject::Broker(Scope::Own) => ConfigOwner::Broker(context.me),
         Subject::Broker(Scope::Shared) => ConfigOwner::AllBrokers,
     }
+}
+
+/// The own settings of a topic or broker in the image.
+fn standing(context: &Context<'_>, subject: Subject<'_>) -> Overrides {
+    let of_node = |node| context.image.broker_configs.get(&node);
+    let shared = match subject {
+        Subject::Topic(topic) => return topic.configs.clone(),
+        Subject::Broker(Scope::Own) => of_node(Some(context.me)),
+        Subject::Broker(Scope::Shared) => of_node(None),
+    };
+    shared.map(|configs| Overrides::clone(configs)).unwrap_or_default()
 }
 
 fn find_topic<'c>(context: &'c Context<'_>, name: &str) -> Result<&'c Topic, Refused> {
@@ -234,11 +290,24 @@ impl Changes {
     /// # Panics
     /// When the controller answers another question: two rooms disagree, which is our own bug.
     pub fn answer(&mut self, answer: Answer) -> Progress {
+        if let Answer::Control(outcome) = &answer
+            && let Outcome::Changed(results) = &**outcome
+        {
+            let outdated = self.places.iter().zip(results).filter(|(_, result)| {
+                matches!(result, Err(refusal) if refusal.kind == MetadataRule::Outdated)
+            });
+            self.outdated = outdated.map(|(place, _)| *place).collect();
+        }
         let results = refusals::of_changes(answer, self.places.len());
         for (place, result) in self.places.iter().zip(results) {
             self.resources[*place].result = result;
         }
         Progress::Done
+    }
+
+    /// Takes out at which places somebody else was faster, so that nothing was changed.
+    pub fn take_outdated(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.outdated)
     }
 
     /// The results, in the request's order.

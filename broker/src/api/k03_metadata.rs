@@ -62,7 +62,7 @@ pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, bod
         return describe(context, envelope, &request);
     }
     let command = topics::creation(context, missing);
-    step::control(command, AnyWaiting::Metadata(Waiting { request }), context.patience())
+    step::control(context, command, AnyWaiting::Metadata(Waiting { request }), context.patience())
 }
 
 impl Waiting {

@@ -49,7 +49,12 @@ pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, bod
         return describe(context, envelope, request);
     }
     let command = topics::creation(context, vec![OFFSETS_TOPIC.to_owned()]);
-    step::control(command, AnyWaiting::FindCoordinator(Waiting { request }), context.patience())
+    step::control(
+        context,
+        command,
+        AnyWaiting::FindCoordinator(Waiting { request }),
+        context.patience(),
+    )
 }
 
 impl Waiting {

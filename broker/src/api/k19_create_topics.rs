@@ -95,7 +95,12 @@ pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, bod
         return waiting.close(context, envelope);
     }
     let command = Command::CreateTopics { topics, validate_only: request.validate_only };
-    step::control(command, AnyWaiting::CreateTopics(waiting), step::patience(request.timeout_ms))
+    step::control(
+        context,
+        command,
+        AnyWaiting::CreateTopics(waiting),
+        step::patience(request.timeout_ms),
+    )
 }
 
 fn repeated_names(topics: &[CreatableTopic]) -> BTreeSet<TopicName> {

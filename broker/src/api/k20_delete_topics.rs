@@ -92,6 +92,7 @@ pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, bod
         return waiting.close(envelope);
     }
     step::control(
+        context,
         Command::DeleteTopics(ids),
         AnyWaiting::DeleteTopics(waiting),
         step::patience(request.timeout_ms),

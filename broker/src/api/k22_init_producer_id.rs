@@ -43,7 +43,12 @@ pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, bod
         return step;
     }
     let command = Command::AllocateProducerIds { count: BLOCK_COUNT };
-    step::control(command, AnyWaiting::InitProducerId(Waiting { first: None }), context.patience())
+    step::control(
+        context,
+        command,
+        AnyWaiting::InitProducerId(Waiting { first: None }),
+        context.patience(),
+    )
 }
 
 impl Waiting {

@@ -17,7 +17,7 @@ use flumen_protocol::messages::alter_configs_request::AlterableConfig;
 use flumen_protocol::messages::alter_configs_response::AlterConfigsResourceResponse;
 use flumen_protocol::messages::{AlterConfigsRequest, AlterConfigsResponse};
 
-use super::configured::{Changes, Plan, Resource, Subject, of_fault};
+use super::configured::{Changes, Plan, Resource, Subject, Unnamed, of_fault};
 use super::refusals::Refused;
 use super::step::{self, Context, Envelope, Progress, Step, text};
 use super::table::Waiting as AnyWaiting;
@@ -37,7 +37,7 @@ pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, bod
     let resources = request.resources.iter();
     let resources =
         resources.map(|resource| (resource.resource_type, resource.resource_name.clone()));
-    let mut plan = Plan::new(resources, request.validate_only);
+    let mut plan = Plan::new(resources, Unnamed::Dropped, request.validate_only);
     for resource in request.resources {
         let (kind, name) = (resource.resource_type, resource.resource_name);
         let names = resource.configs.iter();
@@ -45,7 +45,8 @@ pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, bod
         plan.add(context, kind, name, names, |subject| change(context, subject, &resource.configs));
     }
     let waiting = |changes| AnyWaiting::AlterConfigs(Waiting(changes));
-    plan.finish(context.patience(), waiting).unwrap_or_else(|results| encode(envelope, results))
+    plan.finish(context, context.patience(), waiting)
+        .unwrap_or_else(|results| encode(envelope, results))
 }
 
 /// The settings are exactly those of the request.

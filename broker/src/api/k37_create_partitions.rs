@@ -67,6 +67,7 @@ pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, bod
     }
     let command = Command::GrowTopics { topics, validate_only: request.validate_only };
     step::control(
+        context,
         command,
         AnyWaiting::CreatePartitions(waiting),
         step::patience(request.timeout_ms),

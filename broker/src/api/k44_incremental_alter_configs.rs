@@ -14,11 +14,14 @@
 
 use bytes::BytesMut;
 use flumen_protocol::error_code::ErrorCode;
-use flumen_protocol::messages::incremental_alter_configs_request::AlterableConfig;
+use flumen_protocol::messages::incremental_alter_configs_request::{
+    AlterConfigsResource, AlterableConfig,
+};
 use flumen_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use flumen_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
+use flumen_protocol::time::Monotonic;
 
-use super::configured::{Changes, Plan, Resource, Subject, of_fault};
+use super::configured::{Changes, Plan, Resource, Subject, Unnamed, of_fault};
 use super::refusals::Refused;
 use super::step::{self, Context, Envelope, Progress, Step, text};
 use super::table::Waiting as AnyWaiting;
@@ -29,7 +32,13 @@ use crate::shard::mailbox::Answer;
 
 /// Changes on their way to the controller.
 #[derive(Debug)]
-pub struct Waiting(Changes);
+pub struct Waiting {
+    changes: Changes,
+    /// What is asked for, at the places of `changes`: if somebody else is faster it is done again.
+    resources: Vec<AlterConfigsResource>,
+    /// When there is no more time for that.
+    deadline: Monotonic,
+}
 
 /// Checks every resource and asks the controller.
 pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, body: usize) -> Step {
@@ -38,20 +47,27 @@ pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, bod
         return Step::Close("malformed IncrementalAlterConfigs request");
     };
     let resources = request.resources.iter();
-    let resources =
-        resources.map(|resource| (resource.resource_type, resource.resource_name.clone()));
-    let mut plan = Plan::new(resources, request.validate_only);
-    for resource in request.resources {
-        let (kind, name) = (resource.resource_type, resource.resource_name);
-        let names = resource.configs.iter();
-        let names = names.map(|config| {
-            let lacks_value = config.value.is_none() && config.config_operation != DELETE;
-            (config.name.as_str(), lacks_value)
-        });
-        plan.add(context, kind, name, names, |subject| change(context, subject, &resource.configs));
+    let keys = resources.map(|resource| (resource.resource_type, resource.resource_name.clone()));
+    let mut plan = Plan::new(keys, Unnamed::Kept, request.validate_only);
+    for resource in &request.resources {
+        let (kind, name) = (resource.resource_type, resource.resource_name.clone());
+        let change = |subject: Subject<'_>| change(context, subject, &resource.configs);
+        plan.add(context, kind, name, names(resource), change);
     }
-    let waiting = |changes| AnyWaiting::IncrementalAlterConfigs(Waiting(changes));
-    plan.finish(context.patience(), waiting).unwrap_or_else(|results| encode(envelope, results))
+    let patience = context.patience();
+    let deadline = context.now.monotonic.after(patience);
+    let resources = request.resources;
+    let waiting =
+        |changes| AnyWaiting::IncrementalAlterConfigs(Waiting { changes, resources, deadline });
+    plan.finish(context, patience, waiting).unwrap_or_else(|results| encode(envelope, results))
+}
+
+/// The settings that a resource of the request changes, each with whether it lacks a value.
+fn names(resource: &AlterConfigsResource) -> impl Iterator<Item = (&str, bool)> {
+    resource.configs.iter().map(|config| {
+        let lacks_value = config.value.is_none() && config.config_operation != DELETE;
+        (config.name.as_str(), lacks_value)
+    })
 }
 
 /// The numbers of the operations.
@@ -93,12 +109,27 @@ fn change(
 impl Waiting {
     /// Takes the controller's answer in.
     pub fn answer(&mut self, answer: Answer) -> Progress {
-        self.0.answer(answer)
+        self.changes.answer(answer)
     }
 
-    /// Answers for every resource.
-    pub fn close(self, envelope: &Envelope) -> Step {
-        encode(envelope, self.0.into_resources())
+    /// Answers for every resource, once nobody else was faster. Of those who change one resource at
+    /// the same time one gets through in every round, so that all of them do in the end.
+    pub fn close(mut self, context: &mut Context<'_>, envelope: &Envelope) -> Step {
+        let left = self.deadline.since(context.now.monotonic);
+        let outdated = self.changes.take_outdated();
+        if outdated.is_empty() || left.is_zero() {
+            return encode(envelope, self.changes.into_resources());
+        }
+        let Self { changes, resources, deadline } = self;
+        let mut plan = Plan::again(changes);
+        for place in outdated {
+            let resource = &resources[place];
+            let change = |subject: Subject<'_>| change(context, subject, &resource.configs);
+            plan.change(context, place, names(resource), change);
+        }
+        let waiting =
+            |changes| AnyWaiting::IncrementalAlterConfigs(Self { changes, resources, deadline });
+        plan.finish(context, left, waiting).unwrap_or_else(|results| encode(envelope, results))
     }
 }
 

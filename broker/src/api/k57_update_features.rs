@@ -33,7 +33,7 @@ const RESULTS_UNTIL: i16 = 1;
 pub struct Waiting(Vec<(StrBytes, Result<(), Refused>)>);
 
 /// Asks the controller.
-pub fn open(_context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, body: usize) -> Step {
+pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, body: usize) -> Step {
     let Some(request) = step::decode::<UpdateFeaturesRequest>(envelope, frame, body) else {
         return Step::Close("malformed UpdateFeatures request");
     };
@@ -54,7 +54,7 @@ pub fn open(_context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, bo
         validate_only: request.validate_only,
     };
     let patience = step::patience(request.timeout_ms);
-    step::control(command, AnyWaiting::UpdateFeatures(waiting), patience)
+    step::control(context, command, AnyWaiting::UpdateFeatures(waiting), patience)
 }
 
 fn direction(envelope: &Envelope, update: &FeatureUpdateKey) -> Option<Direction> {

@@ -125,6 +125,7 @@ pub fn of_metadata(refusal: MetadataRefusal) -> Refused {
         MetadataRule::Partitions => ErrorCode::InvalidPartitions,
         MetadataRule::ReplicationFactor => ErrorCode::InvalidReplicationFactor,
         MetadataRule::TooMuch => ErrorCode::PolicyViolation,
+        MetadataRule::Outdated => ErrorCode::RequestTimedOut,
         MetadataRule::FeatureLevel => ErrorCode::InvalidUpdateVersion,
         MetadataRule::Assignment => ErrorCode::InvalidReplicaAssignment,
     };

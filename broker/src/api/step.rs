@@ -161,9 +161,15 @@ pub enum Progress {
     AskWithin(Vec<Part>, Duration),
 }
 
-/// Asks the controller and waits for what it says.
-pub fn control(command: Command, waiting: Waiting, patience: Duration) -> Step {
-    let question = Question::Control(Box::new(command));
+/// Asks the controller and waits for what it says; so long the command may wait, too.
+pub fn control(
+    context: &Context<'_>,
+    command: Command,
+    waiting: Waiting,
+    patience: Duration,
+) -> Step {
+    let deadline = context.now.monotonic.after(patience);
+    let question = Question::Control { command: Box::new(command), deadline };
     let parts = vec![Part { number: 0, to: Addressee::Controller, question }];
     Step::Wait(Wait { waiting, parts, patience: Some(patience) })
 }

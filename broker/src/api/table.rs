@@ -202,7 +202,7 @@ impl Waiting {
             Self::DescribeLogDirs(waiting) => waiting.close(context, envelope),
             Self::CreatePartitions(waiting) => waiting.close(envelope),
             Self::DeleteGroups(waiting) => waiting.close(envelope),
-            Self::IncrementalAlterConfigs(waiting) => waiting.close(envelope),
+            Self::IncrementalAlterConfigs(waiting) => waiting.close(context, envelope),
             Self::DescribeQuorum(waiting) => waiting.close(context, envelope),
             Self::UpdateFeatures(waiting) => waiting.close(envelope),
         }

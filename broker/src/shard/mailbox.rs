@@ -108,7 +108,12 @@ pub enum Question {
     /// Which groups live on this core; asks every coordinator of it.
     Groups(Box<GroupRequest>),
     /// Change the cluster's metadata; only the controller's core understands it.
-    Control(Box<Command>),
+    Control {
+        /// How.
+        command: Box<Command>,
+        /// When nobody waits for it any more, and it must not happen if it has not begun.
+        deadline: Monotonic,
+    },
     /// Who decides on the cluster's metadata; only the controller's core understands it.
     Quorum,
     /// How large the partitions of this core are.

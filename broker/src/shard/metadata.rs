@@ -19,6 +19,7 @@ use flumen_protocol::batch::header::BatchHeader;
 use flumen_protocol::batch::records;
 use flumen_protocol::entry::{Entry, Payload};
 use flumen_protocol::ids::{CoreId, LogId, Offset};
+use flumen_protocol::time::Monotonic;
 use flumen_replication::metadata::command::{Command, Outcome};
 use flumen_replication::metadata::controller::Controller;
 use flumen_replication::metadata::image::{Broker, Endpoint, Image};
@@ -34,7 +35,7 @@ use super::routing;
 use super::settings::Settings;
 use super::shard::Shard;
 use crate::config::dynamic;
-use crate::limits::REPLAY_CHUNK_BYTES;
+use crate::limits::{COMMANDS_WAITING, COMMANDS_WAITING_BYTES, REPLAY_CHUNK_BYTES};
 use crate::net::connections::ConnectionLimits;
 
 /// The metadata log is appended to as long as it takes; a client's patience ends before.
@@ -83,6 +84,48 @@ struct InFlight {
     outcome: Outcome,
 }
 
+/// A command that waits for those before it.
+struct WaitingCommand {
+    ticket: Ticket,
+    command: Command,
+    /// From then on nobody waits for it.
+    deadline: Monotonic,
+}
+
+/// The commands that wait, oldest first.
+#[derive(Default)]
+struct Waiting {
+    commands: VecDeque<WaitingCommand>,
+    /// Invariant: what all of `commands` weigh.
+    bytes: usize,
+}
+
+impl Waiting {
+    /// Takes a command in; gives it back if there are too many.
+    fn push(&mut self, command: WaitingCommand) -> Result<(), WaitingCommand> {
+        let bytes = self.bytes + command.command.weight_bytes();
+        let is_full = self.commands.len() >= COMMANDS_WAITING || bytes > COMMANDS_WAITING_BYTES;
+        // One is always taken, whatever it weighs.
+        if is_full && !self.commands.is_empty() {
+            return Err(command);
+        }
+        self.bytes = bytes;
+        self.commands.push_back(command);
+        Ok(())
+    }
+
+    fn pop(&mut self) -> Option<WaitingCommand> {
+        let next = self.commands.pop_front()?;
+        self.bytes -= next.command.weight_bytes();
+        Some(next)
+    }
+}
+
+/// The answer to a command that was not carried out, or may not have been.
+fn unavailable() -> Answer {
+    Answer::Control(Box::new(Outcome::Unavailable))
+}
+
 /// The controller and the commands that wait for it.
 pub struct ControllerRoom {
     controller: Controller,
@@ -91,8 +134,11 @@ pub struct ControllerRoom {
     /// Everything below is replayed. Invariant: no record is replayed twice, though the end of
     /// the log is both loaded and, once its new leader has committed it, handed out.
     replayed: Offset,
-    waiting: VecDeque<(Ticket, Command)>,
+    waiting: Waiting,
     in_flight: Option<InFlight>,
+    /// Whether commands are being taken just now. An answer may lead to another command, which must
+    /// not be taken inside of it: that would go as deep as there are commands.
+    is_taking: bool,
     /// Created topics whose partitions have no leader yet: the answer waits, so that a client's
     /// next request finds them (G42).
     leaderless: Vec<(Ticket, Outcome, BTreeSet<LogId>)>,
@@ -105,8 +151,9 @@ impl ControllerRoom {
             controller: Controller::new(),
             active: false,
             replayed: Offset::ZERO,
-            waiting: VecDeque::new(),
+            waiting: Waiting::default(),
             in_flight: None,
+            is_taking: false,
             leaderless: Vec::new(),
         }
     }
@@ -133,21 +180,33 @@ impl ControllerRoom {
 
 impl Shard {
     /// Takes a command for the controller.
-    pub(super) fn control(&mut self, ticket: Ticket, command: Command) {
+    pub(super) fn control(&mut self, ticket: Ticket, command: Command, deadline: Monotonic) {
         let Some(room) = &mut self.controller else {
             return self.answer(ticket, Answer::NotHere);
         };
-        room.waiting.push_back((ticket, command));
-        self.control_next();
+        match room.waiting.push(WaitingCommand { ticket, command, deadline }) {
+            Ok(()) => self.control_next(),
+            Err(refused) => self.answer(refused.ticket, unavailable()),
+        }
     }
 
-    /// Takes the next command, if none is on its way: each is decided on what the last one left.
+    /// Takes the next command, if none is on its way: each is decided on what the last one left. One
+    /// that nobody waits for any more is not carried out, as in Kafka: its client was told that it
+    /// took too long, and may have asked for something else since.
     fn control_next(&mut self) {
+        if self.controller.as_ref().is_none_or(|room| room.is_taking) {
+            return;
+        }
         while let Some(room) = &mut self.controller
             && room.active
             && room.in_flight.is_none()
-            && let Some((ticket, command)) = room.waiting.pop_front()
+            && let Some(WaitingCommand { ticket, command, deadline }) = room.waiting.pop()
         {
+            room.is_taking = true;
+            if deadline <= self.now.monotonic {
+                self.answer(ticket, unavailable());
+                continue;
+            }
             let decision = room.controller.handle(&command);
             if decision.records.is_empty() {
                 self.answer(ticket, Answer::Control(Box::new(decision.outcome)));
@@ -155,6 +214,9 @@ impl Shard {
             }
             room.in_flight = Some(InFlight { ticket, outcome: decision.outcome });
             self.append_metadata(&decision.records);
+        }
+        if let Some(room) = &mut self.controller {
+            room.is_taking = false;
         }
     }
 
@@ -215,7 +277,7 @@ impl Shard {
         info!(topics, "the cluster's metadata is loaded");
         let command = Command::RegisterBroker(self.broker());
         let nobody = self.internal(NOBODY, 0);
-        self.control(nobody, command);
+        self.control(nobody, command, self.now.monotonic.after(APPEND_PATIENCE));
         self.publish_image();
     }
 
@@ -240,7 +302,7 @@ impl Shard {
             Ok(_) => self.answer_when_led(ticket, decided),
             Err(why) => {
                 error!(%why, "the metadata log cannot be written");
-                self.answer(ticket, Answer::Control(Box::new(Outcome::Unavailable)));
+                self.answer(ticket, unavailable());
             }
         }
         self.control_next();

@@ -180,7 +180,9 @@ impl Shard {
                 self.ask_coordinator(ticket, log, *request);
             }
             (Target::Core, Question::Groups(request)) => self.ask_coordinators(ticket, &request),
-            (Target::Core, Question::Control(command)) => self.control(ticket, *command),
+            (Target::Core, Question::Control { command, deadline }) => {
+                self.control(ticket, *command, deadline);
+            }
             (Target::Core, Question::Quorum) => self.give_quorum(ticket),
             (Target::Core, Question::Sizes) => self.give_sizes(ticket),
             (Target::Core, Question::Metrics) => self.give_counters(ticket),

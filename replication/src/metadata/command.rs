@@ -48,6 +48,54 @@ pub enum Command {
     RegisterBroker(Broker),
 }
 
+impl Command {
+    /// About how much memory it takes, in bytes: names, settings and places are counted.
+    #[must_use]
+    pub fn weight_bytes(&self) -> usize {
+        let below = match self {
+            Self::CreateTopics { topics, .. } => topics.iter().map(NewTopic::weight_bytes).sum(),
+            Self::DeleteTopics(topics) => size_of_val(topics.as_slice()),
+            Self::GrowTopics { topics, .. } => topics.iter().map(Growth::weight_bytes).sum(),
+            Self::Configure(wishes) => wishes.iter().map(Configuration::weight_bytes).sum(),
+            Self::UpdateFeatures { updates, .. } => {
+                updates.iter().map(|update| size_of::<FeatureUpdate>() + update.name.len()).sum()
+            }
+            Self::AllocateProducerIds { .. } | Self::RegisterBroker(_) => 0,
+        };
+        size_of::<Self>() + below
+    }
+}
+
+fn weight_of(configs: &BTreeMap<String, String>) -> usize {
+    let lines = configs.iter().map(|(name, value)| name.len() + value.len());
+    lines.map(|line| line + 2 * size_of::<String>()).sum()
+}
+
+impl NewTopic {
+    fn weight_bytes(&self) -> usize {
+        let replicas = self.assignment.iter().map(|(_, nodes)| size_of_val(nodes.as_slice()));
+        size_of::<Self>()
+            + self.name.len()
+            + size_of_val(self.assignment.as_slice())
+            + replicas.sum::<usize>()
+            + weight_of(&self.configs)
+    }
+}
+
+impl Growth {
+    fn weight_bytes(&self) -> usize {
+        let nodes = |nodes: &Vec<NodeId>| size_of::<Vec<NodeId>>() + size_of_val(nodes.as_slice());
+        let replicas = self.assignment.iter().flatten().map(nodes);
+        size_of::<Self>() + self.name.len() + replicas.sum::<usize>()
+    }
+}
+
+impl Configuration {
+    fn weight_bytes(&self) -> usize {
+        size_of::<Self>() + weight_of(&self.configs) + self.based_on.as_ref().map_or(0, weight_of)
+    }
+}
+
 /// A topic to be made. Names and settings were checked against Kafka's rules before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewTopic {
@@ -83,6 +131,9 @@ pub struct Configuration {
     pub owner: ConfigOwner,
     /// The complete own settings it shall have (checked before).
     pub configs: BTreeMap<String, String>,
+    /// The own settings that `configs` were made from, if they were: the change is refused when the
+    /// owner has others by now, and must be made anew from those.
+    pub based_on: Option<BTreeMap<String, String>>,
     /// Only check that the owner exists.
     pub validate_only: bool,
 }
@@ -175,6 +226,9 @@ pub enum MetadataRule {
     Assignment,
     /// Not a possible level of a feature: INVALID_UPDATE_VERSION.
     FeatureLevel,
+    /// The settings are not those any more that the new ones were made from. No client sees this:
+    /// who asked asks again.
+    Outdated,
     /// More at once, or in all, than [`limits`](crate::limits) allow: POLICY_VIOLATION.
     TooMuch,
 }

@@ -145,18 +145,22 @@ impl Controller {
         let mut draft = Draft::new(self.partition_count, false);
         let mut configure_one = |wish: &Configuration| {
             let configs = wish.configs.clone();
-            let record = match &wish.owner {
+            let (node, record) = match &wish.owner {
                 ConfigOwner::Topic(name) => {
                     let topic = self.image.topic_named(name).ok_or_else(|| unknown(name))?;
-                    MetadataRecord::TopicConfigs { id: topic.id, configs }
+                    let record = MetadataRecord::TopicConfigs { id: topic.id, configs };
+                    return decide(wish, &topic.configs, record, &mut draft);
                 }
                 ConfigOwner::Broker(node) => {
                     assert!(node.0 >= 0, "a node has a number");
-                    MetadataRecord::BrokerConfigs { node: Some(*node), configs }
+                    (Some(*node), MetadataRecord::BrokerConfigs { node: Some(*node), configs })
                 }
-                ConfigOwner::AllBrokers => MetadataRecord::BrokerConfigs { node: None, configs },
+                ConfigOwner::AllBrokers => {
+                    (None, MetadataRecord::BrokerConfigs { node: None, configs })
+                }
             };
-            if wish.validate_only { Ok(()) } else { draft.admit(record) }
+            let known = self.image.broker_configs.get(&node).map_or(&NO_CONFIGS, |known| known);
+            decide(wish, known, record, &mut draft)
         };
         let configured = wishes.iter().map(&mut configure_one).collect();
         Decision { records: draft.into_records(), outcome: Outcome::Changed(configured) }
@@ -271,4 +275,25 @@ impl Controller {
         let image = Arc::make_mut(&mut self.image);
         image.topics.get_mut(&id).map(Arc::make_mut).ok_or(RecordError::TopicMissing { id })
     }
+}
+
+/// The settings of whoever has none of his own.
+static NO_CONFIGS: BTreeMap<String, String> = BTreeMap::new();
+
+/// Admits new settings unless others than those they were made from hold by now: of two changes made
+/// from the same settings the second would take back what the first was acknowledged for.
+fn decide(
+    wish: &Configuration,
+    known: &BTreeMap<String, String>,
+    record: MetadataRecord,
+    draft: &mut Draft,
+) -> Result<(), MetadataRefusal> {
+    if wish.validate_only {
+        return Ok(());
+    }
+    if wish.based_on.as_ref().is_some_and(|base| base != known) {
+        let message = "The settings were changed by somebody else at the same time.".to_owned();
+        return Err(MetadataRefusal { kind: MetadataRule::Outdated, message });
+    }
+    draft.admit(record)
 }

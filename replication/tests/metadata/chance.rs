@@ -112,6 +112,7 @@ fn any_command(dice: &mut Dice, image: &Image) -> Command {
             let one = |dice: &mut Dice| Configuration {
                 owner: any_owner(dice),
                 configs: any_configs(dice),
+                based_on: dice.draw().is_multiple_of(2).then(|| any_configs(dice)),
                 validate_only,
             };
             Command::Configure((0..items).map(|_| one(dice)).collect())

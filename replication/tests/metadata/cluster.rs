@@ -114,7 +114,7 @@ pub fn configure(name: &str, configs: &[(&str, &str)]) -> Configuration {
     let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
     let configs = configs.iter().map(own).collect();
     let owner = ConfigOwner::Topic(name.to_owned());
-    Configuration { owner, configs, validate_only: false }
+    Configuration { owner, configs, based_on: None, validate_only: false }
 }
 
 /// The ids and refusals of a `CreateTopics`.

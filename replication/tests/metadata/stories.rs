@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use flumen_protocol::ids::{PartitionIndex, ProducerId};
+use flumen_protocol::ids::{NodeId, PartitionIndex, ProducerId};
 use flumen_replication::limits::{
     CLUSTER_PARTITIONS_MAX, COMMAND_BYTES_MAX, COMMAND_PARTITIONS_MAX, TOPIC_PARTITIONS_MAX,
 };
-use flumen_replication::metadata::command::{Command, Growth, MetadataRule, NewTopic, Outcome};
+use flumen_replication::metadata::command::{
+    Command, ConfigOwner, Configuration, Growth, MetadataRule, NewTopic, Outcome,
+};
 use flumen_replication::metadata::controller::Controller;
 use flumen_replication::metadata::image::Placement;
 use flumen_replication::metadata::record::{MetadataRecord, RecordError};
@@ -376,4 +378,29 @@ fn records_that_do_not_fit_are_refused_and_change_nothing() {
         assert_eq!(cluster.image(), before);
     }
     assert_eq!(Controller::new().image().version, 0);
+}
+
+#[test]
+fn settings_made_from_others_than_those_that_hold_are_refused() {
+    let mut cluster = Cluster::of(1);
+    cluster.make(1, "orders", 1);
+    let from = |base: &[(&str, &str)], mut wish: Configuration| {
+        let text = |text: &str| text.to_owned();
+        wish.based_on = Some(base.iter().map(|(name, value)| (text(name), text(value))).collect());
+        wish
+    };
+    let first = from(&[], configure("orders", &[("a", "1")]));
+    let second = from(&[], configure("orders", &[("b", "2")]));
+    assert_eq!(changed(cluster.ask(Command::Configure(vec![first]))), [Ok(())]);
+    let late = changed(cluster.ask(Command::Configure(vec![second])));
+    assert_refused(&late[0], MetadataRule::Outdated, &["somebody else"]);
+    let again = from(&[("a", "1")], configure("orders", &[("a", "1"), ("b", "2")]));
+    assert_eq!(changed(cluster.ask(Command::Configure(vec![again]))), [Ok(())]);
+    for owner in [ConfigOwner::AllBrokers, ConfigOwner::Broker(NodeId(1))] {
+        let one = Configuration { owner, ..from(&[], configure("", &[("c", "3")])) };
+        let done = changed(cluster.ask(Command::Configure(vec![one.clone()])));
+        assert_eq!(done, [Ok(())]);
+        let done = changed(cluster.ask(Command::Configure(vec![one])));
+        assert_refused(&done[0], MetadataRule::Outdated, &["somebody else"]);
+    }
 }
