@@ -139,6 +139,10 @@ pub const COMMANDS_WAITING: usize = 1024;
 /// MiB; one is taken whatever its size.
 pub const COMMANDS_WAITING_BYTES: usize = 16 << 20;
 
+/// Deleted topics that one coordinator still has to forget, because it is loading or overloaded. Beyond
+/// it some are left to the next load, which finds offsets of topics that are not there.
+pub const TOPICS_TO_FORGET: usize = 1000;
+
 /// How often idle connections, retention and free space are looked at.
 pub const CHORE_INTERVAL: Duration = Duration::from_secs(1);
 

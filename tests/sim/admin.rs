@@ -13,7 +13,7 @@ use flumen_protocol::messages::create_topics_request::CreatableTopic;
 use flumen_protocol::messages::metadata_request::MetadataRequestTopic;
 use flumen_protocol::messages::{CreateTopicsRequest, MetadataRequest};
 
-use crate::stories::name;
+use crate::stories::{commit, committed, delete, make_topic, name};
 use crate::world::{Awaited, World};
 
 const CREATE: i16 = 5;
@@ -125,4 +125,55 @@ fn more_changes_than_can_wait_are_refused_at_once() {
     assert_eq!(refused, [false, false, false, false, true, true]);
     world.run();
     assert_eq!(created(&mut world, first), Some(0));
+}
+
+/// Groups whose offsets lie in partitions 0 to 3 of their topic, on either core.
+const GROUPS: [&str; 4] = ["d", "e", "f", "g"];
+
+#[test]
+fn offsets_of_a_topic_deleted_while_groups_are_loaded_are_not_found_in_its_successor() {
+    for hanging in 0..2 {
+        let mut world = World::new(2);
+        make_topic(&mut world, "t");
+        make_topic(&mut world, "kept");
+        for group in GROUPS {
+            assert_eq!(commit(&mut world, group, "t", 41), 0);
+            assert_eq!(commit(&mut world, group, "kept", 42), 0);
+        }
+        if hanging == 1 {
+            world.hang(1);
+        }
+        world.cut_power();
+        delete(&mut world, "t");
+        let again = send_create(&mut world, 0, "t");
+        world.run();
+        world.unhang();
+        assert_eq!(created(&mut world, again), Some(0));
+        for _ in 0..2 {
+            for group in GROUPS {
+                assert_eq!(committed(&mut world, group, "t")[0].committed_offset, -1, "{group}");
+                assert_eq!(committed(&mut world, group, "kept")[0].committed_offset, 42);
+            }
+            world.cut_power();
+        }
+        assert_eq!(commit(&mut world, "g", "t", 43), 0);
+        world.cut_power();
+        assert_eq!(committed(&mut world, "g", "t")[0].committed_offset, 43);
+    }
+}
+
+#[test]
+fn offsets_whose_tombstones_the_power_took_are_forgotten_when_groups_are_loaded() {
+    let mut world = World::new(2);
+    make_topic(&mut world, "t");
+    for group in GROUPS {
+        assert_eq!(commit(&mut world, group, "t", 41), 0);
+    }
+    world.hang(1);
+    delete(&mut world, "t");
+    world.unhang_by_power_cut();
+    make_topic(&mut world, "t");
+    for group in GROUPS {
+        assert_eq!(committed(&mut world, group, "t")[0].committed_offset, -1, "{group}");
+    }
 }

@@ -22,6 +22,7 @@ use flumen_protocol::messages::offset_commit_request::{
 use flumen_protocol::messages::offset_fetch_request::{
     OffsetFetchRequestGroup, OffsetFetchRequestTopics,
 };
+use flumen_protocol::messages::offset_fetch_response::OffsetFetchResponsePartitions;
 use flumen_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use flumen_protocol::messages::{
     BrokerId, CreateTopicsRequest, DeleteTopicsRequest, FetchRequest, FindCoordinatorRequest,
@@ -216,36 +217,61 @@ fn a_waiting_fetch_ends_at_its_time() {
     assert_eq!(answer.responses[0].partitions[0].error_code, 0);
 }
 
+/// Commits an offset of a topic's partition 2; the error code.
+pub fn commit(world: &mut World, group: &str, topic: &str, offset: i64) -> i16 {
+    let text = |text: &str| StrBytes::from_string(text.to_owned());
+    let find = FindCoordinatorRequest::default().with_key(text(group));
+    assert_eq!(world.ask(0, ApiKey::FindCoordinator, 3, &find).node_id.0, 1);
+    let partition = OffsetCommitRequestPartition::default()
+        .with_partition_index(2)
+        .with_committed_offset(offset)
+        .with_committed_metadata(Some(text("note")));
+    let topic =
+        OffsetCommitRequestTopic::default().with_name(name(topic)).with_partitions(vec![partition]);
+    let commit = OffsetCommitRequest::default()
+        .with_group_id(GroupId(text(group)))
+        .with_generation_id_or_member_epoch(-1)
+        .with_topics(vec![topic]);
+    let answer = world.ask(1, ApiKey::OffsetCommit, 8, &commit);
+    answer.topics[0].partitions[0].error_code
+}
+
+/// What a group committed for partitions 2 and 3 of a topic.
+pub fn committed(
+    world: &mut World,
+    group: &str,
+    topic: &str,
+) -> Vec<OffsetFetchResponsePartitions> {
+    let topic = OffsetFetchRequestTopics::default()
+        .with_name(name(topic))
+        .with_partition_indexes(vec![2, 3]);
+    let wanted = OffsetFetchRequestGroup::default()
+        .with_group_id(GroupId(StrBytes::from_string(group.to_owned())))
+        .with_topics(Some(vec![topic]));
+    let fetch = OffsetFetchRequest::default().with_groups(vec![wanted]);
+    let mut answer = world.ask(0, ApiKey::OffsetFetch, 8, &fetch);
+    assert_eq!(answer.groups[0].error_code, 0);
+    answer.groups.remove(0).topics.remove(0).partitions
+}
+
 #[test]
 fn committed_offsets_survive_a_power_cut() {
     let mut world = World::new(2);
     make_topic(&mut world, "t");
-    let group = || GroupId(StrBytes::from_static_str("g"));
-    let find = FindCoordinatorRequest::default().with_key(StrBytes::from_static_str("g"));
-    assert_eq!(world.ask(0, ApiKey::FindCoordinator, 3, &find).node_id.0, 1);
-    let partition = OffsetCommitRequestPartition::default()
-        .with_partition_index(2)
-        .with_committed_offset(41)
-        .with_committed_metadata(Some(StrBytes::from_static_str("note")));
-    let topic =
-        OffsetCommitRequestTopic::default().with_name(name("t")).with_partitions(vec![partition]);
-    let commit = OffsetCommitRequest::default()
-        .with_group_id(group())
-        .with_generation_id_or_member_epoch(-1)
-        .with_topics(vec![topic]);
-    let answer = world.ask(1, ApiKey::OffsetCommit, 8, &commit);
-    assert_eq!(answer.topics[0].partitions[0].error_code, 0);
+    assert_eq!(commit(&mut world, "g", "t", 41), 0);
     world.cut_power();
-    let topic =
-        OffsetFetchRequestTopics::default().with_name(name("t")).with_partition_indexes(vec![2, 3]);
-    let wanted =
-        OffsetFetchRequestGroup::default().with_group_id(group()).with_topics(Some(vec![topic]));
-    let fetch = OffsetFetchRequest::default().with_groups(vec![wanted]);
-    let answer = world.ask(0, ApiKey::OffsetFetch, 8, &fetch);
-    let found = &answer.groups[0].topics[0].partitions;
+    let found = committed(&mut world, "g", "t");
     assert_eq!((found[0].committed_offset, found[0].error_code), (41, 0));
     assert_eq!(found[0].metadata.as_deref(), Some("note"));
     assert_eq!((found[1].committed_offset, found[1].error_code), (-1, 0));
+}
+
+/// Deletes a topic.
+pub fn delete(world: &mut World, topic: &str) {
+    let delete =
+        DeleteTopicsRequest::default().with_timeout_ms(1000).with_topic_names(vec![name(topic)]);
+    let answer = world.ask(1, ApiKey::DeleteTopics, 3, &delete);
+    assert_eq!(answer.responses[0].error_code, 0);
 }
 
 #[test]
@@ -255,10 +281,7 @@ fn a_deleted_topic_is_gone_at_once_and_stays_gone() {
     world.ask(0, ApiKey::Produce, PRODUCE, &produce_request("t", 0, "x"));
     let waiting = world.send(1, ApiKey::Fetch, FETCH, &fetch_request("t", 0, 1, 60_000));
     world.run();
-    let delete =
-        DeleteTopicsRequest::default().with_timeout_ms(1000).with_topic_names(vec![name("t")]);
-    let answer = world.ask(1, ApiKey::DeleteTopics, 3, &delete);
-    assert_eq!(answer.responses[0].error_code, 0);
+    delete(&mut world, "t");
     let answer = world.answer::<FetchRequest>(waiting, ApiKey::Fetch, FETCH);
     let answer = answer.expect("a reader that waits is told");
     assert_ne!(answer.responses[0].partitions[0].error_code, 0);

@@ -60,9 +60,13 @@ pub struct World {
     answers: BTreeMap<Awaited, Bytes>,
     next_slot: u64,
     serving: usize,
+    /// How often the node was started; its chance is another one every time, as in life.
+    starts: u64,
     /// The pair of cores whose wire is slow, and what waits in it.
     slow: Option<(usize, usize)>,
     delayed: Vec<Input>,
+    /// The core whose disk does nothing.
+    hanging: Option<usize>,
     /// The limits for connections that each core was last told.
     pub limits: BTreeMap<usize, ConnectionLimits>,
     /// Connections the broker closed.
@@ -96,8 +100,10 @@ impl World {
             answers: BTreeMap::new(),
             next_slot: 0,
             serving: 0,
+            starts: 0,
             slow: None,
             delayed: Vec::new(),
+            hanging: None,
             limits: BTreeMap::new(),
             closed: Vec::new(),
             ends: Vec::new(),
@@ -108,6 +114,7 @@ impl World {
 
     fn start(&mut self) {
         self.serving = 0;
+        self.starts += 1;
         for core in 0..self.disks.len() {
             let shard = self.open(CoreId(core as u16));
             self.shards.push(shard);
@@ -140,7 +147,7 @@ impl World {
         };
         let memory = Rc::new(RequestMemory::new(MEMORY));
         self.memories[usize::from(core.0)] = memory.clone();
-        Shard::open(identity, store, recovered, memory, 42, self.now).expect("it opens")
+        Shard::open(identity, store, recovered, memory, self.starts, self.now).expect("it opens")
     }
 
     /// The power goes, and comes back.
@@ -152,12 +159,29 @@ impl World {
         self.start();
     }
 
+    /// From now on the disk of a core does nothing, once it has started.
+    pub fn hang(&mut self, core: usize) {
+        self.hanging = Some(core);
+    }
+
+    /// The power goes while a disk hangs, and what it was asked to do with it.
+    pub fn unhang_by_power_cut(&mut self) {
+        self.hanging = None;
+        self.cut_power();
+    }
+
+    /// The disk that hung does what it was asked.
+    pub fn unhang(&mut self) {
+        self.hanging = None;
+        self.run();
+    }
+
     /// Everything happens that can happen at this time.
     pub fn run(&mut self) {
         loop {
             self.run_without_disks();
             let mut moved = false;
-            for core in 0..self.disks.len() {
+            for core in (0..self.disks.len()).filter(|core| self.hanging != Some(*core)) {
                 if let Some(done) = self.disks[core].step() {
                     self.inboxes[core].push_back(Input::Disk { done, journal: None });
                     moved = true;

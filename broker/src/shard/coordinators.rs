@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use flumen_protocol::batch::check;
+use flumen_protocol::error_code::ErrorCode;
 use flumen_protocol::ids::LogId;
 use flumen_replication::coordinator::group::{GroupConfig, GroupRequest, GroupResponse};
 use flumen_replication::coordinator::runtime::{
@@ -23,11 +24,12 @@ use flumen_replication::partition::{Acks, Append};
 use tracing::{error, info};
 
 use super::mailbox::Answer;
-use super::partitions::{COORDINATOR, NOBODY};
+use super::partitions::{COORDINATOR, FORGETTING};
 use super::routing::OFFSETS_TOPIC;
 use super::shard::Shard;
 use super::timers::Due;
 use crate::config::options::Options;
+use crate::limits::TOPICS_TO_FORGET;
 
 /// A batch of a coordinator is never given up by the partition; the coordinator has its own
 /// time-out for those who wait.
@@ -44,6 +46,12 @@ pub struct Coordinators {
     /// Batches on their way: our number → whose it is and its number there.
     in_flight: BTreeMap<u64, (LogId, u64)>,
     next_append: u64,
+    /// Deleted topics whose offsets a coordinator must forget once it takes requests, before it
+    /// takes any other.
+    to_forget: BTreeMap<LogId, BTreeSet<String>>,
+    /// Those a coordinator was asked to forget: our number → whose it is and which.
+    forgetting: BTreeMap<u64, (LogId, BTreeSet<String>)>,
+    next_forgetting: u64,
 }
 
 impl Coordinators {
@@ -70,6 +78,18 @@ impl Coordinators {
             dropped: BTreeSet::new(),
             in_flight: BTreeMap::new(),
             next_append: 0,
+            to_forget: BTreeMap::new(),
+            forgetting: BTreeMap::new(),
+            next_forgetting: 0,
+        }
+    }
+
+    /// Keeps in mind which deleted topics a coordinator must forget.
+    fn remember(&mut self, log: LogId, names: impl IntoIterator<Item = String>) {
+        let known = self.to_forget.entry(log).or_default();
+        known.extend(names);
+        while known.len() > TOPICS_TO_FORGET {
+            known.pop_last();
         }
     }
 
@@ -113,6 +133,7 @@ impl Shard {
             room.resign(&mut out);
             self.grant_coordinator(log, out);
         }
+        self.coordinators.to_forget.remove(&log);
         self.timers.arm(Due::Coordinator(log), None);
         self.loads.forget(log);
     }
@@ -137,6 +158,12 @@ impl Shard {
             if groups > 0 {
                 info!(%log, groups, "groups are loaded");
             }
+            // A deletion may be durable while the tombstones behind it are not.
+            let topics: BTreeSet<&str> = room.committed().map(|row| row.topic).collect();
+            let gone = topics.into_iter().filter(|name| self.image.topic_named(name).is_none());
+            let gone: Vec<String> = gone.map(str::to_owned).collect();
+            self.coordinators.remember(log, gone);
+            self.forget_offsets(log);
         }
         self.look_at_coordinator(log);
     }
@@ -173,16 +200,43 @@ impl Shard {
         self.answer(ticket, Answer::Groups(responses));
     }
 
-    /// Topics were deleted: no coordinator keeps offsets of them (G127).
+    /// Topics were deleted: no coordinator keeps offsets of them (G127). One that cannot be asked now
+    /// is asked as soon as it can be, before clients are: a topic of the same name made later must
+    /// not be read from where readers of this one were.
     pub(super) fn forget_offsets_of(&mut self, names: &[String]) {
         let logs: Vec<LogId> = self.coordinators.rooms.keys().copied().collect();
-        let nobody = self.internal(NOBODY, 0);
         for log in logs {
-            self.ask_coordinator(
-                nobody,
-                log,
-                GroupRequest::TopicsDeleted { names: names.to_vec() },
-            );
+            self.coordinators.remember(log, names.iter().cloned());
+            self.forget_offsets(log);
+        }
+    }
+
+    fn forget_offsets(&mut self, log: LogId) {
+        let room = self.coordinators.rooms.get(&log);
+        if !room.is_some_and(Coordinator::takes_requests) {
+            return;
+        }
+        let Some(names) = self.coordinators.to_forget.remove(&log).filter(|it| !it.is_empty())
+        else {
+            return;
+        };
+        let number = self.coordinators.next_forgetting;
+        self.coordinators.next_forgetting += 1;
+        let request = GroupRequest::TopicsDeleted { names: names.iter().cloned().collect() };
+        self.coordinators.forgetting.insert(number, (log, names));
+        self.ask_coordinator(self.internal(FORGETTING, number), log, request);
+    }
+
+    /// A coordinator has forgotten deleted topics, or was dropped on the way and must be asked again
+    /// when it is loaded. One that only takes long has it in its log already: asked again, it could
+    /// forget what was committed since for a topic of the same name.
+    pub(super) fn offsets_forgotten(&mut self, number: u64, answer: &Answer) {
+        let Some((log, names)) = self.coordinators.forgetting.remove(&number) else { return };
+        let is_done = matches!(answer, Answer::Group(response)
+            if matches!(**response, GroupResponse::TopicsDeleted(ErrorCode::None)));
+        let room = self.coordinators.rooms.get(&log);
+        if !is_done && room.is_some_and(|room| room.phase() != Phase::Active) {
+            self.coordinators.remember(log, names);
         }
     }
 
@@ -290,6 +344,7 @@ impl Shard {
             self.coordinators.dropped.insert(log);
         }
         self.grant_coordinator(log, out);
+        self.forget_offsets(log);
         self.look_at_coordinator(log);
     }
 }

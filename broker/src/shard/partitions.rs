@@ -233,6 +233,7 @@ impl Shard {
         match (ticket.part, answer) {
             (CONTROLLER, Answer::Appended(outcome)) => self.controller_appended(outcome),
             (COORDINATOR, Answer::Appended(outcome)) => self.coordinator_appended(id, outcome),
+            (FORGETTING, answer) => self.offsets_forgotten(id, &answer),
             (ADMIN, Answer::Metrics(counters)) => self.take_counters(id, *counters),
             (NOBODY, _) => {}
             (room, answer) => unreachable!("room {room} never asks for {answer:?}"),
@@ -302,3 +303,5 @@ pub(super) const COORDINATOR: u32 = 1;
 pub(super) const NOBODY: u32 = 2;
 /// The admin page's room in an internal ticket.
 pub(super) const ADMIN: u32 = 3;
+/// The room, in an internal ticket, of coordinators that are to forget deleted topics.
+pub(super) const FORGETTING: u32 = 4;

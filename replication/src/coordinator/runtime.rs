@@ -130,6 +130,12 @@ impl Coordinator {
         self.phase
     }
 
+    /// Whether a request would be looked at now, and not refused unseen.
+    #[must_use]
+    pub fn takes_requests(&self) -> bool {
+        self.phase == Phase::Active && self.in_flight.len() < COORDINATOR_BATCHES_IN_FLIGHT_MAX
+    }
+
     /// This broker leads the partition now: the log is going to be replayed.
     ///
     /// # Panics
