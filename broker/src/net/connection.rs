@@ -32,6 +32,22 @@ use crate::limits::{
 use crate::shard::input::{CloseReason, ConnectionId, Input};
 use crate::shard::memory::RequestMemory;
 
+/// Requests whose answer the next one of the same connection waits for.
+///
+/// Clients wait for one fetch before they send the next; serving many at once would gather as many
+/// large answers for a client that may never read them. What follows a change of topics or settings
+/// must see it, as in Kafka, where all requests of a connection wait for each other: a topic is
+/// made and then grown, deleted and then made anew.
+const ALONE: [ApiKey; 7] = [
+    ApiKey::Fetch,
+    ApiKey::CreateTopics,
+    ApiKey::DeleteTopics,
+    ApiKey::CreatePartitions,
+    ApiKey::AlterConfigs,
+    ApiKey::IncrementalAlterConfigs,
+    ApiKey::UpdateFeatures,
+];
+
 /// What its bytes mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Speech {
@@ -96,8 +112,8 @@ pub struct Connection {
     may_write: bool,
     /// The client sends nothing more: reading goes on to the end without further news.
     peer_done: bool,
-    /// The last request handed over is a fetch: the next one waits for its answer.
-    fetching: bool,
+    /// The last request handed over is one of [`ALONE`]: the next one waits for its answer.
+    goes_alone: bool,
     /// No further request is served, and nothing read: one before it ends the connection.
     deaf: bool,
     /// How far its end has come.
@@ -130,7 +146,7 @@ impl Connection {
             may_read: false,
             may_write: true,
             peer_done: false,
-            fetching: false,
+            goes_alone: false,
             deaf: false,
             ending: Ending::NotYet,
             reason: None,
@@ -298,9 +314,7 @@ impl Connection {
             && self.goes_on()
             && open < REQUESTS_IN_FLIGHT_PER_CONNECTION
             && self.out_bytes < RESPONSE_BYTES_QUEUED_PER_CONNECTION
-            // Clients wait for one fetch before they send the next. Serving many at once would
-            // gather as many large answers for a client that may never read them.
-            && !(self.fetching && open > 0)
+            && !(self.goes_alone && open > 0)
     }
 
     /// How many bytes may be read now. Without room a small request may still come, one per
@@ -494,7 +508,7 @@ impl Connection {
         around.memory.charge(frame.len());
         around.memory.give_overdraft_back(self.id);
         self.arriving = (around.now, 0);
-        self.fetching = frame.starts_with(&ApiKey::Fetch.code().to_be_bytes());
+        self.goes_alone = ALONE.iter().any(|key| frame.starts_with(&key.code().to_be_bytes()));
         let slot = self.slots.reserve();
         let (connection, peer) = (self.id, self.peer);
         around.inbox.push(Input::Request { connection, slot, listener, peer, frame });
@@ -694,16 +708,24 @@ mod tests {
     }
 
     #[test]
-    fn a_second_fetch_waits_for_the_answer_to_the_first() {
+    fn what_follows_a_fetch_or_a_change_waits_for_its_answer() {
+        let frame = |key: ApiKey| [&[0, 0, 0, 2][..], &key.code().to_be_bytes()].concat();
+        for key in ALONE {
+            let mut line = Line::new(LIMIT);
+            line.send(&[frame(key), frame(key)].concat());
+            line.request();
+            line.connection.note(READY);
+            line.work();
+            assert!(line.inbox.is_empty(), "{key:?}");
+            line.answer(0, b"data");
+            assert_eq!(line.request(), key.code().to_be_bytes());
+        }
         let mut line = Line::new(LIMIT);
-        let fetch = [&[0, 0, 0, 2][..], &ApiKey::Fetch.code().to_be_bytes()].concat();
-        line.send(&[&fetch[..], &fetch[..]].concat());
+        line.send(&[frame(ApiKey::Metadata), frame(ApiKey::Fetch)].concat());
         line.request();
         line.connection.note(READY);
         line.work();
-        assert!(line.inbox.is_empty());
-        line.answer(0, b"data");
-        assert_eq!(line.request(), ApiKey::Fetch.code().to_be_bytes());
+        assert!(!line.inbox.is_empty(), "a question keeps nobody waiting");
     }
 
     #[test]
