@@ -126,6 +126,11 @@ pub const COPY_BATCH_BYTES: usize = 16 << 10;
 /// client that says 0 still wants its acknowledgement, and a disk that takes longer is failing.
 pub const APPEND_PATIENCE_MIN: Duration = Duration::from_secs(5);
 
+/// How many times a core's budget of requests may wait for a place in its journal before producers
+/// are told to come again. Twice, because clients of other cores write here too: those who still
+/// wait for their answer hardly ever reach it, those who gave up do not get beyond it.
+pub const JOURNAL_QUEUE_BUDGETS: usize = 2;
+
 /// Bytes replayed per step when a core loads a metadata log or a group's partition.
 pub const REPLAY_CHUNK_BYTES: u32 = 1 << 20;
 

@@ -33,8 +33,10 @@ pub const COMMIT_BYTES_MAX: usize = 1 << 20;
 /// write; more only lengthen the queue. The tail after a crash is never longer than this.
 pub const COMMITS_IN_FLIGHT_MAX: usize = 2;
 
-/// Bytes waiting for a place in the journal beyond which the caller must push back: enough to keep
-/// the device busy while a file is prepared; more would only be latency.
+/// Bytes waiting for a place in the journal beyond which nothing is acknowledged before it is
+/// durable, whatever its topic allows: enough to keep the device busy while a file is prepared; more
+/// would only be latency. The journal itself takes more. Its caller bounds that, by what of it
+/// clients wait for and by refusing producers.
 pub const QUEUE_BYTES_MAX: usize = JOURNAL_FILE_BYTES as usize;
 
 /// The watermark is written at the latest after this many journal bytes (bounds the tail that

@@ -10,6 +10,7 @@ mod admin;
 mod cluster;
 mod fetches;
 mod lives;
+mod memory;
 mod settings;
 mod stops;
 mod stories;

@@ -18,6 +18,7 @@ use flumen_broker::shard::effect::Effect;
 use flumen_broker::shard::input::{ConnectionId, Input};
 use flumen_broker::shard::memory::RequestMemory;
 use flumen_broker::shard::shard::{Identity, Shard};
+use flumen_broker::telemetry::metrics::RefusedReason;
 use flumen_protocol::api_table::ApiKey;
 use flumen_protocol::ids::{CoreId, NodeId};
 use flumen_protocol::messages::{self, Request};
@@ -55,6 +56,8 @@ pub struct World {
     pub now: Now,
     shards: Vec<Shard>,
     disks: Vec<SimDisk>,
+    /// Bytes of open requests a core may hold.
+    memory: usize,
     memories: Vec<Rc<RequestMemory>>,
     inboxes: Vec<VecDeque<Input>>,
     answers: BTreeMap<Awaited, Bytes>,
@@ -78,6 +81,11 @@ pub struct World {
 impl World {
     /// A new node of so many cores, serving.
     pub fn new(cores: u16) -> Self {
+        Self::with_memory(cores, MEMORY)
+    }
+
+    /// The same, each core with this budget of requests.
+    pub fn with_memory(cores: u16, memory: usize) -> Self {
         let record = NodeRecord {
             cluster: [7; 16],
             node: NodeId(1),
@@ -95,7 +103,8 @@ impl World {
             now: Now { monotonic: Monotonic(1), wall: Wall(1_700_000_000_000) },
             shards: Vec::new(),
             disks: (0..cores).map(|core| SimDisk::new(u64::from(core) + 1)).collect(),
-            memories: (0..cores).map(|_| Rc::new(RequestMemory::new(MEMORY))).collect(),
+            memory,
+            memories: (0..cores).map(|_| Rc::new(RequestMemory::new(memory))).collect(),
             inboxes: (0..cores).map(|_| VecDeque::new()).collect(),
             answers: BTreeMap::new(),
             next_slot: 0,
@@ -145,7 +154,7 @@ impl World {
             cluster_id: "simulated".to_owned(),
             options: self.options.clone(),
         };
-        let memory = Rc::new(RequestMemory::new(MEMORY));
+        let memory = Rc::new(RequestMemory::new(self.memory));
         self.memories[usize::from(core.0)] = memory.clone();
         Shard::open(identity, store, recovered, memory, self.starts, self.now).expect("it opens")
     }
@@ -269,17 +278,26 @@ impl World {
         self.inboxes[0].push_back(Input::Stop);
     }
 
+    /// How often a core told a client that it has no memory left.
+    pub fn refused_for_memory(&mut self, core: usize) -> u64 {
+        self.shards[core].metrics_mut().refused_total(RefusedReason::Memory)
+    }
+
     /// Time passes, and what falls due happens.
     pub fn wait(&mut self, time: Duration) {
-        self.wait_without_disks(time);
+        self.pass(time);
         self.run();
     }
 
-    /// Time passes while no disk does anything.
+    /// Time passes, and the disks stand still.
     pub fn wait_without_disks(&mut self, time: Duration) {
+        self.pass(time);
+        self.run_without_disks();
+    }
+
+    fn pass(&mut self, time: Duration) {
         self.now.monotonic = self.now.monotonic.after(time);
         self.now.wall = Wall(self.now.wall.0 + time.as_millis() as i64);
-        self.run_without_disks();
     }
 
     /// Sends a request over a connection of a core.

@@ -21,6 +21,7 @@ use flumen_replication::coordinator::runtime::{
 use flumen_replication::error::Refusal;
 use flumen_replication::outbox::{Appended, Ticket};
 use flumen_replication::partition::{Acks, Append};
+use flumen_storage::limits::QUEUE_BYTES_MAX;
 use tracing::{error, info};
 
 use super::mailbox::Answer;
@@ -30,6 +31,7 @@ use super::shard::Shard;
 use super::timers::Due;
 use crate::config::options::Options;
 use crate::limits::TOPICS_TO_FORGET;
+use crate::telemetry::metrics::RefusedReason;
 
 /// A batch of a coordinator is never given up by the partition; the coordinator has its own
 /// time-out for those who wait.
@@ -170,6 +172,13 @@ impl Shard {
 
     /// Hands a request to the coordinator of this partition.
     pub(super) fn ask_coordinator(&mut self, ticket: Ticket, log: LogId, request: GroupRequest) {
+        // Refused here and not when its batch is appended: a batch that fails costs the room all
+        // that it holds. Groups are small; they get room where producers have none left.
+        if !self.journal_has_room(QUEUE_BYTES_MAX) && is_change(&request) {
+            self.metrics.refused(RefusedReason::Memory);
+            let response = request.refused(ErrorCode::CoordinatorNotAvailable);
+            return self.answer(ticket, Answer::Group(Box::new(response)));
+        }
         let Some(room) = self.coordinators.rooms.get_mut(&log) else {
             return self.answer(ticket, Answer::NotHere);
         };
@@ -346,5 +355,23 @@ impl Shard {
         self.grant_coordinator(log, out);
         self.forget_offsets(log);
         self.look_at_coordinator(log);
+    }
+}
+
+/// Whether a client's request may lead to records.
+fn is_change(request: &GroupRequest) -> bool {
+    match request {
+        GroupRequest::Join { .. }
+        | GroupRequest::Sync { .. }
+        | GroupRequest::Leave { .. }
+        | GroupRequest::CommitOffsets { .. }
+        | GroupRequest::Delete { .. }
+        | GroupRequest::DeleteOffsets { .. } => true,
+        // A deletion of topics is the broker's own word and must not be lost.
+        GroupRequest::TopicsDeleted { .. }
+        | GroupRequest::Heartbeat { .. }
+        | GroupRequest::FetchOffsets { .. }
+        | GroupRequest::Describe { .. }
+        | GroupRequest::List { .. } => false,
     }
 }

@@ -18,6 +18,7 @@ use flumen_replication::partition::{
     Acks, Append, Deletion, Partition, PartitionBoot, PartitionSettings,
 };
 use flumen_storage::answers::{LogSettings, Recovered, RecoveredLog, StoreEvent};
+use flumen_storage::limits::QUEUE_BYTES_MAX;
 use tracing::{error, info, warn};
 
 use super::mailbox::{Answer, AppendQuestion, CoreMessage, Leader};
@@ -26,6 +27,8 @@ use super::requests::INTERNAL;
 use super::settings;
 use super::shard::Shard;
 use super::timers::Due;
+use crate::limits::JOURNAL_QUEUE_BUDGETS;
+use crate::telemetry::metrics::RefusedReason;
 
 impl Shard {
     /// Opens every partition that recovery found.
@@ -108,6 +111,12 @@ impl Shard {
             // The asking core looked at its own view of the disk; this core's is what counts.
             return self.answer(ticket, Answer::Appended(Err(Refusal::Storage)));
         }
+        if !self.journal_has_room(0) {
+            // Requests end before their records are written: at their time-out, or when their
+            // client goes. Without this a disk that stands still fills the memory.
+            self.metrics.refused(RefusedReason::Memory);
+            return self.answer(ticket, Answer::Appended(Err(Refusal::Busy)));
+        }
         let records = u64::try_from(summary.record_count).unwrap_or(0);
         self.count_appended(log, batch.len(), records);
         let may_relax = self.store.journal().has_room();
@@ -123,6 +132,12 @@ impl Shard {
         let _released = partition.append(self.now, append, &mut self.outbox);
         self.look_at_deadline(log);
         self.carry_out();
+    }
+
+    /// Whether more may be queued for the journal of this core, `beyond` the bound of producers.
+    pub(super) fn journal_has_room(&self, beyond: usize) -> bool {
+        let most = self.memory.budget().saturating_mul(JOURNAL_QUEUE_BUDGETS);
+        self.store.journal().queued_bytes() < most.max(QUEUE_BYTES_MAX).saturating_add(beyond)
     }
 
     /// Moves the start of a log on a client's wish.

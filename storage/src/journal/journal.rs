@@ -521,7 +521,8 @@ impl Journal {
     }
 
     /// Whether what is queued cannot be written until something settles or room appears on the
-    /// disk. Queued appends stay queued; the caller pushes back.
+    /// disk. Queued appends stay queued, and further ones join them: whoever appends looks at
+    /// [`Self::queued_bytes`].
     #[must_use]
     pub fn is_blocked(&self) -> bool {
         // The common cases first: this is asked every turn.
@@ -534,13 +535,15 @@ impl Journal {
         !can_begin
     }
 
-    /// Bytes waiting for a place; beyond [`QUEUE_BYTES_MAX`] the caller must push back.
+    /// Bytes waiting for a place. Nothing here bounds them: the broker refuses appends of clients
+    /// when they are too many.
     #[must_use]
     pub fn queued_bytes(&self) -> usize {
         self.queue.bytes()
     }
 
-    /// Whether more may be appended without going beyond the queue's limit.
+    /// Whether less than [`QUEUE_BYTES_MAX`] wait, so that a topic that allows it may be acknowledged
+    /// before it is durable.
     #[must_use]
     pub fn has_room(&self) -> bool {
         self.queue.bytes() < QUEUE_BYTES_MAX

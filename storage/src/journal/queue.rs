@@ -1,7 +1,7 @@
 //! What waits for a place in the journal.
 //!
 //! Does: keep contents in the order they were appended, and count their bytes.
-//! Does not: refuse; the caller pushes back when [`Queue::bytes`] passes its limit.
+//! Does not: refuse; the broker does when [`Queue::bytes`] says that too much waits.
 //! Invariants: `bytes` is the sum of the frames of all items.
 //! Apart because a queue that is not bounded and counted in one place is not bounded.
 
