@@ -220,7 +220,9 @@ impl Store {
         self.clock.confirm();
     }
 
-    /// Once per turn: the operations to carry out now.
+    /// Once per turn, and every second or so if there is none: the operations to carry out now. The
+    /// journal's watermark, another try after the disk was full, and settles of what is old come
+    /// with time alone.
     pub fn next_ops(&mut self, now: Now, out: &mut Vec<DiskOp>) {
         (self.turn, self.wall) = (now.monotonic, now.wall);
         self.journal.next_ops(now, &mut self.ids, out);
@@ -266,16 +268,6 @@ impl Store {
             || self.settles.is_busy()
             || self.removals.is_busy()
             || self.reader.is_busy()
-    }
-
-    /// When [`next_ops`](Self::next_ops) wants to be called even if nothing happens.
-    #[must_use]
-    pub fn next_wakeup(&self) -> Option<Monotonic> {
-        let settle = self.settles.next_wakeup();
-        [self.journal.next_wakeup(), self.manifest.next_wakeup(), settle]
-            .into_iter()
-            .flatten()
-            .min()
     }
 
     /// Bytes of memory held for logs and readers, roughly. Costs a walk over all logs.

@@ -548,20 +548,6 @@ impl Journal {
     pub fn has_room(&self) -> bool {
         self.queue.bytes() < QUEUE_BYTES_MAX
     }
-
-    /// When `next_ops` wants to be called even if nothing else happens; `None` when idle: an idle
-    /// journal does no periodic I/O.
-    #[must_use]
-    pub fn next_wakeup(&self) -> Option<Monotonic> {
-        let watermark = (self.durable > self.watermark.durable && !self.has_failed)
-            .then(|| self.watermark_at.map(|at| at.after(WATERMARK_EVERY)))
-            .flatten();
-        match (self.prepare_hold, watermark) {
-            (Hold::Until(then), Some(at)) => Some(then.min(at)),
-            (Hold::Until(then), None) => Some(then),
-            (Hold::No | Hold::Noted, at) => at,
-        }
-    }
 }
 
 /// The events of one commit: the last of each kind per log, marks all.
@@ -681,7 +667,6 @@ mod tests {
         rig.step().unwrap();
         assert_eq!(rig.events, [JournalEvent::NoSpace]);
         assert!(rig.turn().is_empty() && rig.journal.is_blocked());
-        assert!(rig.journal.next_wakeup().is_some());
         rig.disk.set_capacity(10 << 20);
         rig.pass(2);
         rig.run();
@@ -801,10 +786,8 @@ mod tests {
     fn an_idle_journal_writes_its_watermark_once_and_rests() {
         let mut rig = Rig::fresh(SMALL, 1);
         rig.appended(log(1), (1..4).map(|index| entry(index, "a")));
-        assert!(rig.journal.next_wakeup().is_some());
         rig.pass(2);
         rig.run();
-        assert_eq!(rig.journal.next_wakeup(), None);
         rig.pass(100);
         assert!(rig.turn().is_empty());
         let file = rig.disk.contents(FileName::Watermark).unwrap();

@@ -4,9 +4,10 @@
 //! operation at a time.
 //! Does not: know the manifest or the journal; the store records the outcome there, after which
 //! the journal may forget.
-//! Invariants: whole blocks only; a partial last block is rewritten with an identical prefix;
-//! everything written is flushed before the job reports itself written; nothing outside the job
-//! changes before that, so a crash at any step leaves the old truth.
+//! Invariants: whole blocks are written, and a sealed segment is cut to its length at last; a
+//! partial last block is rewritten with an identical prefix; the bytes of a segment are flushed
+//! before the job reports itself written, those of its index need not be, since it can be learnt
+//! again; nothing outside the job changes before that, so a crash at any step leaves the old truth.
 //! Apart because it is the one long-running thing that happens to a log.
 //!
 //! ```text
@@ -35,7 +36,7 @@ use crate::op::{Action, DiskDone, DiskOp, FileName, OpId, OpIds, Output};
 /// How much of the disk a settle may take from appends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Pace {
-    /// Nothing waits for it: small writes, one job at a time.
+    /// Nothing waits for it: small writes, one job of any size at a time, or a group of small ones.
     #[default]
     Calm,
     /// The journal or memory fills up: as fast as the disk takes it.

@@ -103,10 +103,6 @@ impl Settles {
         self.writing.iter_mut().for_each(|job| job.next_op(self.pace, ids, out));
     }
 
-    pub(super) fn next_wakeup(&self) -> Option<Monotonic> {
-        self.ages.first().map(|(since, _)| since.after(SETTLE_AGE))
-    }
-
     pub(super) fn memory_bytes(&self) -> usize {
         self.warm.values().map(|warm| size_of::<Warm>() + warm.tail.len()).sum()
     }
