@@ -96,6 +96,7 @@ impl Replay {
             listener: 0,
             peer,
             frame,
+            answer_bytes: 0,
         });
         self.turn_until_quiet();
     }
@@ -158,6 +159,7 @@ impl Replay {
                 self.inputs.push_back(Input::Disk { done: accept(op), journal });
             }
             Effect::Respond { answer, .. } => {
+                self.memory.recount_answer(answer.iter().map(Bytes::len).sum(), 0);
                 self.answered += 1;
                 self.answer = answer;
             }

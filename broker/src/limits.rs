@@ -38,7 +38,8 @@ pub const ACCEPT_BACKLOG: i32 = 1024;
 pub const REQUESTS_IN_FLIGHT_PER_CONNECTION: usize = 128;
 
 /// Answers queued for one connection before its socket is no longer read, so that a client that
-/// never reads holds one large fetch at most.
+/// never reads holds one large fetch at most. What all of them hold is bounded by the budget of
+/// answers.
 pub const RESPONSE_BYTES_QUEUED_PER_CONNECTION: usize = 1 << 20;
 
 /// A request of this size is read even when the budget of requests is used up, one per connection.
@@ -117,6 +118,23 @@ pub const RING_DEPTH: usize = 128;
 
 /// Bytes of one fetch answer whatever the client asks for; Kafka's `fetch.max.bytes` default.
 pub const FETCH_ANSWER_BYTES: usize = 55 << 20;
+
+/// Set aside for the answer to a fetch before anything is known of it, and what an answer may always
+/// have: a batch of the default `max.message.bytes` fits. Without any room the fetch waits.
+pub const FETCH_ANSWER_BYTES_MIN: usize = (1 << 20) + (4 << 10);
+
+/// An answer to a fetch has at most one part in so many of the room for answers that is left. At
+/// four, a dozen clients that do not read leave a thirtieth of it to the others.
+pub const FETCH_ANSWER_SHARE: usize = 4;
+
+/// How long a client may leave its answers unread, or take them slowly, while others wait for their
+/// memory. A consumer that works on a batch for longer is disconnected then, and asks again when it
+/// is done; otherwise nobody hurries it. Short, since a client behind many that never read waits
+/// for all of them.
+pub const ANSWER_GRACE: Duration = Duration::from_secs(3);
+
+/// Bytes per second that a client must read on average while others wait for their memory.
+pub const ANSWER_BYTES_PER_SECOND_WHEN_FULL: u64 = 64 << 10;
 
 /// Batches up to this size are copied out of their request, so that one small batch in the tail
 /// cache does not pin a whole read buffer. A copy of 16 KiB costs about a microsecond.

@@ -240,6 +240,7 @@ impl World {
             }
             Effect::Respond { connection, slot, answer } => {
                 let whole: Vec<u8> = answer.concat();
+                self.memories[core].recount_answer(whole.len(), 0);
                 self.answers.insert(Awaited { core, connection, slot }, whole.into());
             }
             Effect::CloseAt { connection, .. } | Effect::Close { connection } => {
@@ -268,9 +269,9 @@ impl World {
         self.run();
     }
 
-    /// Bytes of requests that a core has not answered.
+    /// Bytes of requests that a core has not answered, and of their answers.
     pub fn open_bytes(&self, core: usize) -> usize {
-        self.memories[core].used()
+        self.memories[core].used() + self.memories[core].answers()
     }
 
     /// The process is asked to stop.
@@ -316,7 +317,14 @@ impl World {
         let peer = "127.0.0.1:1000".parse().expect("an address");
         let frame = BytesMut::from(&frame[4..]);
         self.memories[core].charge(frame.len());
-        self.inboxes[core].push_back(Input::Request { connection, slot, listener: 0, peer, frame });
+        self.inboxes[core].push_back(Input::Request {
+            connection,
+            slot,
+            listener: 0,
+            peer,
+            frame,
+            answer_bytes: 0,
+        });
         Awaited { core, connection, slot }
     }
 

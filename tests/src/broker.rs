@@ -220,6 +220,19 @@ impl Broker {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// Bytes of memory it has resident.
+    ///
+    /// # Panics
+    /// Where the kernel does not say.
+    #[must_use]
+    pub fn resident_bytes(&self) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("a running broker");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")).map(str::trim);
+        kib.and_then(|kib| kib.parse::<usize>().ok()).expect("its size") << 10
+    }
+
     fn end(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -25,7 +25,7 @@ use flumen_protocol::messages::StrBytes;
 use super::refusals::{self, Refused};
 use super::step::{Addressee, Context, Envelope, Part, Progress, Step, Wait};
 use super::table::Waiting as AnyWaiting;
-use crate::limits::FETCH_ANSWER_BYTES;
+use crate::limits::{FETCH_ANSWER_BYTES, FETCH_ANSWER_BYTES_MIN};
 use crate::shard::mailbox::{Answer, Question, ReadQuestion, RecordsAnswer};
 
 /// A fetch that has not got enough yet.
@@ -41,7 +41,10 @@ pub struct Waiting {
     urgent: bool,
     bytes: usize,
     bytes_min: usize,
+    /// What the client may have in one answer, and the memory of this core.
     bytes_max: usize,
+    /// Bytes of memory set aside for the first answers.
+    bytes_aside: usize,
     /// How long to wait for news. What is there is read however long that takes: a fetch that may
     /// not wait is still answered with the records there are.
     patience: Duration,
@@ -72,7 +75,8 @@ pub fn open(context: &mut Context<'_>, envelope: &Envelope, body: &[u8]) -> Step
         // The next step of a session, begun with whoever served this address before us.
         return refuse_session(envelope);
     }
-    let bytes_max = usize::try_from(request.max_bytes).unwrap_or(0).min(FETCH_ANSWER_BYTES);
+    let bytes_max = usize::try_from(request.max_bytes).unwrap_or(0);
+    let bytes_max = bytes_max.min(FETCH_ANSWER_BYTES).min(context.answer_bytes_max);
     let bytes_min = usize::try_from(request.min_bytes).unwrap_or(0).min(bytes_max);
     let patience = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
     let mut waiting = Waiting {
@@ -84,6 +88,7 @@ pub fn open(context: &mut Context<'_>, envelope: &Envelope, body: &[u8]) -> Step
         bytes: 0,
         bytes_min,
         bytes_max,
+        bytes_aside: 0,
         patience,
     };
     let committed_only = request.isolation == IsolationLevel::ReadCommitted;
@@ -95,6 +100,9 @@ pub fn open(context: &mut Context<'_>, envelope: &Envelope, body: &[u8]) -> Step
     }
     let parts = waiting.questions(Question::Read);
     waiting.missing = parts.len();
+    let most: usize = waiting.wanted.iter().map(|wanted| wanted.bytes_max).sum();
+    // Whatever the limits, there may be a first batch.
+    waiting.bytes_aside = most.min(bytes_max).max(FETCH_ANSWER_BYTES_MIN);
     Step::Wait(Wait { waiting: AnyWaiting::Fetch(waiting), parts, patience: None })
 }
 
@@ -143,6 +151,11 @@ impl Waiting {
             id: asked.id,
             partitions: answers,
         });
+    }
+
+    /// Bytes of memory that the answer takes, or may take until all first answers are there.
+    pub fn answer_bytes(&self) -> usize {
+        if self.missing > 0 { self.bytes.max(self.bytes_aside) } else { self.bytes }
     }
 
     /// One question per partition that is not at fault.
@@ -271,12 +284,15 @@ impl Waiting {
 
 fn question(partition: &FetchPartition, committed_only: bool, bytes_max: usize) -> ReadQuestion {
     let max_bytes = u32::try_from(partition.max_bytes).unwrap_or(0);
+    let bytes_max = u32::try_from(bytes_max).unwrap_or(u32::MAX);
     ReadQuestion {
         from: partition.fetch_offset,
         epoch: partition.current_leader_epoch,
         committed_only,
-        max_bytes: max_bytes.min(u32::try_from(bytes_max).unwrap_or(u32::MAX)),
+        max_bytes: max_bytes.min(bytes_max),
         at_least_one: true,
+        // Whatever the limit, there is room for a first batch.
+        answer_bytes_max: bytes_max.max(1),
     }
 }
 
@@ -315,6 +331,7 @@ mod tests {
             bytes: 0,
             bytes_min: *bytes.start(),
             bytes_max: *bytes.end(),
+            bytes_aside: *bytes.end(),
             patience: Duration::from_secs(1),
         };
         for (number, limit) in limits.iter().enumerate() {

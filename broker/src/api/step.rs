@@ -67,6 +67,8 @@ pub struct Context<'a> {
     pub dice: &'a mut Dice,
     /// Whether the disk has room for more records.
     pub writable: bool,
+    /// How large the answer to a fetch may be now.
+    pub answer_bytes_max: usize,
     /// Producer ids this core may hand out.
     pub producer_ids: &'a mut ProducerIds,
 }

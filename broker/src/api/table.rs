@@ -208,6 +208,36 @@ impl Waiting {
         }
     }
 
+    /// Bytes of memory that its answer takes, or may take before more is known: what is gathered
+    /// from logs. Other answers are made in one go.
+    pub fn answer_bytes(&self) -> usize {
+        match self {
+            Self::Fetch(waiting) => waiting.answer_bytes(),
+            Self::Produce(_)
+            | Self::ListOffsets(_)
+            | Self::Metadata(_)
+            | Self::Grouped(_)
+            | Self::OffsetCommit(_)
+            | Self::OffsetDelete(_)
+            | Self::OffsetFetch(_)
+            | Self::FindCoordinator(_)
+            | Self::DescribeGroups(_)
+            | Self::ListGroups(_)
+            | Self::CreateTopics(_)
+            | Self::DeleteTopics(_)
+            | Self::DeleteRecords(_)
+            | Self::InitProducerId(_)
+            | Self::OffsetForLeaderEpoch(_)
+            | Self::AlterConfigs(_)
+            | Self::DescribeLogDirs(_)
+            | Self::CreatePartitions(_)
+            | Self::DeleteGroups(_)
+            | Self::IncrementalAlterConfigs(_)
+            | Self::DescribeQuorum(_)
+            | Self::UpdateFeatures(_) => 0,
+        }
+    }
+
     /// The parts and logs that may still push news to this request.
     pub fn watched(&self) -> Vec<(u32, LogId)> {
         match self {

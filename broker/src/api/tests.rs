@@ -76,6 +76,7 @@ impl Bare {
             cores: 2,
             dice: &mut self.dice,
             writable: true,
+            answer_bytes_max: 1 << 20,
             producer_ids: &mut self.producer_ids,
         }
     }

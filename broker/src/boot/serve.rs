@@ -108,11 +108,12 @@ pub fn store_config(memory_per_core: usize) -> StoreConfig {
     }
 }
 
-/// Bytes of requests and of answers that one core may hold, each: what the store leaves over.
+/// Bytes that one core may hold of requests being served, of requests arriving, and of answers,
+/// each: a third of what the store leaves over.
 pub fn request_bytes(plan: &Plan) -> usize {
     let store = store_config(plan.memory_per_core);
     let taken = store.cache_bytes + store.window_bytes + store.unsettled_bytes;
-    (plan.memory_per_core - taken) / 2
+    (plan.memory_per_core - taken) / 3
 }
 
 /// The journal's share of the disk: what the operator says, but of a small file system at most an

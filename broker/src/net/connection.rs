@@ -7,7 +7,8 @@
 //! Invariants: an idle connection holds no buffer of bytes (reads go through one scratch buffer per
 //! core); memory grows with bytes received, and runs ahead of them, for a request whose size is
 //! announced, by as much again or by [`REQUEST_RESERVE_BYTES`], whichever is more; every byte held
-//! for a request, whole or not, is charged to the core's budget, what is reserved ahead is not.
+//! for a request, whole or not, or of an answer is charged to the core's budget, what is reserved
+//! ahead is not.
 //! Apart from the others' list because it is the hot half.
 
 use std::collections::VecDeque;
@@ -25,7 +26,8 @@ use super::inbox::Inbox;
 use super::parting::Parting;
 use super::slots::{Next, Slots};
 use crate::limits::{
-    READ_SCRATCH_BYTES, READS_PER_TURN, REQUEST_ARRIVAL_GRACE, REQUEST_BYTES_PER_SECOND,
+    ANSWER_BYTES_PER_SECOND_WHEN_FULL, ANSWER_GRACE, FETCH_ANSWER_BYTES_MIN, READ_SCRATCH_BYTES,
+    READS_PER_TURN, REQUEST_ARRIVAL_GRACE, REQUEST_BYTES_PER_SECOND,
     REQUEST_BYTES_PER_SECOND_WHEN_FULL, REQUEST_RESERVE_BYTES, REQUESTS_IN_FLIGHT_PER_CONNECTION,
     RESPONSE_BYTES_QUEUED_PER_CONNECTION, SMALL_REQUEST_BYTES, WRITE_PIECES_MAX,
 };
@@ -99,6 +101,12 @@ pub struct Connection {
     /// Answers in order, not written yet.
     out: VecDeque<Bytes>,
     out_bytes: usize,
+    /// Bytes of answers it was given and has not written. Invariant: counted by the budget.
+    answer_bytes: usize,
+    /// Since when answers wait to be read, and how much was since.
+    unread: (Monotonic, usize),
+    /// Room is set aside for the answer to the fetch at the front.
+    has_answer_room: bool,
     /// Bytes received that are no served request yet. Invariant: counted by the budget.
     held: Vec<u8>,
     last_used: Monotonic,
@@ -139,6 +147,9 @@ impl Connection {
             slots: Slots::default(),
             out: VecDeque::new(),
             out_bytes: 0,
+            answer_bytes: 0,
+            unread: (now, 0),
+            has_answer_room: false,
             held: Vec::new(),
             last_used: now,
             arriving: (now, 0),
@@ -184,8 +195,12 @@ impl Connection {
         }
     }
 
-    /// Fills a slot and queues what is now in order.
+    /// Fills a slot with an answer that is counted by the budget, and queues what is now in order.
     pub fn answer(&mut self, slot: u64, answer: Vec<Bytes>, now: Monotonic) {
+        self.answer_bytes += answer.iter().map(Bytes::len).sum::<usize>();
+        if self.out.is_empty() {
+            self.unread = (now, 0);
+        }
         self.slots.fill(slot, answer);
         self.last_used = now;
         self.queue_answers();
@@ -219,6 +234,13 @@ impl Connection {
         self.end(CloseReason::ByBroker);
     }
 
+    /// Ends the connection now, because its client does not read what others need the memory of.
+    /// Says how much that is.
+    pub fn abort_unread(&mut self) -> usize {
+        self.end(CloseReason::Unread);
+        self.answer_bytes
+    }
+
     /// Nothing more is read or written.
     fn end(&mut self, reason: CloseReason) {
         self.reason.get_or_insert(reason);
@@ -236,6 +258,9 @@ impl Connection {
     pub fn bury(mut self, memory: &RequestMemory) -> CloseReason {
         memory.unreceive(self.held.len());
         memory.give_overdraft_back(self.id);
+        memory.forget_fetch(self.id);
+        let aside = if self.has_answer_room { FETCH_ANSWER_BYTES_MIN } else { 0 };
+        memory.recount_answer(self.answer_bytes + aside, 0);
         self.reason.take().unwrap_or(CloseReason::ByBroker)
     }
 
@@ -256,6 +281,27 @@ impl Connection {
         took > REQUEST_ARRIVAL_GRACE && (bytes as u64) < rate.saturating_mul(took.as_secs())
     }
 
+    /// Whether its client takes its answers more slowly than it may while others need their memory.
+    /// To be asked now and then: it looks at what was read since some time ago.
+    pub fn is_unread(&mut self, now: Monotonic) -> bool {
+        let (since, bytes) = self.unread;
+        let took: Duration = now.since(since);
+        if self.out.is_empty() || took <= ANSWER_GRACE {
+            return false;
+        }
+        let least = ANSWER_BYTES_PER_SECOND_WHEN_FULL.saturating_mul(took.as_secs());
+        let is_unread = (bytes as u64) < least;
+        if !is_unread {
+            self.unread = (now, 0);
+        }
+        is_unread
+    }
+
+    /// Room was set aside for the answer to the fetch at the front.
+    pub fn give_answer_room(&mut self) {
+        self.has_answer_room = true;
+    }
+
     /// Whether its socket may have bytes that were not read for want of room.
     pub fn is_waiting_for_room(&self) -> bool {
         self.may_read && !self.deaf
@@ -264,7 +310,7 @@ impl Connection {
     /// Writes what is to be written and reads what may be read, as far as the socket goes without
     /// blocking and a turn allows. Says whether there is more to do at once.
     pub fn work(&mut self, around: &mut Around<'_>) -> Worked {
-        self.flush(around.now);
+        self.flush(around.now, around.memory);
         if self.goes_on() {
             self.serve_held(around);
             let mut rounds = READS_PER_TURN;
@@ -308,13 +354,21 @@ impl Connection {
     }
 
     /// Whether one more request may be served.
-    fn may_serve(&self) -> bool {
+    fn may_serve(&self, memory: &RequestMemory) -> bool {
         let open = self.slots.open_count();
         !self.deaf
             && self.goes_on()
             && open < REQUESTS_IN_FLIGHT_PER_CONNECTION
             && self.out_bytes < RESPONSE_BYTES_QUEUED_PER_CONNECTION
+            // Who does not read gets nothing more while that takes the memory of others.
+            && (self.out.is_empty() || memory.has_answer_room())
             && !(self.goes_alone && open > 0)
+    }
+
+    /// Whether this request may have an answer now; a fetch may have to wait for the memory.
+    fn may_answer(&mut self, frame: &[u8], memory: &RequestMemory) -> bool {
+        let has_room = || memory.admit_fetch(self.id);
+        !is_fetch(frame) || std::mem::take(&mut self.has_answer_room) || has_room()
     }
 
     /// How many bytes may be read now. Without room a small request may still come, one per
@@ -441,19 +495,21 @@ impl Connection {
 
     /// Gives the whole requests among the held bytes to the shard, as many as may be served.
     fn serve_held(&mut self, around: &mut Around<'_>) {
-        if self.held.is_empty() || !self.may_serve() {
+        if self.held.is_empty() || !self.may_serve(around.memory) {
             return;
         }
         let held = std::mem::take(&mut self.held);
         let is_one_whole = matches!(self.speech, Speech::Kafka { .. })
             && matches!(frame::measure(&held, around.request_bytes), Ok(Some(n)) if n == held.len());
-        if is_one_whole {
+        if !is_one_whole {
+            self.serve(&held, around);
+        } else if self.may_answer(&held[SIZE_BYTES..], around.memory) {
             // Large requests arrive to the byte: what was received is what is served.
             let mut frame = BytesMut::from(Bytes::from(held));
             frame.advance(SIZE_BYTES);
             self.hand_over(frame, around);
         } else {
-            self.serve(&held, around);
+            self.held = held;
         }
     }
 
@@ -470,10 +526,13 @@ impl Connection {
             return;
         }
         let mut rest = received;
-        while self.may_serve() {
+        while self.may_serve(around.memory) {
             match frame::measure(rest, around.request_bytes) {
                 Ok(Some(whole)) if whole <= rest.len() => {
                     let (front, behind) = rest.split_at(whole);
+                    if !self.may_answer(&front[SIZE_BYTES..], around.memory) {
+                        break;
+                    }
                     rest = behind;
                     self.hand_over(BytesMut::from(&front[SIZE_BYTES..]), around);
                 }
@@ -509,13 +568,14 @@ impl Connection {
         around.memory.give_overdraft_back(self.id);
         self.arriving = (around.now, 0);
         self.goes_alone = ALONE.iter().any(|key| frame.starts_with(&key.code().to_be_bytes()));
+        let answer_bytes = if is_fetch(&frame) { FETCH_ANSWER_BYTES_MIN } else { 0 };
         let slot = self.slots.reserve();
         let (connection, peer) = (self.id, self.peer);
-        around.inbox.push(Input::Request { connection, slot, listener, peer, frame });
+        around.inbox.push(Input::Request { connection, slot, listener, peer, frame, answer_bytes });
     }
 
     /// Writes queued answers, many at once, until the socket takes no more.
-    fn flush(&mut self, now: Monotonic) {
+    fn flush(&mut self, now: Monotonic, memory: &RequestMemory) {
         while self.may_write && !self.out.is_empty() {
             let mut pieces = [IoSlice::new(&[]); WRITE_PIECES_MAX];
             let count = self.out.len().min(WRITE_PIECES_MAX);
@@ -527,6 +587,7 @@ impl Connection {
             match self.stream.write_vectored(&pieces[..count]) {
                 Ok(written) => {
                     self.wrote(written);
+                    memory.recount_answer(written, 0);
                     self.last_used = now;
                     self.may_write = written == asked;
                 }
@@ -539,6 +600,8 @@ impl Connection {
 
     fn wrote(&mut self, mut written: usize) {
         self.out_bytes -= written;
+        self.answer_bytes -= written;
+        self.unread.1 += written;
         while let Some(first) = self.out.front_mut() {
             if first.len() > written {
                 first.advance(written);
@@ -548,6 +611,10 @@ impl Connection {
             self.out.pop_front();
         }
     }
+}
+
+fn is_fetch(frame: &[u8]) -> bool {
+    frame.starts_with(&ApiKey::Fetch.code().to_be_bytes())
 }
 
 /// How a connection stands after its work.
@@ -633,13 +700,28 @@ mod tests {
         }
 
         fn answer(&mut self, slot: u64, bytes: &'static [u8]) {
-            self.connection.answer(slot, vec![Bytes::from_static(bytes)], Monotonic(0));
+            self.fill(slot, vec![Bytes::from_static(bytes)]);
             self.work();
         }
 
         /// Works until so many bytes of requests are held.
         fn hold(&mut self, bytes: usize) {
             while self.connection.held.len() < bytes {
+                self.connection.note(READY);
+                self.work();
+            }
+        }
+
+        /// Gives an answer as the shard does: counted.
+        fn fill(&mut self, slot: u64, answer: Vec<Bytes>) {
+            self.memory.recount_answer(0, answer.iter().map(Bytes::len).sum());
+            self.connection.answer(slot, answer, Monotonic(0));
+        }
+
+        /// Reads so many bytes of an answer.
+        fn drain(&mut self, bytes: usize) {
+            for _ in 0..bytes / 8192 {
+                self.client.read_exact(&mut [0; 8192]).unwrap();
                 self.connection.note(READY);
                 self.work();
             }
@@ -700,7 +782,7 @@ mod tests {
         let mut line = Line::new(LIMIT);
         assert_eq!(line.send(&[frame(1, 1), vec![0xff; 12]].concat()), Worked::Waits);
         line.request();
-        line.connection.answer(0, vec![Bytes::from_static(b"last")], Monotonic(0));
+        line.fill(0, vec![Bytes::from_static(b"last")]);
         assert_eq!(line.work(), Worked::Parts);
         line.hears(b"last");
         let reason = line.connection.bury(&line.memory);
@@ -711,7 +793,7 @@ mod tests {
     fn what_follows_a_fetch_or_a_change_waits_for_its_answer() {
         let frame = |key: ApiKey| [&[0, 0, 0, 2][..], &key.code().to_be_bytes()].concat();
         for key in ALONE {
-            let mut line = Line::new(LIMIT);
+            let mut line = Line::new(4 * LIMIT);
             line.send(&[frame(key), frame(key)].concat());
             line.request();
             line.connection.note(READY);
@@ -720,7 +802,7 @@ mod tests {
             line.answer(0, b"data");
             assert_eq!(line.request(), key.code().to_be_bytes());
         }
-        let mut line = Line::new(LIMIT);
+        let mut line = Line::new(4 * LIMIT);
         line.send(&[frame(ApiKey::Metadata), frame(ApiKey::Fetch)].concat());
         line.request();
         line.connection.note(READY);
@@ -803,7 +885,7 @@ mod tests {
         line.connection.retire();
         line.send(&[7; 100_000]);
         let last = vec![Bytes::from(vec![9; 1_500_000])];
-        line.connection.answer(0, last, Monotonic(0));
+        line.fill(0, last);
         line.client.set_nonblocking(true).unwrap();
         let mut heard = Vec::new();
         loop {
@@ -847,7 +929,7 @@ mod tests {
         line.request();
         let large: Vec<u8> = (0..8 << 20).map(|at: usize| at as u8).collect();
         let answer = large.chunks(100_000).map(Bytes::copy_from_slice).collect();
-        line.connection.answer(0, answer, Monotonic(0));
+        line.fill(0, answer);
         assert_eq!(line.work(), Worked::Waits, "the client has read nothing yet");
         assert!(!line.connection.out.is_empty());
         let mut heard = Vec::new();
@@ -859,7 +941,70 @@ mod tests {
             line.work();
         }
         assert!(line.connection.out.is_empty());
-        assert_eq!(line.connection.out_bytes, 0);
+        assert_eq!((line.connection.out_bytes, line.memory.answers()), (0, 0));
         assert!(heard == large, "every byte in its place");
+    }
+
+    /// A request of Fetch without a body.
+    fn fetch() -> Vec<u8> {
+        [&[0, 0, 0, 2][..], &ApiKey::Fetch.code().to_be_bytes()].concat()
+    }
+
+    #[test]
+    fn a_fetch_waits_for_room_for_its_answer() {
+        let mut line = Line::new(LIMIT);
+        line.memory.recount_answer(0, LIMIT);
+        line.send(&[frame(1, 1), fetch(), frame(2, 2)].concat());
+        assert_eq!(line.request(), frame(1, 1)[SIZE_BYTES..], "others do not wait");
+        line.answer(0, b"one");
+        line.hears(b"one");
+        line.connection.note(READY);
+        line.work();
+        assert!(line.inbox.is_empty());
+        assert_eq!(line.memory.next_fetch(), None, "there is no room");
+
+        line.memory.recount_answer(LIMIT, 0);
+        assert_eq!(line.memory.next_fetch(), Some(ConnectionId(1)));
+        line.connection.give_answer_room();
+        assert_eq!(line.request(), fetch()[SIZE_BYTES..]);
+        assert_eq!(line.memory.answers(), FETCH_ANSWER_BYTES_MIN, "set aside once");
+        line.answer(1, b"data");
+        assert_eq!(line.request(), frame(2, 2)[SIZE_BYTES..], "in its turn");
+    }
+
+    #[test]
+    fn a_connection_that_ends_gives_the_memory_of_its_answers_back() {
+        let mut line = Line::new(LIMIT);
+        line.send(&[frame(1, 1), frame(2, 2)].concat());
+        line.request();
+        line.request();
+        line.fill(0, vec![Bytes::from(vec![0; 8 << 20])]);
+        line.fill(1, vec![Bytes::from(vec![0; 1 << 20])]);
+        assert_eq!(line.work(), Worked::Waits);
+        assert_eq!(line.memory.answers(), line.connection.answer_bytes);
+        line.connection.give_answer_room();
+        line.memory.recount_answer(0, FETCH_ANSWER_BYTES_MIN);
+        assert!(line.connection.abort_unread() > 1 << 20);
+        assert_eq!(line.work(), Worked::Ended);
+        assert!(matches!(line.connection.bury(&line.memory), CloseReason::Unread));
+        assert_eq!(line.memory.answers(), 0);
+    }
+
+    #[test]
+    fn a_client_that_reads_slowly_is_told_from_one_that_reads() {
+        let mut line = Line::new(LIMIT);
+        line.send(&frame(1, 1));
+        line.request();
+        let later =
+            |times: u32| Monotonic(0).after((ANSWER_GRACE + Duration::from_secs(1)) * times);
+        assert!(!line.connection.is_unread(later(1)), "there is nothing to read");
+        line.fill(0, vec![Bytes::from(vec![0; 32 << 20])]);
+        line.work();
+        assert!(!line.connection.is_unread(Monotonic(0).after(ANSWER_GRACE)), "it has time");
+        line.drain(2 << 20);
+        assert!(!line.connection.is_unread(later(1)), "fast enough");
+        assert!(line.connection.is_unread(later(2)), "not a byte since then");
+        line.drain(2 << 20);
+        assert!(!line.connection.is_unread(later(2)), "it has caught up");
     }
 }

@@ -23,7 +23,8 @@ use super::inbox::Inbox;
 use super::listener;
 use crate::config::options::Options;
 use crate::limits::{
-    ACCEPT_RETRY_PAUSE, ACCEPTS_PER_TURN, PARTING_TIME, PARTINGS_MAX, READ_SCRATCH_BYTES,
+    ACCEPT_RETRY_PAUSE, ACCEPTS_PER_TURN, FETCH_ANSWER_BYTES_MIN, PARTING_TIME, PARTINGS_MAX,
+    READ_SCRATCH_BYTES,
 };
 use crate::shard::input::{CloseReason, ConnectionId, Input};
 use crate::shard::memory::RequestMemory;
@@ -201,6 +202,7 @@ impl Connections {
         if !self.held_back && memory.take_resumable() {
             self.resume_readers();
         }
+        self.resume_fetches(memory);
         let mut around = Around {
             inbox,
             memory,
@@ -234,6 +236,8 @@ impl Connections {
         {
             self.bury(id, inbox, memory, ring);
         }
+        // What was written or ended made room: whoever waited for it has work now.
+        self.resume_fetches(memory);
     }
 
     fn bury(&mut self, id: ConnectionId, inbox: &Inbox, memory: &RequestMemory, ring: &mut Ring) {
@@ -322,10 +326,19 @@ impl Connections {
         }
     }
 
-    /// Gives an answer to its connection; a connection that is gone needs none.
-    pub fn respond(&mut self, id: ConnectionId, slot: u64, answer: Vec<Bytes>) {
-        let now = self.now;
-        self.change(id, |connection| connection.answer(slot, answer, now));
+    /// Gives an answer that `memory` counts to its connection; a connection that is gone needs none.
+    pub fn respond(
+        &mut self,
+        id: ConnectionId,
+        slot: u64,
+        answer: Vec<Bytes>,
+        memory: &RequestMemory,
+    ) {
+        let Some(member) = self.open.get_mut(&id) else {
+            return memory.recount_answer(answer.iter().map(Bytes::len).sum(), 0);
+        };
+        member.connection.answer(slot, answer, self.now);
+        enter_line(&mut self.line, id, member);
     }
 
     /// Closes a connection after the answers to everything before this slot.
@@ -354,9 +367,32 @@ impl Connections {
         }
     }
 
+    /// Lets the fetches go on for which there is room now, in the order in which they came.
+    fn resume_fetches(&mut self, memory: &RequestMemory) {
+        while let Some(id) = memory.next_fetch() {
+            let member = self.open.get_mut(&id).expect("only open connections wait");
+            member.connection.give_answer_room();
+            enter_line(&mut self.line, id, member);
+        }
+    }
+
+    /// Ends connections whose clients do not read, as many as hold what others wait for.
+    fn close_unread(&mut self, memory: &RequestMemory) {
+        let mut wanted = memory.fetches_waiting() * FETCH_ANSWER_BYTES_MIN;
+        for (id, member) in &mut self.open {
+            let connection = &mut member.connection;
+            if connection.is_unread(self.now) && wanted > 0 {
+                warn!(peer = %connection.peer(), "closing a connection: its client does not read");
+                wanted = wanted.saturating_sub(connection.abort_unread());
+                enter_line(&mut self.line, *id, member);
+            }
+        }
+    }
+
     /// Ends what was idle for too long, and what sends a request too slowly. Nothing was read or
     /// written there, so there is nothing to wait for either.
     pub fn close_idle(&mut self, memory: &RequestMemory) {
+        self.close_unread(memory);
         let now = self.now;
         for (id, member) in &mut self.open {
             let connection = &mut member.connection;

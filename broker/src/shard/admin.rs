@@ -63,6 +63,7 @@ impl Shard {
     }
 
     fn close_admin(&mut self, connection: ConnectionId, slot: u64, response: Bytes) {
+        self.memory.recount_answer(0, response.len());
         self.effects.push(Effect::Respond { connection, slot, answer: vec![response] });
         self.effects.push(Effect::Close { connection });
     }

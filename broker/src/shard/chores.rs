@@ -107,7 +107,7 @@ impl Shard {
     pub(super) fn snapshot_metrics(&mut self) -> Snapshot {
         self.metrics.requests_pending = self.pending.count() as u64;
         self.metrics.partitions = self.partitions.len() as u64;
-        self.metrics.memory_used_bytes = (self.memory.used() + self.store.memory_bytes()) as u64;
+        self.metrics.memory_used_bytes = self.memory_used() as u64;
         self.metrics.journal_window_bytes = self.store.journal().used_bytes();
         self.metrics.memory_budget_bytes = self.memory.budget() as u64;
         Snapshot {
@@ -115,6 +115,10 @@ impl Shard {
             metrics: self.metrics.clone(),
             lags: Vec::new(),
         }
+    }
+
+    fn memory_used(&self) -> usize {
+        self.memory.used() + self.memory.answers() + self.store.memory_bytes()
     }
 
     /// Counts appended records for their topic.

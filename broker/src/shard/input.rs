@@ -35,6 +35,8 @@ pub enum Input {
         peer: SocketAddr,
         /// The request without its length.
         frame: BytesMut,
+        /// Bytes of memory that are set aside for its answer.
+        answer_bytes: usize,
     },
     /// An HTTP request arrived on the admin listener.
     Admin {
@@ -109,6 +111,8 @@ pub enum CloseReason {
     ByBroker,
     /// The socket failed.
     Socket,
+    /// We closed it: its client does not read its answers, and others wait for their memory.
+    Unread,
     /// The bytes were no Kafka request.
     Frame(FrameError),
 }

@@ -148,6 +148,8 @@ pub struct ReadQuestion {
     pub max_bytes: u32,
     /// Whether a first batch beyond `max_bytes` is given all the same (KIP-74).
     pub at_least_one: bool,
+    /// How many bytes the whole answer may carry that this read is for.
+    pub answer_bytes_max: u32,
 }
 
 /// A look-up of an offset.

@@ -1,19 +1,24 @@
-//! The byte budget of requests that a core serves at once.
+//! The byte budget of requests that a core serves at once, and of their answers.
 //!
-//! Does: count bytes of requests from their first byte to their answer; say when to stop reading.
+//! Does: count bytes of requests from their first byte to their answer, and of answers until they
+//! are written; say when to stop reading, which fetch comes next, and how much it may gather.
 //! Does not: refuse anything: back-pressure only (Kafka's `queued.max.request.bytes`, G25).
-//! Invariants: never negative; either sum exceeds the budget by one large request and small ones
-//! of every connection at most; whatever fills the budget, small requests are read.
-//! Apart because the readers of sockets and the shard share this one number.
+//! Invariants: never negative; either sum of requests exceeds the budget by one large request and
+//! small ones of every connection at most, that of answers by what is no fetch and by first batches
+//! beyond what is set aside for a fetch; whatever fills the budget, small requests are read.
+//! Apart because the readers of sockets and the shard share these numbers.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 
 use super::input::ConnectionId;
+use crate::limits::{FETCH_ANSWER_BYTES_MIN, FETCH_ANSWER_SHARE};
 
-/// Bytes of requests on this core. Two sums, so that requests which never become whole cannot keep
-/// whole ones out.
+/// Bytes of requests and answers on this core. Two sums for requests, so that those which never
+/// become whole cannot keep whole ones out; a third for answers, so that clients which never read
+/// keep nobody from writing.
 pub struct RequestMemory {
-    /// The limit of either sum.
+    /// The limit of each sum.
     budget: usize,
     /// Requests being served.
     used: Cell<usize>,
@@ -23,6 +28,10 @@ pub struct RequestMemory {
     paused: Cell<bool>,
     /// The connection whose request may go on arriving although there is no room.
     overdraft: Cell<Option<ConnectionId>>,
+    /// Answers that are not written yet, and what is set aside for those being gathered.
+    answers: Cell<usize>,
+    /// Connections with a fetch that waits for room, first come, first served.
+    fetches: RefCell<VecDeque<ConnectionId>>,
 }
 
 impl RequestMemory {
@@ -34,6 +43,8 @@ impl RequestMemory {
             arriving: Cell::new(0),
             paused: Cell::new(false),
             overdraft: Cell::new(None),
+            answers: Cell::new(0),
+            fetches: RefCell::default(),
         }
     }
 
@@ -79,7 +90,7 @@ impl RequestMemory {
         self.budget
     }
 
-    /// Bytes in use.
+    /// Bytes of requests in use.
     pub fn used(&self) -> usize {
         self.used.get() + self.arriving.get()
     }
@@ -110,6 +121,66 @@ impl RequestMemory {
             self.overdraft.set(None);
         }
     }
+
+    /// Bytes of answers in use.
+    pub fn answers(&self) -> usize {
+        self.answers.get()
+    }
+
+    /// Whether one more fetch may be served.
+    pub fn has_answer_room(&self) -> bool {
+        self.answers.get() < self.budget
+    }
+
+    /// An answer, or what is set aside for it, has so many bytes now instead of `before`.
+    ///
+    /// # Panics
+    /// When fewer than `before` are counted.
+    pub fn recount_answer(&self, before: usize, now: usize) {
+        let others = self.answers.get().checked_sub(before).expect("forgets what was counted");
+        self.answers.set(others + now);
+    }
+
+    /// Sets [`FETCH_ANSWER_BYTES_MIN`] aside for a fetch, if there is room and nobody waits for it
+    /// already; otherwise the connection waits, too.
+    pub fn admit_fetch(&self, connection: ConnectionId) -> bool {
+        let mut waiting = self.fetches.borrow_mut();
+        let admitted = waiting.is_empty() && self.has_answer_room();
+        if admitted {
+            self.recount_answer(0, FETCH_ANSWER_BYTES_MIN);
+        } else if !waiting.contains(&connection) {
+            waiting.push_back(connection);
+        }
+        admitted
+    }
+
+    /// The connection that has waited longest for room, once there is some, which is set aside for
+    /// it.
+    pub fn next_fetch(&self) -> Option<ConnectionId> {
+        if !self.has_answer_room() {
+            return None;
+        }
+        let next = self.fetches.borrow_mut().pop_front()?;
+        self.recount_answer(0, FETCH_ANSWER_BYTES_MIN);
+        Some(next)
+    }
+
+    /// How many fetches wait for room.
+    pub fn fetches_waiting(&self) -> usize {
+        self.fetches.borrow().len()
+    }
+
+    /// A connection ended and waits for nothing.
+    pub fn forget_fetch(&self, connection: ConnectionId) {
+        self.fetches.borrow_mut().retain(|waiting| *waiting != connection);
+    }
+
+    /// How large the answer to a fetch may be: the fuller the budget, the less, so that a few
+    /// clients which do not read leave room for the others.
+    pub fn answer_bytes_max(&self) -> usize {
+        let free = self.budget.saturating_sub(self.answers.get());
+        (free / FETCH_ANSWER_SHARE).max(FETCH_ANSWER_BYTES_MIN)
+    }
 }
 
 #[cfg(test)]
@@ -135,5 +206,38 @@ mod tests {
         assert!(!memory.may_overdraw(other));
         memory.give_overdraft_back(one);
         assert!(memory.take_resumable() && memory.may_overdraw(other));
+    }
+
+    #[test]
+    fn fetches_without_room_come_first_come_first_served() {
+        let budget = 2 * FETCH_ANSWER_BYTES_MIN;
+        let memory = RequestMemory::new(budget);
+        let [a, b, c, d, e] = [1, 2, 3, 4, 5].map(ConnectionId);
+        assert!(memory.admit_fetch(a) && memory.admit_fetch(b), "there is room for two");
+        assert!(!memory.admit_fetch(c) && !memory.admit_fetch(d) && !memory.admit_fetch(d));
+        assert_eq!(memory.next_fetch(), None);
+        // The first turns out small, and is written.
+        memory.recount_answer(FETCH_ANSWER_BYTES_MIN, 10);
+        assert!(!memory.admit_fetch(e), "nobody overtakes");
+        memory.recount_answer(10, 0);
+        memory.forget_fetch(c);
+        assert_eq!(memory.next_fetch(), Some(d));
+        assert_eq!(memory.next_fetch(), None, "there was room for one");
+        memory.recount_answer(budget, 0);
+        assert_eq!((memory.next_fetch(), memory.next_fetch()), (Some(e), None));
+        assert_eq!(memory.answers(), FETCH_ANSWER_BYTES_MIN);
+    }
+
+    #[test]
+    fn answers_shrink_while_the_budget_fills() {
+        let memory = RequestMemory::new(64 * FETCH_ANSWER_BYTES_MIN);
+        let mut count = 0;
+        while memory.has_answer_room() {
+            let most = memory.answer_bytes_max();
+            assert!((FETCH_ANSWER_BYTES_MIN..=16 * FETCH_ANSWER_BYTES_MIN).contains(&most));
+            memory.recount_answer(0, most);
+            count += 1;
+        }
+        assert!(count >= 14, "{count} clients with large answers fill it");
     }
 }

@@ -33,6 +33,17 @@ pub struct Request {
     pub arrived: Monotonic,
     /// Bytes charged to the memory budget.
     pub bytes: usize,
+    /// Bytes counted there for its answer.
+    pub answer_bytes: usize,
+    /// Its client is gone, and what is being gathered for it is not yet.
+    pub is_gone: bool,
+}
+
+impl Request {
+    /// Whether records are being gathered for it that nobody can call back.
+    pub fn is_gathering(&self) -> bool {
+        self.answer_bytes > 0 && self.waiting.watched().is_empty()
+    }
 }
 
 /// The open requests of one core.

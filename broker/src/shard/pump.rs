@@ -375,7 +375,7 @@ fn carry_out(world: &mut World, disk: &mut Disk, effect: Effect) {
         Effect::Disk(op) => disk.start(world, op),
         Effect::ToCore { to, message } => world.mesh.send(to, message),
         Effect::Respond { connection, slot, answer } => {
-            world.connections.respond(connection, slot, answer);
+            world.connections.respond(connection, slot, answer, &world.memory);
         }
         Effect::CloseAt { connection, slot } => world.connections.close_at(connection, slot),
         Effect::Close { connection } => world.connections.close(connection),

@@ -316,6 +316,7 @@ mod tests {
             committed_only: false,
             max_bytes: 1000,
             at_least_one: true,
+            answer_bytes_max: 5000,
         };
         let asked = |allowance| {
             let within = question.within(allowance);

@@ -4,7 +4,8 @@
 //! close it, count it.
 //! Does not: know any API; `api/table.rs` does.
 //! Invariants: every slot that was reserved is answered, or its connection closed; bytes charged
-//! for a request are released exactly once.
+//! for a request are released exactly once; what its answer may take is counted until the
+//! connection has it.
 //! Apart from the other rooms of the shard because it is the same for all APIs.
 
 use std::collections::BTreeMap;
@@ -24,7 +25,6 @@ use super::routing;
 use super::shard::Shard;
 use crate::api::step::{Addressee, Context, Envelope, Part, Progress, Step, Wait};
 use crate::api::table::{self, Unanswerable};
-use crate::limits::FETCH_ANSWER_BYTES;
 use crate::net::connections::Refused;
 use crate::telemetry::metrics::RefusedReason;
 
@@ -34,6 +34,8 @@ struct Origin {
     connection: ConnectionId,
     slot: u64,
     bytes: usize,
+    /// Set aside for the answer.
+    answer_bytes: usize,
     arrived: flumen_protocol::time::Monotonic,
 }
 
@@ -41,14 +43,14 @@ impl Shard {
     /// Opens a request that arrived whole.
     pub(super) fn open_request(
         &mut self,
-        connection: ConnectionId,
-        slot: u64,
+        (connection, slot): (ConnectionId, u64),
         listener: usize,
         peer: SocketAddr,
         frame: BytesMut,
+        answer_bytes: usize,
     ) {
         let arrived = self.now.monotonic;
-        let origin = Origin { connection, slot, bytes: frame.len(), arrived };
+        let origin = Origin { connection, slot, bytes: frame.len(), answer_bytes, arrived };
         let (envelope, body) = match table::read_header(&frame) {
             Ok((header, body, key)) => {
                 let envelope = Envelope {
@@ -83,6 +85,7 @@ impl Shard {
             dice: &mut self.dice,
             producer_ids: &mut self.producer_ids,
             writable: self.writable,
+            answer_bytes_max: self.memory.answer_bytes_max(),
         }
     }
 
@@ -93,9 +96,7 @@ impl Shard {
                 info!(peer = %envelope.peer, client = envelope.client_id, key = ?envelope.key, why,
                     "closing a connection");
                 self.metrics.refused(RefusedReason::Malformed);
-                self.memory.release(origin.bytes);
-                let Origin { connection, slot, .. } = origin;
-                self.effects.push(Effect::CloseAt { connection, slot });
+                self.close_at(origin);
             }
             Step::Wait(wait) => self.wait(origin, envelope, wait),
         }
@@ -103,11 +104,15 @@ impl Shard {
 
     fn wait(&mut self, origin: Origin, envelope: Envelope, wait: Wait) {
         let Wait { waiting, parts, patience } = wait;
+        let answer_bytes = waiting.answer_bytes();
+        self.memory.recount_answer(origin.answer_bytes, answer_bytes);
         let deadline = patience.map(|patience| self.now.monotonic.after(patience));
         let number = self.pending.insert(Request {
             connection: origin.connection,
             slot: origin.slot,
             bytes: origin.bytes,
+            answer_bytes,
+            is_gone: false,
             arrived: origin.arrived,
             envelope,
             waiting,
@@ -143,16 +148,17 @@ impl Shard {
         self.take_questions(own);
     }
 
-    /// Answers the questions that one request has for this core. Its reads share what one answer
+    /// Answers the questions that one request has for this core. Its reads share what its answer
     /// can carry: a thousand partitions with a backlog must not bring a thousand times their limit
     /// into memory only to be cut when the answer is put together.
     pub(super) fn take_questions(&mut self, questions: Vec<(Ticket, Target, Question)>) {
-        let mut allowance = FETCH_ANSWER_BYTES as u32;
+        let mut taken: u32 = 0;
         for (ticket, target, question) in questions {
             match (target, question) {
                 (Target::Log(log), Question::Read(read)) => {
-                    let taken = self.read(ticket, log, read.within(allowance));
-                    allowance = allowance.saturating_sub(taken);
+                    let allowance = read.answer_bytes_max.saturating_sub(taken);
+                    let more = self.read(ticket, log, read.within(allowance));
+                    taken = taken.saturating_add(more);
                 }
                 (target, question) => self.take_question(ticket, target, question),
             }
@@ -197,8 +203,15 @@ impl Shard {
         }
         // A request that timed out, or whose client is gone, needs no answer any more.
         let Some(request) = self.pending.get_mut(ticket.request) else { return };
-        match request.waiting.answer(ticket.part, answer) {
+        let progress = request.waiting.answer(ticket.part, answer);
+        let before = std::mem::replace(&mut request.answer_bytes, request.waiting.answer_bytes());
+        self.memory.recount_answer(before, request.answer_bytes);
+        let is_gone = request.is_gone;
+        match progress {
             Progress::Open => {}
+            Progress::Done | Progress::Ask(_) | Progress::AskWithin(..) if is_gone => {
+                self.forget_request(ticket.request);
+            }
             Progress::Done => self.close_request(ticket.request),
             Progress::Ask(parts) => self.follow_ups.push_back((ticket.request, parts)),
             Progress::AskWithin(parts, patience) => {
@@ -223,9 +236,11 @@ impl Shard {
     fn close_request(&mut self, number: u64) {
         let Some(request) = self.pending.remove(number) else { return };
         self.unwatch_all(number, &request);
-        let Request { connection, slot, envelope, waiting, arrived, bytes, .. } = request;
+        let Request { connection, slot, envelope, waiting, arrived, bytes, answer_bytes, .. } =
+            request;
         let step = waiting.close(&mut self.context(), &envelope);
-        self.take_step(Origin { connection, slot, bytes, arrived }, envelope, step);
+        let origin = Origin { connection, slot, bytes, answer_bytes, arrived };
+        self.take_step(origin, envelope, step);
     }
 
     fn unwatch_all(&mut self, number: u64, request: &Request) {
@@ -265,8 +280,16 @@ impl Shard {
         self.metrics.sent_bytes_total += bytes as u64;
         self.metrics.answered(envelope.key.code(), took_us, false);
         self.memory.release(origin.bytes);
+        self.memory.recount_answer(origin.answer_bytes, bytes);
         let Origin { connection, slot, .. } = origin;
         self.effects.push(Effect::Respond { connection, slot, answer });
+    }
+
+    fn close_at(&mut self, origin: Origin) {
+        self.memory.release(origin.bytes);
+        self.memory.recount_answer(origin.answer_bytes, 0);
+        let Origin { connection, slot, .. } = origin;
+        self.effects.push(Effect::CloseAt { connection, slot });
     }
 
     fn refuse_request(&mut self, origin: Origin, peer: SocketAddr, reason: Unanswerable) {
@@ -279,9 +302,7 @@ impl Shard {
         };
         warn!(%peer, ?reason, why, "closing a connection");
         self.metrics.refused(counted);
-        self.memory.release(origin.bytes);
-        let Origin { connection, slot, .. } = origin;
-        self.effects.push(Effect::CloseAt { connection, slot });
+        self.close_at(origin);
     }
 
     /// A connection ended: nobody reads the answers to its open requests.
@@ -292,20 +313,32 @@ impl Shard {
         reason: &CloseReason,
     ) {
         self.metrics.connections = self.metrics.connections.saturating_sub(1);
-        if let CloseReason::Frame(error) = reason {
-            warn!(%peer, %error, "closing a connection");
-            self.metrics.refused(match error {
-                FrameError::LooksLikeTls | FrameError::LooksLikeHttp => RefusedReason::NotKafka,
-                FrameError::Negative { .. } => RefusedReason::Malformed,
-                FrameError::TooLarge { .. } => RefusedReason::FrameTooLarge,
-            });
+        match reason {
+            CloseReason::Frame(error) => {
+                warn!(%peer, %error, "closing a connection");
+                self.metrics.refused(match error {
+                    FrameError::LooksLikeTls | FrameError::LooksLikeHttp => RefusedReason::NotKafka,
+                    FrameError::Negative { .. } => RefusedReason::Malformed,
+                    FrameError::TooLarge { .. } => RefusedReason::FrameTooLarge,
+                });
+            }
+            CloseReason::Unread => self.metrics.refused(RefusedReason::SlowReader),
+            CloseReason::ByPeer | CloseReason::ByBroker | CloseReason::Socket => {}
         }
         for number in self.pending.of_connection(connection) {
-            if let Some(request) = self.pending.remove(number) {
-                self.unwatch_all(number, &request);
-                self.memory.release(request.bytes);
+            match self.pending.get_mut(number).filter(|request| request.is_gathering()) {
+                // Clients that come, ask and go could otherwise have any amount gathered.
+                Some(request) => request.is_gone = true,
+                None => self.forget_request(number),
             }
         }
+    }
+
+    fn forget_request(&mut self, number: u64) {
+        let Some(request) = self.pending.remove(number) else { return };
+        self.unwatch_all(number, &request);
+        self.memory.release(request.bytes);
+        self.memory.recount_answer(request.answer_bytes, 0);
     }
 
     /// A connection was refused at the door.

@@ -160,8 +160,8 @@ impl Shard {
     pub fn apply(&mut self, now: Now, input: Input) {
         self.now = now;
         match input {
-            Input::Request { connection, slot, listener, peer, frame } => {
-                self.open_request(connection, slot, listener, peer, frame);
+            Input::Request { connection, slot, listener, peer, frame, answer_bytes } => {
+                self.open_request((connection, slot), listener, peer, frame, answer_bytes);
             }
             Input::Admin { connection, slot, head } => self.open_admin(connection, slot, &head),
             Input::Opened { .. } => {

@@ -40,11 +40,13 @@ pub enum RefusedReason {
     InvalidBatch,
     /// A frame that came after the deadline of its connection, or a connection idle for too long.
     Idle,
+    /// A client that left its answers unread while the memory for answers was spent.
+    SlowReader,
 }
 
 impl RefusedReason {
     /// Every reason, in the order of the counters.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::FrameTooLarge,
         Self::NotKafka,
         Self::Malformed,
@@ -55,6 +57,7 @@ impl RefusedReason {
         Self::DiskReserve,
         Self::InvalidBatch,
         Self::Idle,
+        Self::SlowReader,
     ];
 
     /// The label it carries.
@@ -70,6 +73,7 @@ impl RefusedReason {
             Self::DiskReserve => "disk_reserve",
             Self::InvalidBatch => "invalid_batch",
             Self::Idle => "idle",
+            Self::SlowReader => "slow_reader",
         }
     }
 }
