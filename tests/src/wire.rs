@@ -149,20 +149,23 @@ impl Wire {
         (error == 0).then(|| i64::from_be_bytes(offset))
     }
 
-    /// Asks for records of partition 0 from its first offset on, up to so many bytes, by Fetch version 4, and does
-    /// not wait for the answer.
-    pub fn begin_fetch(&mut self, topic: &str, bytes: i32) -> bool {
+    /// Asks for up to 50 MiB of records of partition 0, at each of these offsets up to one MiB, by Fetch version 4, and
+    /// does not wait for the answer. False where the other side has hung up already.
+    pub fn begin_fetch(&mut self, topic: &str, offsets: &[i64]) -> bool {
         let mut body = Vec::new();
         body.extend((-1_i32).to_be_bytes()); // no replica
         body.extend(500_i32.to_be_bytes()); // milliseconds to wait
         body.extend(1_i32.to_be_bytes()); // bytes to wait for
-        body.extend(bytes.to_be_bytes());
+        body.extend((50_i32 << 20).to_be_bytes());
         body.push(0); // isolation
         body.extend(1_i32.to_be_bytes());
         put_string(&mut body, topic);
-        body.extend(1_i32.to_be_bytes());
-        body.extend([0; 12]); // partition and offset
-        body.extend(bytes.to_be_bytes());
+        body.extend((offsets.len() as i32).to_be_bytes());
+        for offset in offsets {
+            body.extend(0_i32.to_be_bytes()); // partition
+            body.extend(offset.to_be_bytes());
+            body.extend((1_i32 << 20).to_be_bytes());
+        }
         self.send(&request(FETCH, 4, 11, &body))
     }
 
