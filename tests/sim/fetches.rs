@@ -190,3 +190,35 @@ fn a_session_of_another_broker_is_unknown_and_a_new_one_is_declined() {
         assert!(answer.responses[0].partitions[0].records.is_some());
     }
 }
+
+#[test]
+fn what_is_gathered_for_a_client_that_is_gone_is_counted_until_it_is_there() {
+    let mut world = node();
+    let wanted = [(0, 0, PLENTY), (1, 0, PLENTY), (2, 0, PLENTY), (3, 0, PLENTY)];
+    for partition in 0..4 {
+        produce(&mut world, partition, 1000);
+    }
+    // It would wait for more than there is.
+    world.send(1, ApiKey::Fetch, FETCH, &request(&wanted, PLENTY..=PLENTY));
+    world.hang_up(1);
+    world.turn(1);
+    assert!(world.open_bytes(1) >= PLENTY as usize, "the other core still reads");
+    world.run();
+    assert_eq!((world.open_bytes(0), world.open_bytes(1)), (0, 0), "nobody waits any more");
+}
+
+#[test]
+fn little_memory_makes_answers_small_and_no_reader_starve() {
+    let mut world = World::with_memory(2, 6 << 20);
+    make_topic(&mut world, "t");
+    for partition in 0..4 {
+        produce(&mut world, partition, 900_000);
+        produce(&mut world, partition, 900_000);
+    }
+    let all = [0, 1, 2, 3].map(|partition| (partition, 0, 4 * PLENTY));
+    let awaited = send(&mut world, &request(&all, 1..=50 * PLENTY));
+    let sizes = given(&mut world, awaited).expect("there is data");
+    assert_eq!(records(&sizes, 900_000), [1, 0, 0, 0], "a quarter of the budget");
+    let awaited = send(&mut world, &request(&[(2, 1, PLENTY)], 1..=50 * PLENTY));
+    assert_eq!(records(&given(&mut world, awaited).expect("the rest"), 900_000), [1]);
+}

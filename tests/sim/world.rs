@@ -15,7 +15,7 @@ use bytes::{Bytes, BytesMut};
 use flumen_broker::config::options::Options;
 use flumen_broker::net::connections::ConnectionLimits;
 use flumen_broker::shard::effect::Effect;
-use flumen_broker::shard::input::{ConnectionId, Input};
+use flumen_broker::shard::input::{CloseReason, ConnectionId, Input};
 use flumen_broker::shard::memory::RequestMemory;
 use flumen_broker::shard::shard::{Identity, Shard};
 use flumen_broker::telemetry::metrics::RefusedReason;
@@ -214,7 +214,16 @@ impl World {
         }
     }
 
-    fn turn(&mut self, core: usize) {
+    /// The client of a core's connection hangs up.
+    pub fn hang_up(&mut self, core: usize) {
+        let connection = ConnectionId(core as u64);
+        let peer = "127.0.0.1:1000".parse().expect("an address");
+        let reason = CloseReason::ByPeer;
+        self.inboxes[core].push_back(Input::Closed { connection, peer, reason });
+    }
+
+    /// One core has its turn.
+    pub fn turn(&mut self, core: usize) {
         while let Some(input) = self.inboxes[core].pop_front() {
             self.shards[core].apply(self.now, input);
         }
