@@ -12,3 +12,4 @@ pub mod inbox;
 pub mod listener;
 pub mod parting;
 pub mod slots;
+pub mod uptake;

@@ -13,6 +13,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::mem::take;
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -25,11 +26,12 @@ use flumen_storage::io::ring::Readiness;
 use super::inbox::Inbox;
 use super::parting::Parting;
 use super::slots::{Next, Slots};
+use super::uptake::Uptake;
 use crate::limits::{
-    ANSWER_BYTES_PER_SECOND_WHEN_FULL, ANSWER_GRACE, FETCH_ANSWER_BYTES_MIN, READ_SCRATCH_BYTES,
-    READS_PER_TURN, REQUEST_ARRIVAL_GRACE, REQUEST_BYTES_PER_SECOND,
-    REQUEST_BYTES_PER_SECOND_WHEN_FULL, REQUEST_RESERVE_BYTES, REQUESTS_IN_FLIGHT_PER_CONNECTION,
-    RESPONSE_BYTES_QUEUED_PER_CONNECTION, SMALL_REQUEST_BYTES, WRITE_PIECES_MAX,
+    FETCH_ANSWER_BYTES_MIN, READ_SCRATCH_BYTES, READS_PER_TURN, REQUEST_ARRIVAL_GRACE,
+    REQUEST_BYTES_PER_SECOND, REQUEST_BYTES_PER_SECOND_WHEN_FULL, REQUEST_RESERVE_BYTES,
+    REQUESTS_IN_FLIGHT_PER_CONNECTION, RESPONSE_BYTES_QUEUED_PER_CONNECTION, SMALL_REQUEST_BYTES,
+    WRITE_PIECES_MAX,
 };
 use crate::shard::input::{CloseReason, ConnectionId, Input};
 use crate::shard::memory::RequestMemory;
@@ -103,8 +105,7 @@ pub struct Connection {
     out_bytes: usize,
     /// Bytes of answers it was given and has not written. Invariant: counted by the budget.
     answer_bytes: usize,
-    /// Since when answers wait to be read, and how much was since.
-    unread: (Monotonic, usize),
+    uptake: Uptake,
     /// Room is set aside for the answer to the fetch at the front.
     has_answer_room: bool,
     /// Bytes received that are no served request yet. Invariant: counted by the budget.
@@ -148,7 +149,7 @@ impl Connection {
             out: VecDeque::new(),
             out_bytes: 0,
             answer_bytes: 0,
-            unread: (now, 0),
+            uptake: Uptake::begin(now),
             has_answer_room: false,
             held: Vec::new(),
             last_used: now,
@@ -199,7 +200,7 @@ impl Connection {
     pub fn answer(&mut self, slot: u64, answer: Vec<Bytes>, now: Monotonic) {
         self.answer_bytes += answer.iter().map(Bytes::len).sum::<usize>();
         if self.out.is_empty() {
-            self.unread = (now, 0);
+            self.uptake = Uptake::begin(now);
         }
         self.slots.fill(slot, answer);
         self.last_used = now;
@@ -229,15 +230,9 @@ impl Connection {
         }
     }
 
-    /// Ends the connection now, whatever is still to be written: its client does not read.
-    pub fn abort(&mut self) {
-        self.end(CloseReason::ByBroker);
-    }
-
-    /// Ends the connection now, because its client does not read what others need the memory of.
-    /// Says how much that is.
-    pub fn abort_unread(&mut self) -> usize {
-        self.end(CloseReason::Unread);
+    /// Ends the connection now, whatever is to be written. Says how many bytes of answers it held.
+    pub fn abort(&mut self, reason: CloseReason) -> usize {
+        self.end(reason);
         self.answer_bytes
     }
 
@@ -281,20 +276,9 @@ impl Connection {
         took > REQUEST_ARRIVAL_GRACE && (bytes as u64) < rate.saturating_mul(took.as_secs())
     }
 
-    /// Whether its client takes its answers more slowly than it may while others need their memory.
-    /// To be asked now and then: it looks at what was read since some time ago.
+    /// Whether its client takes its answers too slowly for times when others need their memory.
     pub fn is_unread(&mut self, now: Monotonic) -> bool {
-        let (since, bytes) = self.unread;
-        let took: Duration = now.since(since);
-        if self.out.is_empty() || took <= ANSWER_GRACE {
-            return false;
-        }
-        let least = ANSWER_BYTES_PER_SECOND_WHEN_FULL.saturating_mul(took.as_secs());
-        let is_unread = (bytes as u64) < least;
-        if !is_unread {
-            self.unread = (now, 0);
-        }
-        is_unread
+        !self.out.is_empty() && self.uptake.is_slow(now)
     }
 
     /// Room was set aside for the answer to the fetch at the front.
@@ -333,7 +317,7 @@ impl Connection {
     fn part(&mut self, memory: &RequestMemory) -> Worked {
         let Some(parting) = Parting::begin(&self.stream) else { return Worked::Ended };
         self.ending = Ending::Parting(parting);
-        memory.unreceive(std::mem::take(&mut self.held).len());
+        memory.unreceive(take(&mut self.held).len());
         memory.give_overdraft_back(self.id);
         Worked::Parts
     }
@@ -367,8 +351,7 @@ impl Connection {
 
     /// Whether this request may have an answer now; a fetch may have to wait for the memory.
     fn may_answer(&mut self, frame: &[u8], memory: &RequestMemory) -> bool {
-        let has_room = || memory.admit_fetch(self.id);
-        !is_fetch(frame) || std::mem::take(&mut self.has_answer_room) || has_room()
+        !is_fetch(frame) || take(&mut self.has_answer_room) || memory.admit_fetch(self.id)
     }
 
     /// How many bytes may be read now. Without room a small request may still come, one per
@@ -405,7 +388,7 @@ impl Connection {
             self.paused = true;
             return false;
         }
-        if std::mem::take(&mut self.paused) {
+        if take(&mut self.paused) {
             self.arriving = (around.now, 0);
         }
         match self.missing(around.request_bytes) {
@@ -432,7 +415,7 @@ impl Connection {
         if !self.received(count, most, around) {
             return false;
         }
-        let scratch = std::mem::take(&mut around.scratch);
+        let scratch = take(&mut around.scratch);
         // What completes the request at the front goes behind it, so that it is served where it is.
         let missing = self.missing(around.request_bytes).unwrap_or(count).min(count);
         let (front, behind) =
@@ -498,7 +481,7 @@ impl Connection {
         if self.held.is_empty() || !self.may_serve(around.memory) {
             return;
         }
-        let held = std::mem::take(&mut self.held);
+        let held = take(&mut self.held);
         let is_one_whole = matches!(self.speech, Speech::Kafka { .. })
             && matches!(frame::measure(&held, around.request_bytes), Ok(Some(n)) if n == held.len());
         if !is_one_whole {
@@ -569,8 +552,7 @@ impl Connection {
         self.arriving = (around.now, 0);
         self.goes_alone = ALONE.iter().any(|key| frame.starts_with(&key.code().to_be_bytes()));
         let answer_bytes = if is_fetch(&frame) { FETCH_ANSWER_BYTES_MIN } else { 0 };
-        let slot = self.slots.reserve();
-        let (connection, peer) = (self.id, self.peer);
+        let (connection, peer, slot) = (self.id, self.peer, self.slots.reserve());
         around.inbox.push(Input::Request { connection, slot, listener, peer, frame, answer_bytes });
     }
 
@@ -601,7 +583,7 @@ impl Connection {
     fn wrote(&mut self, mut written: usize) {
         self.out_bytes -= written;
         self.answer_bytes -= written;
-        self.unread.1 += written;
+        self.uptake.take(written);
         while let Some(first) = self.out.front_mut() {
             if first.len() > written {
                 first.advance(written);
@@ -635,6 +617,7 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
+    use crate::limits::ANSWER_GRACE;
     use crate::limits::PARTING_BYTES_MAX;
 
     /// Both ends of a connection and what the broker's end needs.
@@ -984,7 +967,7 @@ mod tests {
         assert_eq!(line.memory.answers(), line.connection.answer_bytes);
         line.connection.give_answer_room();
         line.memory.recount_answer(0, FETCH_ANSWER_BYTES_MIN);
-        assert!(line.connection.abort_unread() > 1 << 20);
+        assert!(line.connection.abort(CloseReason::Unread) > 1 << 20);
         assert_eq!(line.work(), Worked::Ended);
         assert!(matches!(line.connection.bury(&line.memory), CloseReason::Unread));
         assert_eq!(line.memory.answers(), 0);

@@ -383,7 +383,7 @@ impl Connections {
             let connection = &mut member.connection;
             if connection.is_unread(self.now) && wanted > 0 {
                 warn!(peer = %connection.peer(), "closing a connection: its client does not read");
-                wanted = wanted.saturating_sub(connection.abort_unread());
+                wanted = wanted.saturating_sub(connection.abort(CloseReason::Unread));
                 enter_line(&mut self.line, *id, member);
             }
         }
@@ -401,7 +401,7 @@ impl Connections {
             } else if now.since(connection.last_used()) <= self.limits.idle {
                 continue;
             }
-            connection.abort();
+            connection.abort(CloseReason::ByBroker);
             enter_line(&mut self.line, *id, member);
         }
     }
@@ -540,7 +540,9 @@ mod tests {
         }
         core.connections.stop_listening(&mut core.ring);
         core.turn();
-        core.connections.respond(ConnectionId(0), 0, vec![Bytes::from_static(b"last")]);
+        let last = Bytes::from_static(b"last");
+        core.memory.recount_answer(0, last.len());
+        core.connections.respond(ConnectionId(0), 0, vec![last], &core.memory);
         core.turn();
         let mut heard = Vec::new();
         client.read_to_end(&mut heard).unwrap();
