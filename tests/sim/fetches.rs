@@ -93,6 +93,18 @@ fn a_reader_at_the_end_gets_the_batch_that_is_larger_than_its_limit() {
 }
 
 #[test]
+fn a_partition_named_many_times_is_asked_once_and_leaves_others_their_news() {
+    let mut world = node();
+    let greedy = send(&mut world, &request(&[(2, 0, 100); 20_000], 1..=PLENTY));
+    let modest = send(&mut world, &request(&[(2, 0, PLENTY)], 1..=PLENTY));
+    produce(&mut world, 2, 500);
+    for awaited in [greedy, modest] {
+        let sizes = given(&mut world, awaited).expect("the news");
+        assert_eq!(records(&sizes, 500), [1], "one answer for one partition");
+    }
+}
+
+#[test]
 fn a_reader_without_any_limit_to_spend_waits_like_the_others() {
     let mut world = node();
     let awaited = send(&mut world, &request(&[(0, 0, 0), (1, 0, 0)], 1..=PLENTY));

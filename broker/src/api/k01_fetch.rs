@@ -11,6 +11,8 @@
 //! `read_committed` equals `read_uncommitted` while there are no transactions.
 //! KIPs: 74, 227 (declined), 320 (epochs), 516 (ids).
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -92,8 +94,9 @@ pub fn open(context: &mut Context<'_>, envelope: &Envelope, body: &[u8]) -> Step
         patience,
     };
     let committed_only = request.isolation == IsolationLevel::ReadCommitted;
+    let mut named = BTreeMap::new();
     for topic in request.topics {
-        waiting.add_topic(context, topic, committed_only);
+        waiting.add_topic(context, topic, committed_only, &mut named);
     }
     if waiting.wanted.is_empty() {
         return waiting.close(envelope);
@@ -119,7 +122,16 @@ fn refuse_session(envelope: &Envelope) -> Step {
 }
 
 impl Waiting {
-    fn add_topic(&mut self, context: &Context<'_>, asked: FetchTopic, committed_only: bool) {
+    /// A partition that is named again is asked once, as it was named last, like in Kafka: many
+    /// questions would hold as many of its watchers, and nobody else would be woken. `named` is
+    /// where each partition stands in `wanted`.
+    fn add_topic(
+        &mut self,
+        context: &Context<'_>,
+        asked: FetchTopic,
+        committed_only: bool,
+        named: &mut BTreeMap<LogId, usize>,
+    ) {
         let topic = match &asked.name {
             Some(name) => context.image.topic_named(name),
             None => context.image.topic(asked.id),
@@ -137,8 +149,17 @@ impl Waiting {
                     let place = (topic_place, answers.len());
                     let question = question(&partition, committed_only, self.bytes_max);
                     let bytes_max = question.max_bytes as usize;
-                    self.wanted.push(Wanted { log, place, bytes_max, question });
-                    answers.push(nothing(&partition));
+                    match named.entry(log) {
+                        Entry::Vacant(vacant) => {
+                            vacant.insert(self.wanted.len());
+                            self.wanted.push(Wanted { log, place, bytes_max, question });
+                            answers.push(nothing(&partition));
+                        }
+                        Entry::Occupied(known) => {
+                            let wanted = &mut self.wanted[*known.get()];
+                            (wanted.bytes_max, wanted.question) = (bytes_max, question);
+                        }
+                    }
                 }
                 None => {
                     self.urgent = true;
