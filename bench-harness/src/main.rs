@@ -20,7 +20,7 @@
 //! | [`client`] | questions that may be waited for: topics, leaders, producer ids |
 //! | [`histogram`] | latency histograms and their standard log |
 //! | [`compare`] | systems side by side on one machine, fairly |
-//! | [`file`] | results that appear whole or not at all |
+//! | [`mod@file`] | results that appear whole or not at all |
 //! | [`limits`] | every bound of this crate, with its reason |
 #![forbid(unsafe_code)]
 
