@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use flumen_protocol::api_table::ApiKey;
 use flumen_protocol::error_code::ErrorCode;
+use flumen_protocol::messages::create_topics_request::CreatableTopic;
 use flumen_protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
 use flumen_protocol::messages::{
-    FindCoordinatorRequest, GroupId, OffsetCommitRequest, OffsetCommitResponse, ProduceRequest,
-    StrBytes,
+    CreateTopicsRequest, CreateTopicsResponse, FindCoordinatorRequest, GroupId,
+    OffsetCommitRequest, OffsetCommitResponse, ProduceRequest, StrBytes,
 };
 
 use crate::stories::{PRODUCE, make_topic, name, produce_request, read_all};
@@ -59,15 +60,29 @@ fn producers_that_give_up_on_a_standing_disk_do_not_fill_the_memory() {
     assert_eq!(answer.responses[0].partition_responses[0].error_code, 0, "there is room again");
 }
 
-/// Commits an offset with so long a note to a standing disk; the code of the answer.
+/// Partitions of a topic whose offsets are committed together.
+const WIDE: i32 = 200;
+
+fn make_wide_topic(world: &mut World) {
+    let topic = CreatableTopic::default()
+        .with_name(name("wide"))
+        .with_num_partitions(WIDE)
+        .with_replication_factor(1);
+    let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(10_000);
+    let answer: CreateTopicsResponse = world.ask(0, ApiKey::CreateTopics, 5, &request);
+    assert_eq!(answer.topics[0].error_code, 0);
+}
+
+/// Commits offsets with so long a note to a standing disk; the code of the answer.
 fn commit_in_vain(world: &mut World, group: usize) -> i16 {
-    let partitions = (0..200).map(|_| {
+    let partitions = (0..WIDE).map(|partition| {
         OffsetCommitRequestPartition::default()
+            .with_partition_index(partition)
             .with_committed_offset(1)
             .with_committed_metadata(Some(StrBytes::from_string("n".repeat(4096))))
     });
     let topic = OffsetCommitRequestTopic::default()
-        .with_name(name("t"))
+        .with_name(name("wide"))
         .with_partitions(partitions.collect());
     let group = GroupId(StrBytes::from_string(format!("g{group}")));
     let commit = OffsetCommitRequest::default()
@@ -86,6 +101,7 @@ fn commit_in_vain(world: &mut World, group: usize) -> i16 {
 fn commits_have_room_beside_producers_and_end_too() {
     let mut world = World::with_memory(1, BUDGET);
     make_topic(&mut world, "t");
+    make_wide_topic(&mut world);
     let find = FindCoordinatorRequest::default().with_key(StrBytes::from_static_str("g"));
     assert_eq!(world.ask(0, ApiKey::FindCoordinator, 3, &find).error_code, 0);
     for _ in 0..=QUEUED_MAX / RECORD_BYTES {
