@@ -6,6 +6,7 @@
 //! came; what the ring of the core says is the only cause to look at a socket.
 //! Apart so that nobody else need know what a connection is made of (decision 0012).
 
+pub mod alone;
 pub mod connection;
 pub mod connections;
 pub mod inbox;

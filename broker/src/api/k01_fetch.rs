@@ -12,7 +12,6 @@
 //! KIPs: 74, 227 (declined), 320 (epochs), 516 (ids).
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,8 +20,9 @@ use flumen_protocol::hot::fetch::{
     FetchPartition, FetchPartitionResponse, FetchRequest, FetchResponse, FetchTopic,
     FetchTopicResponse, IsolationLevel,
 };
-use flumen_protocol::ids::{LogId, NodeId, Offset};
+use flumen_protocol::ids::{LogId, NodeId, Offset, PartitionIndex, TopicId};
 use flumen_protocol::messages::StrBytes;
+use flumen_replication::metadata::image::Topic;
 
 use super::refusals::{self, Refused};
 use super::step::{Addressee, Context, Envelope, Part, Progress, Step, Wait};
@@ -64,6 +64,31 @@ struct Wanted {
     question: ReadQuestion,
 }
 
+/// Which partitions a request has named: a bit each, by topic. Real clients name each once.
+#[derive(Debug, Default)]
+struct Named(BTreeMap<TopicId, Bits>);
+
+#[derive(Debug, Default)]
+struct Bits(Vec<u64>);
+
+impl Named {
+    fn of(&mut self, topic: &Topic) -> &mut Bits {
+        let words = topic.partitions.len().div_ceil(64);
+        self.0.entry(topic.id).or_insert_with(|| Bits(vec![0; words]))
+    }
+}
+
+impl Bits {
+    /// Whether the partition, which the topic has, was not there yet.
+    fn insert(&mut self, partition: PartitionIndex) -> bool {
+        let place = usize::try_from(partition.0).expect("a partition there is");
+        let (word, bit) = (&mut self.0[place / 64], 1 << (place % 64));
+        let is_new = *word & bit == 0;
+        *word |= bit;
+        is_new
+    }
+}
+
 /// Checks the request and asks the owners to read.
 pub fn open(context: &mut Context<'_>, envelope: &Envelope, body: &[u8]) -> Step {
     let Ok(request) = FetchRequest::parse(body, envelope.version) else {
@@ -94,7 +119,7 @@ pub fn open(context: &mut Context<'_>, envelope: &Envelope, body: &[u8]) -> Step
         patience,
     };
     let committed_only = request.isolation == IsolationLevel::ReadCommitted;
-    let mut named = BTreeMap::new();
+    let mut named = Named::default();
     for topic in request.topics {
         waiting.add_topic(context, topic, committed_only, &mut named);
     }
@@ -122,15 +147,14 @@ fn refuse_session(envelope: &Envelope) -> Step {
 }
 
 impl Waiting {
-    /// A partition that is named again is asked once, as it was named last, like in Kafka: many
-    /// questions would hold as many of its watchers, and nobody else would be woken. `named` is
-    /// where each partition stands in `wanted`.
+    /// A partition that is named again is left out: many questions would hold as many of its
+    /// watchers, and nobody else would be woken.
     fn add_topic(
         &mut self,
         context: &Context<'_>,
         asked: FetchTopic,
         committed_only: bool,
-        named: &mut BTreeMap<LogId, usize>,
+        named: &mut Named,
     ) {
         let topic = match &asked.name {
             Some(name) => context.image.topic_named(name),
@@ -143,23 +167,16 @@ impl Waiting {
         };
         let topic_place = self.topics.len();
         let mut answers = Vec::with_capacity(asked.partitions.len());
+        let mut seen = topic.map(|topic| named.of(topic));
         for partition in asked.partitions {
             match topic.and_then(|topic| topic.log(partition.index)) {
+                Some(_) if seen.as_mut().is_some_and(|seen| !seen.insert(partition.index)) => {}
                 Some(log) => {
                     let place = (topic_place, answers.len());
                     let question = question(&partition, committed_only, self.bytes_max);
                     let bytes_max = question.max_bytes as usize;
-                    match named.entry(log) {
-                        Entry::Vacant(vacant) => {
-                            vacant.insert(self.wanted.len());
-                            self.wanted.push(Wanted { log, place, bytes_max, question });
-                            answers.push(nothing(&partition));
-                        }
-                        Entry::Occupied(known) => {
-                            let wanted = &mut self.wanted[*known.get()];
-                            (wanted.bytes_max, wanted.question) = (bytes_max, question);
-                        }
-                    }
+                    self.wanted.push(Wanted { log, place, bytes_max, question });
+                    answers.push(nothing(&partition));
                 }
                 None => {
                     self.urgent = true;

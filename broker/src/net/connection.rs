@@ -18,11 +18,11 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use flumen_protocol::api_table::ApiKey;
 use flumen_protocol::frame::{self, SIZE_BYTES};
 use flumen_protocol::time::Monotonic;
 use flumen_storage::io::ring::Readiness;
 
+use super::alone;
 use super::inbox::Inbox;
 use super::parting::Parting;
 use super::slots::{Next, Slots};
@@ -35,22 +35,6 @@ use crate::limits::{
 };
 use crate::shard::input::{CloseReason, ConnectionId, Input};
 use crate::shard::memory::RequestMemory;
-
-/// Requests whose answer the next one of the same connection waits for.
-///
-/// Clients wait for one fetch before they send the next; serving many at once would gather as many
-/// large answers for a client that may never read them. What follows a change of topics or settings
-/// must see it, as in Kafka, where all requests of a connection wait for each other: a topic is
-/// made and then grown, deleted and then made anew.
-const ALONE: [ApiKey; 7] = [
-    ApiKey::Fetch,
-    ApiKey::CreateTopics,
-    ApiKey::DeleteTopics,
-    ApiKey::CreatePartitions,
-    ApiKey::AlterConfigs,
-    ApiKey::IncrementalAlterConfigs,
-    ApiKey::UpdateFeatures,
-];
 
 /// What its bytes mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,7 +105,7 @@ pub struct Connection {
     may_write: bool,
     /// The client sends nothing more: reading goes on to the end without further news.
     peer_done: bool,
-    /// The last request handed over is one of [`ALONE`]: the next one waits for its answer.
+    /// The last request handed over goes alone ([`alone`]): the next one waits for its answer.
     goes_alone: bool,
     /// No further request is served, and nothing read: one before it ends the connection.
     deaf: bool,
@@ -351,7 +335,7 @@ impl Connection {
 
     /// Whether this request may have an answer now; a fetch may have to wait for the memory.
     fn may_answer(&mut self, frame: &[u8], memory: &RequestMemory) -> bool {
-        !is_fetch(frame) || take(&mut self.has_answer_room) || memory.admit_fetch(self.id)
+        !alone::is_fetch(frame) || take(&mut self.has_answer_room) || memory.admit_fetch(self.id)
     }
 
     /// How many bytes may be read now. Without room a small request may still come, one per
@@ -550,8 +534,8 @@ impl Connection {
         around.memory.charge(frame.len());
         around.memory.give_overdraft_back(self.id);
         self.arriving = (around.now, 0);
-        self.goes_alone = ALONE.iter().any(|key| frame.starts_with(&key.code().to_be_bytes()));
-        let answer_bytes = if is_fetch(&frame) { FETCH_ANSWER_BYTES_MIN } else { 0 };
+        self.goes_alone = alone::goes_alone(&frame);
+        let answer_bytes = if alone::is_fetch(&frame) { FETCH_ANSWER_BYTES_MIN } else { 0 };
         let (connection, peer, slot) = (self.id, self.peer, self.slots.reserve());
         around.inbox.push(Input::Request { connection, slot, listener, peer, frame, answer_bytes });
     }
@@ -595,10 +579,6 @@ impl Connection {
     }
 }
 
-fn is_fetch(frame: &[u8]) -> bool {
-    frame.starts_with(&ApiKey::Fetch.code().to_be_bytes())
-}
-
 /// How a connection stands after its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Worked {
@@ -615,6 +595,8 @@ pub enum Worked {
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
+
+    use flumen_protocol::api_table::ApiKey;
 
     use super::*;
     use crate::limits::ANSWER_GRACE;
@@ -775,7 +757,7 @@ mod tests {
     #[test]
     fn what_follows_a_fetch_or_a_change_waits_for_its_answer() {
         let frame = |key: ApiKey| [&[0, 0, 0, 2][..], &key.code().to_be_bytes()].concat();
-        for key in ALONE {
+        for key in alone::ALONE {
             let mut line = Line::new(4 * LIMIT);
             line.send(&[frame(key), frame(key)].concat());
             line.request();
