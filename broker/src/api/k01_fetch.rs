@@ -119,7 +119,11 @@ pub fn open(context: &mut Context<'_>, envelope: &Envelope, body: &[u8]) -> Step
         patience,
     };
     let committed_only = request.isolation == IsolationLevel::ReadCommitted;
-    let mut named = Named::default();
+    // With a single partition there is nothing to compare, and nothing to allocate.
+    let mut named = match &request.topics[..] {
+        [only] if only.partitions.len() == 1 => None,
+        _ => Some(Named::default()),
+    };
     for topic in request.topics {
         waiting.add_topic(context, topic, committed_only, &mut named);
     }
@@ -154,7 +158,7 @@ impl Waiting {
         context: &Context<'_>,
         asked: FetchTopic,
         committed_only: bool,
-        named: &mut Named,
+        named: &mut Option<Named>,
     ) {
         let topic = match &asked.name {
             Some(name) => context.image.topic_named(name),
@@ -167,7 +171,7 @@ impl Waiting {
         };
         let topic_place = self.topics.len();
         let mut answers = Vec::with_capacity(asked.partitions.len());
-        let mut seen = topic.map(|topic| named.of(topic));
+        let mut seen = topic.zip(named.as_mut()).map(|(topic, named)| named.of(topic));
         for partition in asked.partitions {
             match topic.and_then(|topic| topic.log(partition.index)) {
                 Some(_) if seen.as_mut().is_some_and(|seen| !seen.insert(partition.index)) => {}
