@@ -22,11 +22,11 @@ use flumen_protocol::ids::{LogId, Offset};
 
 use crate::format::node::Identity;
 use crate::journal::journal::JournalConfig;
-use crate::limits::{BATCH_BYTES_MAX, BLOCK, EXTENT_BYTES_MAX};
+use crate::limits::{BLOCK, EXTENT_BYTES_MAX};
 use crate::manifest::image::{Image, LogImage};
 use crate::manifest::manifest::parse;
 use crate::op::{Action, DiskDone, DiskOp, FileName, OpIds, Output};
-use crate::reader::assemble::sift;
+use crate::reader::sieve::Sieve;
 use crate::recovery::scan::{JournalScan, Scanned, Scanner, Tail};
 use crate::segment::segment::Segment;
 
@@ -74,11 +74,17 @@ enum Step {
 }
 
 /// How far the segment in front was read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Place {
     position: u64,
-    next: Offset,
+    sieve: Sieve,
     bytes: u64,
+}
+
+impl Place {
+    fn beginning(first: Offset, end: Offset) -> Self {
+        Self { position: 0, sieve: Sieve::new(first, end), bytes: EXTENT_BYTES_MAX }
+    }
 }
 
 impl Inspection {
@@ -96,7 +102,7 @@ impl Inspection {
             scanner: None,
             image: Image::default(),
             segments: VecDeque::new(),
-            place: Place { position: 0, next: Offset::ZERO, bytes: EXTENT_BYTES_MAX },
+            place: Place::beginning(Offset::ZERO, Offset::ZERO),
             unsettled: Vec::new(),
             batches: Vec::new(),
             lines: Vec::new(),
@@ -297,7 +303,7 @@ impl Inspection {
             return;
         };
         self.step = Step::SegmentExtent;
-        self.place = Place { position: 0, next: segment.base, bytes: EXTENT_BYTES_MAX };
+        self.place = Place::beginning(segment.base, segment.end);
     }
 
     fn extent(&self) -> (FileName, Action) {
@@ -315,21 +321,18 @@ impl Inspection {
         let left = segment.length - self.place.position;
         let asked = left.min(self.place.bytes) as usize;
         let have = asked.min(read.len() - skip);
-        let complete = have as u64 == left || have < asked;
-        let found = sift(&read.slice(skip..skip + have), self.place.next, segment.end, complete);
+        // Shorter than asked for: there is no more of it.
+        let left = if have < asked { have as u64 } else { left };
+        let found = self.place.sieve.take(&read.slice(skip..skip + have), left);
         if let Depth::Records(_) = self.depth {
             found.batches.iter().for_each(|batch| self.take_batch(batch.bytes.clone()));
         }
         for (from, until) in &found.damaged {
             self.say(format!("{log}: segment {}: [{from}, {until}) is damaged", segment.base));
         }
-        let after_batches = found.batches.last().map(|batch| batch.last.after(1));
-        let after_damage = found.damaged.last().map(|(_, until)| *until);
-        self.place.next =
-            self.place.next.max(after_batches.max(after_damage).unwrap_or(segment.base));
         self.place.position += found.used as u64;
-        self.place.bytes = (found.wanted as u64).clamp(EXTENT_BYTES_MAX, BATCH_BYTES_MAX);
-        if complete || self.place.next >= segment.end {
+        self.place.bytes = EXTENT_BYTES_MAX.max(found.wanted as u64);
+        if self.place.sieve.is_over() {
             self.say(format!(
                 "{log}: segment {}: offsets to {}, {} bytes, read",
                 segment.base, segment.end, segment.length

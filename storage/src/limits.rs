@@ -145,8 +145,18 @@ pub const MANIFEST_RETRY: std::time::Duration = std::time::Duration::from_secs(1
 pub const MANIFEST_GARBAGE_BYTES: u64 = 1 << 20;
 /// A jump of the wall clock beyond this stops deletion by age until it is confirmed (K1), ms.
 pub const CLOCK_JUMP_MS: i64 = 24 * 3600 * 1000;
-/// The largest batch believed on disk: Kafka's frames end at 2 GiB, ours far below.
-pub const BATCH_BYTES_MAX: u64 = 1 << 30;
+/// The largest batch believed on disk: it came in a request, and those are no larger. A header that
+/// says more is damaged.
+pub const BATCH_BYTES_MAX: u64 = flumen_protocol::limits::FRAME_BYTES_MAX as u64;
+/// How many places behind damage are looked at in one go: a place that looks like a batch takes half
+/// a microsecond, and hostile bytes look like one at every twelfth, so 10 ms at worst.
+pub const SEARCH_BYTES: usize = EXTENT_BYTES_MIN as usize;
+/// What a search behind damage may read besides what it searches, for places that say they are a
+/// large batch: the next good batch is found even if it and a forged one are as large as can be.
+pub const PATIENCE_BYTES: usize = 2 * BATCH_BYTES_MAX as usize;
+/// A batch up to this size is found even by a search that has lost its patience: reads are twice
+/// as long, so each gets half of itself ahead.
+pub const SEARCH_BATCH_BYTES: usize = EXTENT_BYTES_MIN as usize / 2;
 
 const _: () = assert!(CHUNK_BYTES <= EXTENT_BYTES_MIN && EXTENT_BYTES_MIN <= EXTENT_BYTES_MAX);
 const _: () = assert!(SETTLE_GROUP_MAX >= SETTLES_MAX && SETTLE_GROUP_BYTES <= SETTLE_BYTES_MAX);

@@ -4,4 +4,6 @@ pub mod assemble;
 pub mod cache;
 pub mod jobs;
 pub mod plan;
+pub mod sieve;
+pub mod sums;
 pub mod window;

@@ -18,8 +18,9 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use flumen_protocol::ids::{LogId, Offset};
 
-use super::assemble::{Batch, sift, split};
+use super::assemble::{Batch, split};
 use super::plan::{Attempt, Missing, Want, attempt};
+use super::sieve::Sieve;
 use super::window::Windows;
 use crate::answers::{ReadError, TimedRecord};
 use crate::error::DiskErrorKind;
@@ -61,11 +62,21 @@ struct Job {
 struct Fetch {
     log: LogId,
     missing: Missing,
-    /// How many bytes of an unknown stretch to read.
-    stretch_bytes: u64,
+    /// How far the walk through an unknown stretch has come.
+    walk: Walk,
     /// It failed once already.
     again: bool,
     waiters: Vec<Job>,
+}
+
+/// A walk through a hole of an index that has not found anything yet: one batch is longer than what
+/// was read of it, or what lies there is damaged and the next sound batch is being looked for.
+#[derive(Debug)]
+struct Walk {
+    position: u64,
+    /// How much to read from there.
+    bytes: u64,
+    sieve: Sieve,
 }
 
 /// The cold half of reading on one core.
@@ -182,14 +193,8 @@ impl Reader {
             fetch.waiters.push(job);
             return;
         }
-        let (log, stretch_bytes) = (job.log, EXTENT_BYTES_MIN);
-        self.queued.push_back(Fetch {
-            log,
-            missing,
-            stretch_bytes,
-            again: false,
-            waiters: vec![job],
-        });
+        let (log, walk) = (job.log, Walk::through(&missing));
+        self.queued.push_back(Fetch { log, missing, walk, again: false, waiters: vec![job] });
     }
 
     /// Takes in what was read (`None`: the read failed); gives back what must be fetched again.
@@ -237,7 +242,12 @@ impl Reader {
 
     /// What is still good of a chunk whose checksum is wrong.
     fn salvage(&mut self, log: LogId, base: Offset, chunk: &Chunk, bytes: &Bytes) -> Vec<Batch> {
-        let mut found = sift(bytes, chunk.first, chunk.end, true);
+        let mut sieve = Sieve::new(chunk.first, chunk.end);
+        let mut found = sieve.take(bytes, bytes.len() as u64);
+        if !sieve.is_over() {
+            // Only the last batch of a chunk begins behind its first 64 KiB: there is none there.
+            found.damaged.push(sieve.rest());
+        }
         if found.damaged.is_empty() {
             // Every batch passes Kafka's checksum, so what is wrong lies outside of it: an epoch.
             // Which batch has it cannot be told.
@@ -257,24 +267,28 @@ impl Reader {
         hole: Hole,
         bytes: Option<Bytes>,
     ) -> Option<Fetch> {
-        let skip = (hole.position % BLOCK) as usize;
+        let walk = &mut fetch.walk;
+        let position = walk.position;
         let read = bytes.unwrap_or_default();
-        let asked = fetch.stretch_bytes.min(hole.end_position - hole.position) as usize;
-        let have = read.len().saturating_sub(skip).min(asked);
-        let complete = have as u64 == hole.end_position - hole.position;
+        let skip = ((position % BLOCK) as usize).min(read.len());
+        let left = hole.end_position - position;
+        let asked = walk.bytes.min(left) as usize;
+        let have = asked.min(read.len() - skip);
         if have < asked && !fetch.again {
             fetch.again = true;
             return Some(fetch);
         }
-        let bytes = read.slice(skip.min(read.len())..skip.min(read.len()) + have);
-        let short = have < asked;
-        let found = sift(&bytes, hole.first, hole.end, complete || short);
-        if found.batches.is_empty() && found.damaged.is_empty() && !complete {
-            fetch.stretch_bytes = found.wanted as u64;
+        // Shorter than the segment is known to be: there is no more of it.
+        let left = if have < asked { have as u64 } else { left };
+        let found = walk.sieve.take(&read.slice(skip..skip + have), left);
+        if found.batches.is_empty() && found.damaged.is_empty() && !walk.sieve.is_over() {
+            walk.position += found.used as u64;
+            walk.bytes = EXTENT_BYTES_MIN.max(found.wanted as u64);
+            fetch.again = false;
             return Some(fetch);
         }
         if let Some(index) = self.indexes.get(fetch.log, segment.base) {
-            chunks_of(&found.batches, hole.position).into_iter().for_each(|c| index.learn(c));
+            chunks_of(&found.batches, position).into_iter().for_each(|c| index.learn(c));
             found.damaged.iter().for_each(|(from, until)| index.learn_damage(*from, *until));
         }
         self.windows.put(fetch.log, found.batches);
@@ -299,6 +313,16 @@ impl Job {
     }
 }
 
+impl Walk {
+    fn through(missing: &Missing) -> Self {
+        let (position, first, end) = match missing {
+            Missing::Stretch(_, hole) => (hole.position, hole.first, hole.end),
+            Missing::Index(segment) | Missing::Chunks(segment, _) => (0, segment.base, segment.end),
+        };
+        Self { position, bytes: EXTENT_BYTES_MIN, sieve: Sieve::new(first, end) }
+    }
+}
+
 impl Fetch {
     fn file(&self) -> FileName {
         let log = self.log;
@@ -317,7 +341,8 @@ impl Fetch {
                 (chunks[0].position, chunks[chunks.len() - 1].end_position())
             }
             Missing::Stretch(_, hole) => {
-                (hole.position, hole.end_position.min(hole.position + self.stretch_bytes))
+                let from = self.walk.position;
+                (from, hole.end_position.min(from + self.walk.bytes))
             }
         };
         let at = from / BLOCK * BLOCK;

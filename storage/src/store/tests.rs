@@ -194,6 +194,53 @@ impl World {
         }
     }
 
+    /// Reads the whole log and gives the ranges that are refused as damaged; everything else must
+    /// be what was written.
+    fn damage_of(&mut self, log: LogId) -> Vec<(i64, i64)> {
+        let end = self.store.end_offset(log).expect("a known log").0;
+        let written: BTreeMap<i64, Bytes> = self.written[&log]
+            .iter()
+            .filter_map(|entry| match &entry.payload {
+                Payload::Records(records) => Some((records.base_offset.0, records.bytes.clone())),
+                Payload::Empty | Payload::Control(_) => None,
+            })
+            .collect();
+        let mut next = self.store.start_offset(log).expect("a known log").0;
+        let mut damaged = Vec::new();
+        while next < end {
+            match self.read_from(log, next, 1 << 20) {
+                Ok(batches) => {
+                    assert!(!batches.is_empty(), "nothing at {next} before the end {end}");
+                    for bytes in batches {
+                        let header = flumen_protocol::batch::header::BatchHeader::parse(&bytes);
+                        assert_eq!(written.get(&next), Some(&bytes), "at {next}");
+                        next = header.expect("a batch").last_offset().0 + 1;
+                    }
+                }
+                Err(ReadError::Damaged { from, until, .. }) => {
+                    assert!(from.0 <= next && next < until.0);
+                    damaged.push((from.0, until.0));
+                    next = until.0;
+                }
+                Err(error) => panic!("{next}: {error}"),
+            }
+        }
+        damaged
+    }
+
+    /// Where the batches of a log lie in a segment that has all of them.
+    fn places(&self, log: LogId) -> Vec<std::ops::Range<u64>> {
+        let mut at = 0;
+        let mut places = Vec::new();
+        for entry in &self.written[&log] {
+            if let Payload::Records(records) = &entry.payload {
+                places.push(at..at + records.bytes.len() as u64);
+                at += records.bytes.len() as u64;
+            }
+        }
+        places
+    }
+
     /// Reads the whole log in steps and compares it with what was written.
     fn assert_readable(&mut self, log: LogId, max_bytes: u32) {
         let start = self.store.start_offset(log).expect("a known log").0;
@@ -439,6 +486,35 @@ fn a_rotten_batch_is_refused_and_the_rest_is_served() {
             world.disk.inject(Fault::Fail(segment, DiskErrorKind::Io(5)));
         }
         assert!(matches!(world.read_from(log(0), 0, 1), Err(ReadError::Damaged { .. })));
+    }
+}
+
+/// A log of one segment whose index is lost: batches of 10 kB, and one that no first read holds.
+fn without_index(seed: u64) -> World {
+    let mut world = World::new(seed);
+    world.create(log(0), LogSettings::KEEP_ALL);
+    for n in 0..80 {
+        world.append_batch(log(0), n, if n == 40 { 600_000 } else { 10_000 });
+    }
+    world.settle(log(0));
+    world.restart();
+    world.disk.shorten(FileName::Index { log: log(0), base: Offset(0) }, None);
+    world
+}
+
+#[test]
+fn rot_costs_one_batch_wherever_it_lies_in_a_segment_without_index() {
+    let world = without_index(6);
+    let segment = FileName::Segment { log: log(0), base: Offset(0) };
+    for (n, place) in world.places(log(0)).into_iter().enumerate().step_by(4) {
+        for at in [8, 10, 1000] {
+            let (disk, written) = (world.disk.clone(), world.written.clone());
+            let mut world = World { disk, written, ..World::new(7) };
+            world.restart();
+            world.disk.flip_bit(segment, place.start + at, 2);
+            let lost = 5 * n as i64..5 * n as i64 + 5;
+            assert_eq!(world.damage_of(log(0)), [(lost.start, lost.end)], "byte {at} of {n}");
+        }
     }
 }
 
