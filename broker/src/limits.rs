@@ -152,6 +152,10 @@ pub const JOURNAL_QUEUE_BUDGETS: usize = 2;
 /// Bytes replayed per step when a core loads a metadata log or a group's partition.
 pub const REPLAY_CHUNK_BYTES: u32 = 1 << 20;
 
+/// How long a load waits when its log cannot be read just now: descriptors come back when others
+/// close theirs.
+pub const LOAD_RETRY: Duration = Duration::from_secs(1);
+
 /// Commands that wait for the controller. Each is decided in microseconds and then waits for the
 /// disk, so these are seconds of work; beyond it clients are told that it took too long, and ask
 /// again.

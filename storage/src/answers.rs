@@ -106,6 +106,16 @@ pub enum ReadError {
         /// One after the last offset that cannot be given.
         until: Offset,
     },
+    /// It cannot be read now, by want of file descriptors or memory, say, which tells nothing about
+    /// what lies there: `KAFKA_STORAGE_ERROR`, which clients try again.
+    Unavailable {
+        /// Which log.
+        log: LogId,
+        /// How far the caller got: the record wanted, or where a look-up stands.
+        from: Offset,
+        /// What the disk said; `None`: finding the place took too many steps, another try goes on.
+        kind: Option<crate::error::DiskErrorKind>,
+    },
 }
 
 impl fmt::Display for ReadError {
@@ -114,6 +124,12 @@ impl fmt::Display for ReadError {
             Self::UnknownLog => write!(f, "no such log"),
             Self::OutOfRange { start, end } => write!(f, "offset outside [{start}, {end})"),
             Self::Damaged { log, from, until } => write!(f, "{log}: [{from}, {until}) is damaged"),
+            Self::Unavailable { log, from, kind: Some(kind) } => {
+                write!(f, "{log}: cannot read {from} now: {kind}")
+            }
+            Self::Unavailable { log, from, kind: None } => {
+                write!(f, "{log}: {from} is not found yet")
+            }
         }
     }
 }

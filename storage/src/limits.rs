@@ -102,6 +102,9 @@ pub const EXTENT_BYTES_MIN: u64 = 256 << 10;
 pub const EXTENT_BYTES_MAX: u64 = 1 << 20;
 /// Cold reads under way per core: enough to keep a device busy, few enough to stay behind appends.
 pub const READS_IN_FLIGHT_MAX: usize = 8;
+/// How many unreadable pieces of one fetch are looked for block by block: 500 reads at worst, on a
+/// device that is slow when it fails. After that a failing read is given up as it is.
+pub const UNREADABLE_PIECES_MAX: u32 = 16;
 /// How often a job may find that something else is missing before it is refused: walking a whole
 /// segment of 2 GiB without its index takes 8,192 steps.
 pub const JOB_TRIES_MAX: u32 = 16_384;

@@ -2,6 +2,7 @@
 
 pub mod assemble;
 pub mod cache;
+mod fetch;
 pub mod jobs;
 pub mod plan;
 pub mod sieve;

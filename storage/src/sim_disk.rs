@@ -27,6 +27,8 @@ pub enum Fault {
     LoseWrite(FileName),
     /// The next write to this file lands at another place of it.
     MisdirectWrite(FileName, u64),
+    /// From now on every read of this file that touches the block at this place fails.
+    Unreadable(FileName, u64),
 }
 
 #[derive(Clone, Debug, Default)]
@@ -107,7 +109,8 @@ impl SimDisk {
         let name = action.name();
         let result = match self.fault(|fault| matches!(fault, Fault::Fail(at, _) if *at == file)) {
             Some(Fault::Fail(_, kind)) => Err(kind),
-            Some(Fault::LoseWrite(_) | Fault::MisdirectWrite(..)) | None => self.act(file, action),
+            Some(Fault::LoseWrite(_) | Fault::MisdirectWrite(..) | Fault::Unreadable(..))
+            | None => self.act(file, action),
         };
         DiskDone { id, result: result.map_err(|kind| DiskError { kind, file, action: name }) }
     }
@@ -128,6 +131,14 @@ impl SimDisk {
             }
             Action::Flush => self.files.get_mut(&name).ok_or(DiskErrorKind::NotFound)?.flush(),
             Action::Read { at, len } => {
+                let touched = at..at + u64::from(len);
+                let is_in = |fault: &Fault| match fault {
+                    Fault::Unreadable(file, block) => *file == name && touched.contains(block),
+                    Fault::Fail(..) | Fault::LoseWrite(_) | Fault::MisdirectWrite(..) => false,
+                };
+                if self.faults.iter().any(is_in) {
+                    return Err(DiskErrorKind::Io(5));
+                }
                 let contents = self.file(name)?.contents();
                 let from = (at as usize).min(contents.len());
                 let to = (from + len as usize).min(contents.len());
@@ -184,12 +195,12 @@ impl SimDisk {
     fn place(&mut self, name: FileName, at: u64) -> Option<u64> {
         let about_writes = |fault: &Fault| match fault {
             Fault::LoseWrite(file) | Fault::MisdirectWrite(file, _) => *file == name,
-            Fault::Fail(..) => false,
+            Fault::Fail(..) | Fault::Unreadable(..) => false,
         };
         match self.fault(about_writes) {
             Some(Fault::LoseWrite(_)) => None,
             Some(Fault::MisdirectWrite(_, elsewhere)) => Some(elsewhere),
-            Some(Fault::Fail(..)) | None => Some(at),
+            Some(Fault::Fail(..) | Fault::Unreadable(..)) | None => Some(at),
         }
     }
 

@@ -108,7 +108,9 @@ pub fn of_log(fault: LogFault) -> Refused {
             let code = match error {
                 ReadError::UnknownLog => ErrorCode::NotLeaderOrFollower,
                 ReadError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
-                ReadError::Damaged { .. } => ErrorCode::KafkaStorageError,
+                ReadError::Damaged { .. } | ReadError::Unavailable { .. } => {
+                    ErrorCode::KafkaStorageError
+                }
             };
             Refused::with(code, format!("{}: {error}", code.message()))
         }

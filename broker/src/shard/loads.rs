@@ -14,16 +14,19 @@ use flumen_protocol::batch::header::BatchHeader;
 use flumen_protocol::ids::{LeaderEpoch, LogId, Offset};
 use flumen_replication::partition::{Isolation, OffsetSpec};
 use flumen_storage::answers::{ReadAnswer, ReadError, ReadRequest};
-use tracing::{debug, error};
+use tracing::{debug, error, warn};
 
 use super::shard::Shard;
-use crate::limits::REPLAY_CHUNK_BYTES;
+use super::timers::Due;
+use crate::limits::{LOAD_RETRY, REPLAY_CHUNK_BYTES};
 
 /// How far a load has come.
 #[derive(Clone, Copy, Debug)]
 struct Load {
     next: Offset,
     until: Offset,
+    /// The store could not read just now; the next try comes with time.
+    is_waiting: bool,
 }
 
 /// The loads of one core.
@@ -59,7 +62,7 @@ impl Shard {
         };
         let (next, until) = (partition.offsets().start(), end.offset);
         debug!(%log, %next, %until, "loading");
-        self.loads.open.insert(log, Load { next, until });
+        self.loads.open.insert(log, Load { next, until, is_waiting: false });
         self.go_on_loading(log);
     }
 
@@ -72,7 +75,8 @@ impl Shard {
 
     /// Reads on until the disk must be waited for or the end is reached.
     fn go_on_loading(&mut self, log: LogId) {
-        while let Some(Load { next, until }) = self.loads.open.get(&log).copied() {
+        while let Some(Load { next, until, is_waiting: false }) = self.loads.open.get(&log).copied()
+        {
             if next >= until {
                 self.loads.open.remove(&log);
                 return self.loaded(log);
@@ -105,6 +109,16 @@ impl Shard {
         self.go_on_loading(log);
     }
 
+    /// The time to try again has come.
+    pub(super) fn retry_load(&mut self, log: LogId) {
+        if let Some(load) = self.loads.open.get_mut(&log)
+            && load.is_waiting
+        {
+            load.is_waiting = false;
+            self.go_on_loading(log);
+        }
+    }
+
     fn take_chunk(&mut self, log: LogId, result: Result<Vec<Bytes>, ReadError>) {
         let Some(load) = self.loads.open.get_mut(&log) else { return };
         match result {
@@ -116,6 +130,14 @@ impl Shard {
             Err(ReadError::Damaged { until, .. }) if until > load.next => {
                 error!(%log, from = %load.next, %until, "skipping damaged records while loading");
                 load.next = until.min(load.until);
+            }
+            // Nothing is known to be lost: skipping it would be, and giving up would leave what
+            // this log holds unserved until the next start.
+            Err(why @ ReadError::Unavailable { .. }) => {
+                warn!(%log, from = %load.next, %why, "loading has to wait");
+                load.is_waiting = true;
+                let at = self.now.monotonic.after(LOAD_RETRY);
+                self.timers.arm(Due::Load(log), Some(at));
             }
             Err(why) => {
                 error!(%log, %why, "cannot load; what this log holds is not served");

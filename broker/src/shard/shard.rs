@@ -244,6 +244,7 @@ impl Shard {
                 }
             }
             Due::Coordinator(log) => self.coordinator_due(log),
+            Due::Load(log) => self.retry_load(log),
             Due::Chores => self.do_chores(),
             Due::Drained => self.stop_waiting(),
         }

@@ -17,6 +17,8 @@ pub enum Due {
     Partition(LogId),
     /// A coordinator's sessions and rebalances.
     Coordinator(LogId),
+    /// Another try to load a log that could not be read.
+    Load(LogId),
     /// The core's regular small work.
     Chores,
     /// A stop has waited long enough for open requests.

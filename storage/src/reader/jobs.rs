@@ -4,13 +4,15 @@
 //! again; remember what turned out damaged.
 //! Does not: look into memory that is not cold data; the store asks there first.
 //! Invariants: nothing is put into a window that was not verified; every job ends with exactly one
-//! answer; a failed read concerns its range only and stops nobody else.
+//! answer; a failed read concerns its range only and stops nobody else; nothing is called damaged
+//! that was not read, or could not be by the device's own word.
 //! Apart because it is the asynchronous half of reading.
 //!
 //! ```text
 //!  job: Attempt --answered--> done
 //!               --missing--> waits for a Fetch (queued -> under way -> taken in) --> Attempt ...
-//!  fetch of chunks: checksum wrong or read failed --> once more --> sifted, rest is damaged
+//!  fetch of chunks: checksum wrong --> once more --> sifted, rest is damaged
+//!  read failed for want of anything --> all who wait are told so, nothing is learnt
 //! ```
 
 use std::collections::{BTreeMap, VecDeque};
@@ -19,6 +21,7 @@ use bytes::Bytes;
 use flumen_protocol::ids::{LogId, Offset};
 
 use super::assemble::{Batch, split};
+use super::fetch::{Fetch, Step};
 use super::plan::{Attempt, Missing, Want, attempt};
 use super::sieve::Sieve;
 use super::window::Windows;
@@ -27,7 +30,7 @@ use crate::error::DiskErrorKind;
 use crate::format::segment::{Chunk, decode};
 use crate::limits::{BLOCK, CHUNK_BYTES, EXTENT_BYTES_MIN, JOB_TRIES_MAX, READS_IN_FLIGHT_MAX};
 use crate::manifest::image::Image;
-use crate::op::{Action, DiskDone, DiskOp, FileName, OpId, OpIds, Output};
+use crate::op::{DiskDone, DiskOp, OpId, OpIds};
 use crate::segment::index::{Hole, Indexes, SegmentIndex};
 use crate::segment::segment::Segment;
 
@@ -51,32 +54,12 @@ pub enum Outcome {
     Time(Result<Option<TimedRecord>, ReadError>),
 }
 
+/// Somebody who waits for an answer.
 #[derive(Debug)]
-struct Job {
-    log: LogId,
+pub(super) struct Job {
+    pub(super) log: LogId,
     want: Want,
     tries: u32,
-}
-
-#[derive(Debug)]
-struct Fetch {
-    log: LogId,
-    missing: Missing,
-    /// How far the walk through an unknown stretch has come.
-    walk: Walk,
-    /// It failed once already.
-    again: bool,
-    waiters: Vec<Job>,
-}
-
-/// A walk through a hole of an index that has not found anything yet: one batch is longer than what
-/// was read of it, or what lies there is damaged and the next sound batch is being looked for.
-#[derive(Debug)]
-struct Walk {
-    position: u64,
-    /// How much to read from there.
-    bytes: u64,
-    sieve: Sieve,
 }
 
 /// The cold half of reading on one core.
@@ -124,14 +107,18 @@ impl Reader {
         out: &mut Vec<Answer>,
     ) -> Option<DiskDone> {
         let Some(mut fetch) = self.under_way.remove(&done.id) else { return Some(done) };
-        let bytes = match done.result {
-            Ok(Output::Bytes(bytes)) => Some(bytes),
-            Ok(Output::Done | Output::Listing(_) | Output::Size(_)) => None,
-            Err(error) if error.kind == DiskErrorKind::NotFound => Some(Bytes::new()),
-            Err(_) => None,
-        };
         let waiters = std::mem::take(&mut fetch.waiters);
-        if let Some(mut fetch) = self.take_in(fetch, bytes) {
+        let fetch = match fetch.step(done.result) {
+            Step::Again => Some(fetch),
+            Step::Read(bytes) => self.take_in(fetch, &bytes),
+            Step::Unavailable(kind) => {
+                out.extend(waiters.into_iter().map(|job| job.unavailable(Some(kind))));
+                return None;
+            }
+        };
+        if let Some(mut fetch) = fetch {
+            // A long walk must not lose what it is to be noted in.
+            self.indexes.get(fetch.log, fetch.missing.segment().base);
             fetch.waiters = waiters;
             self.queued.push_front(fetch);
             return None;
@@ -177,7 +164,7 @@ impl Reader {
         let outcome = match attempt(job.log, &mut job.want, image, windows, indexes) {
             Attempt::Records(result) => Outcome::Records(result),
             Attempt::Time(result) => Outcome::Time(result),
-            Attempt::Missing(_) if job.tries > JOB_TRIES_MAX => job.give_up(),
+            Attempt::Missing(_) if job.tries > JOB_TRIES_MAX => return Some(job.unavailable(None)),
             Attempt::Missing(missing) => {
                 self.wait_for(missing, job);
                 return None;
@@ -193,15 +180,14 @@ impl Reader {
             fetch.waiters.push(job);
             return;
         }
-        let (log, walk) = (job.log, Walk::through(&missing));
-        self.queued.push_back(Fetch { log, missing, walk, again: false, waiters: vec![job] });
+        self.queued.push_back(Fetch::new(missing, job));
     }
 
-    /// Takes in what was read (`None`: the read failed); gives back what must be fetched again.
-    fn take_in(&mut self, fetch: Fetch, bytes: Option<Bytes>) -> Option<Fetch> {
+    /// Takes in what was read; gives back what must be fetched again.
+    fn take_in(&mut self, fetch: Fetch, bytes: &Bytes) -> Option<Fetch> {
         match fetch.missing.clone() {
             Missing::Index(segment) => {
-                let chunks = decode(segment.base, &bytes.unwrap_or_default());
+                let chunks = decode(segment.base, bytes);
                 // Fitted to the segment as it was when asked for; later chunks are learnt.
                 let index = SegmentIndex::new(chunks, &segment, None);
                 self.indexes.put(fetch.log, segment.base, index);
@@ -217,14 +203,14 @@ impl Reader {
         mut fetch: Fetch,
         segment: &Segment,
         chunks: Vec<Chunk>,
-        bytes: Option<Bytes>,
+        bytes: &Bytes,
     ) -> Option<Fetch> {
         let start = chunks[0].position / BLOCK * BLOCK;
-        let bytes = bytes.unwrap_or_default();
         let verified: Vec<Option<Vec<Batch>>> =
-            chunks.iter().map(|chunk| verify(chunk, &slice_of(chunk, start, &bytes))).collect();
-        if verified.iter().any(Option::is_none) && !fetch.again {
-            // A bad transfer or a stale read may be good the second time (fault row D7).
+            chunks.iter().map(|chunk| verify(chunk, &slice_of(chunk, start, bytes))).collect();
+        if verified.iter().any(Option::is_none) && !fetch.again && fetch.unreadable == 0 {
+            // A bad transfer or a stale read may be good the second time (fault row D7). What the
+            // device could not read was tried often enough.
             fetch.again = true;
             return Some(fetch);
         }
@@ -232,7 +218,7 @@ impl Reader {
             let batches = match verified {
                 Some(batches) => batches,
                 None => {
-                    self.salvage(fetch.log, segment.base, chunk, &slice_of(chunk, start, &bytes))
+                    self.salvage(fetch.log, segment.base, chunk, &slice_of(chunk, start, bytes))
                 }
             };
             self.windows.put(fetch.log, batches);
@@ -255,6 +241,7 @@ impl Reader {
             found.damaged.push((chunk.first, chunk.end));
         }
         if let Some(index) = self.indexes.get(log, base) {
+            index.amend(chunk, chunks_of(&found.batches, chunk.position));
             found.damaged.iter().for_each(|(from, until)| index.learn_damage(*from, *until));
         }
         found.batches
@@ -265,11 +252,10 @@ impl Reader {
         mut fetch: Fetch,
         segment: &Segment,
         hole: Hole,
-        bytes: Option<Bytes>,
+        read: &Bytes,
     ) -> Option<Fetch> {
         let walk = &mut fetch.walk;
         let position = walk.position;
-        let read = bytes.unwrap_or_default();
         let skip = ((position % BLOCK) as usize).min(read.len());
         let left = hole.end_position - position;
         let asked = walk.bytes.min(left) as usize;
@@ -297,57 +283,21 @@ impl Reader {
 }
 
 impl Job {
-    /// Fetching gets nowhere: better a refused range than a job that never ends.
-    fn give_up(&self) -> Outcome {
-        let log = self.log;
-        match self.want {
+    /// Ends a job about whose records nothing is known: it could not be read now, or fetching got
+    /// nowhere for too long (`None`), and better an answer than a job that never ends.
+    fn unavailable(self, kind: Option<DiskErrorKind>) -> Answer {
+        let Self { log, want, .. } = self;
+        let outcome = match want {
             Want::Records(request) => {
-                let (from, until) = (request.from, request.from.after(1));
-                Outcome::Records(Err(ReadError::Damaged { log, from, until }))
+                let from = request.from;
+                Outcome::Records(Err(ReadError::Unavailable { log, from, kind }))
             }
             Want::Time(want) => {
-                let (from, until) = (want.cursor, want.cursor.after(1));
-                Outcome::Time(Err(ReadError::Damaged { log, from, until }))
-            }
-        }
-    }
-}
-
-impl Walk {
-    fn through(missing: &Missing) -> Self {
-        let (position, first, end) = match missing {
-            Missing::Stretch(_, hole) => (hole.position, hole.first, hole.end),
-            Missing::Index(segment) | Missing::Chunks(segment, _) => (0, segment.base, segment.end),
-        };
-        Self { position, bytes: EXTENT_BYTES_MIN, sieve: Sieve::new(first, end) }
-    }
-}
-
-impl Fetch {
-    fn file(&self) -> FileName {
-        let log = self.log;
-        match &self.missing {
-            Missing::Index(segment) => FileName::Index { log, base: segment.base },
-            Missing::Chunks(segment, _) | Missing::Stretch(segment, _) => {
-                FileName::Segment { log, base: segment.base }
-            }
-        }
-    }
-
-    fn action(&self) -> Action {
-        let (from, until) = match &self.missing {
-            Missing::Index(_) => return Action::ReadAll,
-            Missing::Chunks(_, chunks) => {
-                (chunks[0].position, chunks[chunks.len() - 1].end_position())
-            }
-            Missing::Stretch(_, hole) => {
-                let from = self.walk.position;
-                (from, hole.end_position.min(from + self.walk.bytes))
+                let from = want.cursor;
+                Outcome::Time(Err(ReadError::Unavailable { log, from, kind }))
             }
         };
-        let at = from / BLOCK * BLOCK;
-        let len = u32::try_from(until.next_multiple_of(BLOCK) - at).expect("extents are bounded");
-        Action::Read { at, len }
+        Answer { log, want, outcome }
     }
 }
 

@@ -53,6 +53,16 @@ pub enum Missing {
     Stretch(Segment, Hole),
 }
 
+impl Missing {
+    /// Of which segment it is.
+    #[must_use]
+    pub fn segment(&self) -> &Segment {
+        match self {
+            Self::Index(segment) | Self::Chunks(segment, _) | Self::Stretch(segment, _) => segment,
+        }
+    }
+}
+
 /// An attempt to answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Attempt {

@@ -70,6 +70,15 @@ impl SegmentIndex {
         }
     }
 
+    /// A chunk is not what was written: what was found of it instead takes its place. A chunk that
+    /// is still open is only known to the manifest, and stays.
+    pub fn amend(&mut self, chunk: &Chunk, found: Vec<Chunk>) {
+        if let Some(place) = self.chunks.iter().position(|known| known == chunk) {
+            self.chunks.remove(place);
+            found.into_iter().for_each(|chunk| self.learn(chunk));
+        }
+    }
+
     /// Remembers that a range of offsets cannot be read.
     pub fn learn_damage(&mut self, from: Offset, until: Offset) {
         if from < until && !self.damaged.contains(&(from, until)) {
@@ -101,8 +110,8 @@ impl SegmentIndex {
         Place::Unknown(Hole { position, first, end_position, end })
     }
 
-    /// The chunks from `first` on that lie back to back, are not damaged and have about
-    /// `bytes_max` together; at least one.
+    /// The chunks from `first` on that lie back to back, have no damage in them and have about
+    /// `bytes_max` together; `first` in any case.
     #[must_use]
     pub fn run(&self, first: Chunk, open: Option<Chunk>, bytes_max: u64) -> Vec<Chunk> {
         let mut run = vec![first];
@@ -112,12 +121,16 @@ impl SegmentIndex {
             let last = run[run.len() - 1];
             let follows = last.end_position() == next.position && last.end == next.first;
             bytes += next.length;
-            if !follows || bytes > bytes_max || self.damage_at(next.first).is_some() {
+            if !follows || bytes > bytes_max || self.is_damaged(&next) {
                 break;
             }
             run.push(next);
         }
         run
+    }
+
+    fn is_damaged(&self, chunk: &Chunk) -> bool {
+        self.damaged.iter().any(|(from, until)| *from < chunk.end && chunk.first < *until)
     }
 
     fn damage_at(&self, offset: Offset) -> Option<(Offset, Offset)> {
@@ -169,9 +182,10 @@ impl Indexes {
         self.entries() * size_of::<Chunk>()
     }
 
-    /// An index counts one besides its entries, so that empty ones are bounded too.
+    /// An index counts one besides its entries, so that empty ones are bounded too; a damaged range
+    /// counts like a chunk.
     fn entries(&self) -> usize {
-        self.loaded.values().map(|(_, index)| index.chunks.len() + 1).sum()
+        self.loaded.values().map(|(_, index)| index.chunks.len() + index.damaged.len() + 1).sum()
     }
 }
 

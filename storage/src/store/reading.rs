@@ -139,7 +139,12 @@ impl Store {
                 ReadError::OutOfRange { start, end: known.tail.end() }
             }
             (ReadError::OutOfRange { .. } | ReadError::UnknownLog, None) => ReadError::UnknownLog,
-            (error @ (ReadError::UnknownLog | ReadError::Damaged { .. }), _) => error,
+            (
+                error @ (ReadError::UnknownLog
+                | ReadError::Damaged { .. }
+                | ReadError::Unavailable { .. }),
+                _,
+            ) => error,
         }
     }
 }

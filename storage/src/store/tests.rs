@@ -14,7 +14,7 @@ use crate::answers::{
 use crate::error::DiskErrorKind;
 use crate::io::directory::prepare_root;
 use crate::io::driver::Driver;
-use crate::op::{Action, FileName};
+use crate::op::{Action, FileName, OpId};
 use crate::sim_disk::{Dice, Fault, SimDisk};
 use crate::testing::sized_batch;
 
@@ -219,7 +219,10 @@ impl World {
                 }
                 Err(ReadError::Damaged { from, until, .. }) => {
                     assert!(from.0 <= next && next < until.0);
-                    damaged.push((from.0, until.0));
+                    match damaged.last_mut() {
+                        Some((_, last)) if *last == from.0 => *last = until.0,
+                        _ => damaged.push((from.0, until.0)),
+                    }
                     next = until.0;
                 }
                 Err(error) => panic!("{next}: {error}"),
@@ -442,7 +445,7 @@ fn a_lost_or_garbled_index_is_learnt_again() {
     for way in 0..3 {
         world.restart();
         for name in world.files_of(log(0)) {
-            let (id, action) = (crate::op::OpId(0), Action::Flush);
+            let (id, action) = (OpId(0), Action::Flush);
             world.disk.carry_out(DiskOp { id, file: name, action }).result.expect("flushed");
             if let FileName::Index { .. } = name {
                 match way {
@@ -480,17 +483,11 @@ fn a_rotten_batch_is_refused_and_the_rest_is_served() {
         let damaged = ReadError::Damaged { log: log(0), from, until };
         assert_eq!(world.read_from(log(0), 17, 1 << 20), Err(damaged));
         assert!(world.read_from(log(0), 20, 1 << 20).expect("sound").len() > 1);
-        // An unreadable sector is told apart from an unreadable log, too.
-        world.restart();
-        for _ in 0..4 {
-            world.disk.inject(Fault::Fail(segment, DiskErrorKind::Io(5)));
-        }
-        assert!(matches!(world.read_from(log(0), 0, 1), Err(ReadError::Damaged { .. })));
     }
 }
 
-/// A log of one segment whose index is lost: batches of 10 kB, and one that no first read holds.
-fn without_index(seed: u64) -> World {
+/// A log of one segment: batches of 10 kB, and one that no first read holds.
+fn one_segment(seed: u64) -> World {
     let mut world = World::new(seed);
     world.create(log(0), LogSettings::KEEP_ALL);
     for n in 0..80 {
@@ -498,6 +495,12 @@ fn without_index(seed: u64) -> World {
     }
     world.settle(log(0));
     world.restart();
+    world
+}
+
+/// The same, but the index is lost.
+fn without_index(seed: u64) -> World {
+    let mut world = one_segment(seed);
     world.disk.shorten(FileName::Index { log: log(0), base: Offset(0) }, None);
     world
 }
@@ -516,6 +519,85 @@ fn rot_costs_one_batch_wherever_it_lies_in_a_segment_without_index() {
             assert_eq!(world.damage_of(log(0)), [(lost.start, lost.end)], "byte {at} of {n}");
         }
     }
+}
+
+#[test]
+fn an_unreadable_block_costs_the_batches_that_touch_it() {
+    let segment = FileName::Segment { log: log(0), base: Offset(0) };
+    for make in [one_segment, without_index] {
+        let world = make(6);
+        let places = world.places(log(0));
+        let blocks = places.last().expect("some").end / 4096;
+        for block in (0..blocks).step_by(13) {
+            let (disk, written) = (world.disk.clone(), world.written.clone());
+            let mut world = World { disk, written, ..World::new(7) };
+            world.restart();
+            let bad = block * 4096..(block + 1) * 4096;
+            world.disk.inject(Fault::Unreadable(segment, bad.start));
+            let is_hit =
+                |place: &std::ops::Range<u64>| place.start < bad.end && bad.start < place.end;
+            let hit: Vec<i64> =
+                (0..).zip(&places).filter(|(_, p)| is_hit(p)).map(|(n, _)| n).collect();
+            let lost = (hit[0] * 5, hit[hit.len() - 1] * 5 + 5);
+            assert_eq!(world.damage_of(log(0)), [lost], "block {block}");
+            world.store.reader.forget_before(log(0), None);
+            assert_eq!(world.damage_of(log(0)), [lost], "block {block}, from what is known by now");
+        }
+    }
+}
+
+#[test]
+fn a_segment_cut_short_is_readable_up_to_there() {
+    for make in [one_segment, without_index] {
+        let mut world = make(6);
+        let places = world.places(log(0));
+        let segment = FileName::Segment { log: log(0), base: Offset(0) };
+        world.disk.carry_out(DiskOp { id: OpId(0), file: segment, action: Action::Flush });
+        world.disk.shorten(segment, Some(places[30].end - 1));
+        assert_eq!(world.damage_of(log(0)), [(150, 400)]);
+    }
+}
+
+#[test]
+fn a_dead_device_costs_a_bounded_number_of_reads() {
+    let mut world = without_index(6);
+    let segment = FileName::Segment { log: log(0), base: Offset(0) };
+    let blocks = world.places(log(0)).last().expect("some").end.div_ceil(4096);
+    (0..blocks).for_each(|block| world.disk.inject(Fault::Unreadable(segment, block * 4096)));
+    let request = ReadRequest {
+        from: Offset(0),
+        limit: Offset(400),
+        max_bytes: 1,
+        at_least_one: true,
+        token: 0,
+    };
+    assert_eq!(world.store.read(log(0), request), ReadAnswer::Pending);
+    let steps = world.turn(1000);
+    assert!(steps < 60, "{steps} reads");
+    assert_eq!(world.damage_of(log(0)), [(0, 400)]);
+}
+
+#[test]
+fn what_cannot_be_read_now_is_not_called_damaged() {
+    let segment = FileName::Segment { log: log(0), base: Offset(0) };
+    let index = FileName::Index { log: log(0), base: Offset(0) };
+    let kinds = [DiskErrorKind::NoDescriptors, DiskErrorKind::Denied, DiskErrorKind::Io(12)];
+    for (make, file) in
+        [(one_segment as fn(_) -> _, index), (one_segment, segment), (without_index, segment)]
+    {
+        let mut world = make(6);
+        for kind in kinds {
+            world.restart();
+            world.disk.inject(Fault::Fail(file, kind));
+            let (log, from, kind) = (log(0), Offset(100), Some(kind));
+            let unavailable = ReadError::Unavailable { log, from, kind };
+            assert_eq!(world.read_from(log, 100, 1), Err(unavailable));
+            assert_eq!(world.damage_of(log), []);
+        }
+    }
+    let mut world = one_segment(6);
+    world.disk.inject(Fault::Fail(index, DiskErrorKind::Io(5)));
+    assert_eq!(world.damage_of(log(0)), [], "an unreadable index is learnt again");
 }
 
 #[test]

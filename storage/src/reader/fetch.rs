@@ -1,0 +1,233 @@
+//! One thing being fetched from a segment or its index, in as many reads as it takes.
+//!
+//! Does: say what to read next; put failing reads together again from smaller ones.
+//! Does not: look at what was read.
+//! Invariants: only what the device calls unreadable is given up, block by block, and stands as
+//! zeros in what is given back: the checksums over it decide what that costs. A failure of any
+//! other kind says nothing about what lies there.
+//! Apart because a failing device must cost a bounded number of reads and nobody else's records.
+//!
+//! ```text
+//!  whole --read--> given back
+//!    | failed: several chunks? the first alone, else halves
+//!    v
+//!  halves --failed--> halves of halves ... --a block fails--> zeros
+//! ```
+
+use bytes::{Bytes, BytesMut};
+use flumen_protocol::ids::LogId;
+
+use super::jobs::Job;
+use super::plan::Missing;
+use super::sieve::Sieve;
+use crate::error::{DiskError, DiskErrorKind};
+use crate::limits::{BLOCK, EXTENT_BYTES_MIN, UNREADABLE_PIECES_MAX};
+use crate::op::{Action, FileName, Output};
+
+/// By which error numbers a device or a file system says that what lies there is lost.
+/// From Linux: EIO, ENODATA (critical medium error), EBADMSG and EUCLEAN (checksum or structure of
+/// the file system), EILSEQ (integrity of a block), EREMOTEIO (of a remote target).
+const LOST: [i32; 6] = [5, 61, 74, 117, 84, 121];
+
+/// Something being fetched, and who waits for it.
+#[derive(Debug)]
+pub(super) struct Fetch {
+    pub(super) log: LogId,
+    pub(super) missing: Missing,
+    /// How far the walk through an unknown stretch has come.
+    pub(super) walk: Walk,
+    /// It was read once already, and was wrong.
+    pub(super) again: bool,
+    pub(super) waiters: Vec<Job>,
+    /// What failed as a whole.
+    pieces: Option<Pieces>,
+    /// Pieces that could not be read.
+    pub(super) unreadable: u32,
+}
+
+/// A walk through a hole of an index that has not found anything yet: one batch is longer than what
+/// was read of it, or what lies there is damaged and the next sound batch is being looked for.
+#[derive(Debug)]
+pub(super) struct Walk {
+    pub(super) position: u64,
+    /// How much to read from there.
+    pub(super) bytes: u64,
+    pub(super) sieve: Sieve,
+}
+
+/// What became of a fetch with an answer of the disk.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// Here it is, unreadable blocks as zeros; shorter than asked for if the file is.
+    Read(Bytes),
+    /// More has to be read.
+    Again,
+    /// It cannot be read now, which says nothing about what lies there.
+    Unavailable(DiskErrorKind),
+}
+
+/// A read that failed as a whole and is carried out in pieces.
+#[derive(Debug)]
+struct Pieces {
+    at: u64,
+    bytes: BytesMut,
+    /// What is still to be read, the first piece last.
+    left: Vec<(u64, u64)>,
+}
+
+/// What a failed read says about what lies there.
+enum Failure {
+    /// There is no such file.
+    Missing,
+    /// The device has lost it.
+    Lost,
+    /// Nothing.
+    Elsewhere,
+}
+
+impl Fetch {
+    pub(super) fn new(missing: Missing, job: Job) -> Self {
+        let walk = Walk::through(&missing);
+        Self {
+            log: job.log,
+            missing,
+            walk,
+            again: false,
+            waiters: vec![job],
+            pieces: None,
+            unreadable: 0,
+        }
+    }
+
+    pub(super) fn file(&self) -> FileName {
+        let (log, base) = (self.log, self.missing.segment().base);
+        match &self.missing {
+            Missing::Index(_) => FileName::Index { log, base },
+            Missing::Chunks(..) | Missing::Stretch(..) => FileName::Segment { log, base },
+        }
+    }
+
+    pub(super) fn action(&self) -> Action {
+        if let Missing::Index(_) = &self.missing {
+            return Action::ReadAll;
+        }
+        let next = self.pieces.as_ref().and_then(|pieces| pieces.left.last().copied());
+        let (at, len) = next.unwrap_or_else(|| self.whole());
+        Action::Read { at, len: u32::try_from(len).expect("extents are bounded") }
+    }
+
+    /// Takes an answer of the disk.
+    pub(super) fn step(&mut self, result: Result<Output, DiskError>) -> Step {
+        let read = match result {
+            Ok(Output::Bytes(bytes)) => Some(bytes),
+            Ok(Output::Done | Output::Listing(_) | Output::Size(_)) => {
+                unreachable!("a read is answered with bytes")
+            }
+            Err(error) => match failure(error.kind) {
+                Failure::Missing => Some(Bytes::new()),
+                Failure::Lost => None,
+                Failure::Elsewhere => return Step::Unavailable(error.kind),
+            },
+        };
+        if let Some(mut pieces) = self.pieces.take() {
+            pieces.take(read, &mut self.unreadable);
+            if pieces.left.is_empty() {
+                return Step::Read(pieces.bytes.freeze());
+            }
+            self.pieces = Some(pieces);
+            return Step::Again;
+        }
+        match (read, &mut self.missing) {
+            (Some(bytes), _) => Step::Read(bytes),
+            // Whatever is missing from an index is learnt again from the segment.
+            (None, Missing::Index(_)) => Step::Read(Bytes::new()),
+            (None, Missing::Chunks(_, chunks)) if chunks.len() > 1 => {
+                chunks.truncate(1);
+                Step::Again
+            }
+            (None, Missing::Chunks(..) | Missing::Stretch(..)) => {
+                let (at, len) = self.whole();
+                self.pieces = Some(Pieces::of(at, len));
+                Step::Again
+            }
+        }
+    }
+
+    /// Where what is to be read lies and how long it is, in whole blocks.
+    fn whole(&self) -> (u64, u64) {
+        let (from, until) = match &self.missing {
+            Missing::Index(_) => (0, 0),
+            Missing::Chunks(_, chunks) => {
+                (chunks[0].position, chunks[chunks.len() - 1].end_position())
+            }
+            Missing::Stretch(_, hole) => {
+                let from = self.walk.position;
+                (from, hole.end_position.min(from + self.walk.bytes))
+            }
+        };
+        let at = from / BLOCK * BLOCK;
+        (at, until.next_multiple_of(BLOCK) - at)
+    }
+}
+
+impl Walk {
+    fn through(missing: &Missing) -> Self {
+        let (position, first, end) = match missing {
+            Missing::Stretch(_, hole) => (hole.position, hole.first, hole.end),
+            Missing::Index(segment) | Missing::Chunks(segment, _) => (0, segment.base, segment.end),
+        };
+        Self { position, bytes: EXTENT_BYTES_MIN, sieve: Sieve::new(first, end) }
+    }
+}
+
+impl Pieces {
+    /// A single block is tried once more as it is.
+    fn of(at: u64, len: u64) -> Self {
+        let mut left = Vec::new();
+        split(at, len, &mut left);
+        Self { at, bytes: BytesMut::zeroed(len as usize), left }
+    }
+
+    /// Takes what was read of the next piece; nothing if it cannot be read.
+    fn take(&mut self, read: Option<Bytes>, unreadable: &mut u32) {
+        let (at, len) = self.left.pop().expect("a piece was read");
+        let from = (at - self.at) as usize;
+        match read {
+            Some(read) => {
+                let until = from + read.len().min(len as usize);
+                self.bytes[from..until].copy_from_slice(&read[..until - from]);
+                if until - from < len as usize {
+                    // The file ends here.
+                    self.bytes.truncate(until);
+                    self.left.clear();
+                }
+            }
+            None if len > BLOCK && *unreadable < UNREADABLE_PIECES_MAX => {
+                split(at, len, &mut self.left);
+            }
+            None => *unreadable += 1,
+        }
+    }
+}
+
+/// Both halves of a piece, the first one last.
+fn split(at: u64, len: u64, out: &mut Vec<(u64, u64)>) {
+    let half = (len / 2).next_multiple_of(BLOCK);
+    if half < len {
+        out.push((at + half, len - half));
+    }
+    out.push((at, half));
+}
+
+fn failure(kind: DiskErrorKind) -> Failure {
+    match kind {
+        DiskErrorKind::NotFound => Failure::Missing,
+        // Only an index is read whole, and one that large is none.
+        DiskErrorKind::TooLarge => Failure::Lost,
+        DiskErrorKind::Io(number) if LOST.contains(&number) => Failure::Lost,
+        DiskErrorKind::NoSpace
+        | DiskErrorKind::NoDescriptors
+        | DiskErrorKind::Denied
+        | DiskErrorKind::Io(_) => Failure::Elsewhere,
+    }
+}
