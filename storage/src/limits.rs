@@ -64,6 +64,10 @@ pub const SMALL_FILE_BYTES_MAX: u64 = 1 << 30;
 /// that an idle partition keeps no file open. Journal files are not counted.
 pub const OPEN_FILES_MAX: usize = 64;
 
+/// How often opening a file that is being removed, or removing one that is being opened, looks
+/// whether the other has ended. Rare: a reader of the oldest segment met retention.
+pub const OPEN_OR_REMOVE_RECHECK: std::time::Duration = std::time::Duration::from_millis(1);
+
 const _: () = {
     assert!(BLOCK_BYTES.is_multiple_of(FRAME_ALIGN));
     assert!(COMMIT_BYTES_MAX.is_multiple_of(BLOCK_BYTES));

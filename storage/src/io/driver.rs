@@ -22,12 +22,16 @@ use std::rc::Rc;
 use bytes::{Bytes, BytesMut};
 use flumen_protocol::ids::CoreId;
 use glommio::io::{CloseResult, DmaBuffer, DmaFile, OpenOptions};
+use glommio::timer::sleep;
 use glommio::{GlommioError, allocate_dma_buffer, executor};
 
 use crate::error::{DiskError, DiskErrorKind};
 use crate::io::directory::{kind_of, list, path_of, probe_path, sync_folder};
 use crate::io::ring::Append;
-use crate::limits::{OPEN_FILES_MAX, PREPARE_WRITE_BYTES, READ_BYTES_MAX, SMALL_FILE_BYTES_MAX};
+use crate::limits::{
+    OPEN_FILES_MAX, OPEN_OR_REMOVE_RECHECK, PREPARE_WRITE_BYTES, READ_BYTES_MAX,
+    SMALL_FILE_BYTES_MAX,
+};
 use crate::op::{Action, DiskDone, DiskOp, FileName, Output};
 
 /// How a handle was opened.
@@ -52,6 +56,10 @@ pub struct Driver {
     handles: RefCell<BTreeMap<(FileName, Mode), Handle>>,
     /// Files created here whose folder entry is not flushed yet.
     unlinked: RefCell<BTreeSet<FileName>>,
+    /// Files being opened, each as often as it is.
+    opening: RefCell<Vec<FileName>>,
+    /// Files being removed. Invariant: none of them is opened meanwhile.
+    removing: RefCell<BTreeSet<FileName>>,
     clock: Cell<u64>,
     has_probed: Cell<bool>,
     has_warned: Cell<bool>,
@@ -69,6 +77,8 @@ impl Driver {
             core,
             handles: RefCell::default(),
             unlinked: RefCell::default(),
+            opening: RefCell::default(),
+            removing: RefCell::default(),
             clock: Cell::new(0),
             has_probed: Cell::new(false),
             has_warned: Cell::new(false),
@@ -179,7 +189,20 @@ impl Driver {
         file.fdatasync().await.map_err(|error| kind(&error))
     }
 
+    /// Removes a file while nobody opens it. glommio asks for the file system of a path it has just
+    /// opened and panics if there is nothing any more (0.9, `DmaFile::open_at`); and a handle opened
+    /// late would keep the room of the file, and be read in place of a new one of that name.
     async fn delete(&self, name: FileName) -> Outcome<()> {
+        self.removing.borrow_mut().insert(name);
+        while self.opening.borrow().contains(&name) {
+            sleep(OPEN_OR_REMOVE_RECHECK).await;
+        }
+        let removed = self.remove(name).await;
+        self.removing.borrow_mut().remove(&name);
+        removed
+    }
+
+    async fn remove(&self, name: FileName) -> Outcome<()> {
         self.close_handles_of(name).await;
         self.unlinked.borrow_mut().remove(&name);
         let path = self.path(name);
@@ -209,16 +232,17 @@ impl Driver {
             return Ok(file);
         }
         self.probe().await?;
-        let path = self.path(name);
-        let opened = match open_file(&path, mode, false).await {
-            Err(DiskErrorKind::NotFound) if may_create => {
-                self.unlinked.borrow_mut().insert(name);
-                let folder = path.clone();
-                blocking(move || make_parent(&folder)).await?;
-                open_file(&path, mode, true).await?
-            }
-            opened => opened?,
-        };
+        while self.removing.borrow().contains(&name) {
+            sleep(OPEN_OR_REMOVE_RECHECK).await;
+        }
+        self.opening.borrow_mut().push(name);
+        let opened = self.open_anew(name, mode, may_create).await;
+        {
+            let mut opening = self.opening.borrow_mut();
+            let place = opening.iter().position(|other| *other == name).expect("noted before");
+            opening.swap_remove(place);
+        }
+        let opened = opened?;
         // Somebody else may have opened it meanwhile: theirs stays.
         if let Some(file) = self.opened(name, mode) {
             close(Rc::new(opened)).await;
@@ -230,6 +254,19 @@ impl Driver {
         self.handles.borrow_mut().insert((name, mode), handle);
         self.close_idle().await;
         Ok(file)
+    }
+
+    async fn open_anew(&self, name: FileName, mode: Mode, may_create: bool) -> Outcome<DmaFile> {
+        let path = self.path(name);
+        match open_file(&path, mode, false).await {
+            Err(DiskErrorKind::NotFound) if may_create => {
+                self.unlinked.borrow_mut().insert(name);
+                let folder = path.clone();
+                blocking(move || make_parent(&folder)).await?;
+                open_file(&path, mode, true).await
+            }
+            opened => opened,
+        }
     }
 
     /// Opens a file with contents before any other. glommio finds out once per device and process
@@ -555,6 +592,28 @@ mod tests {
             assert_eq!(driver.handles.borrow().len(), OPEN_FILES_MAX);
             done(&driver, SEGMENT, Action::Flush).await;
             assert!(!driver.unlinked.borrow().contains(&SEGMENT));
+        });
+    }
+
+    #[test]
+    fn a_file_is_not_opened_while_it_is_removed() {
+        on_disk("removed", |driver, _| async move {
+            for turns in 0..200 {
+                let parts = vec![Bytes::from(vec![1; 10])];
+                done(&driver, SEGMENT, Action::Write { at: 0, parts, padded_len: 4096 }).await;
+                let reader = Rc::clone(&driver);
+                let read = Action::Read { at: 0, len: 4096 };
+                let read = DiskOp { id: OpId(2), file: SEGMENT, action: read };
+                let read = glommio::spawn_local(async move {
+                    for _ in 0..turns % 20 {
+                        executor().yield_task_queue_now().await;
+                    }
+                    reader.carry_out(read).await
+                });
+                done(&driver, SEGMENT, Action::Delete).await;
+                let _either_way = read.await;
+                assert!(driver.handles.borrow().is_empty(), "what is gone keeps its room");
+            }
         });
     }
 
