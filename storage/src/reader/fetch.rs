@@ -22,6 +22,7 @@ use super::plan::Missing;
 use super::sieve::Sieve;
 use crate::error::{DiskError, DiskErrorKind};
 use crate::limits::{BLOCK, EXTENT_BYTES_MIN, UNREADABLE_PIECES_MAX};
+use crate::manifest::image::Image;
 use crate::op::{Action, FileName, Output};
 
 /// By which error numbers a device or a file system says that what lies there is lost.
@@ -38,6 +39,8 @@ pub(super) struct Fetch {
     pub(super) walk: Walk,
     /// It was read once already, and was wrong.
     pub(super) again: bool,
+    /// The log was deleted; another one may have its name by now.
+    pub(super) is_void: bool,
     pub(super) waiters: Vec<Job>,
     /// What failed as a whole.
     pieces: Option<Pieces>,
@@ -93,6 +96,7 @@ impl Fetch {
             missing,
             walk,
             again: false,
+            is_void: false,
             waiters: vec![job],
             pieces: None,
             unreadable: 0,
@@ -114,6 +118,13 @@ impl Fetch {
         let next = self.pieces.as_ref().and_then(|pieces| pieces.left.last().copied());
         let (at, len) = next.unwrap_or_else(|| self.whole());
         Action::Read { at, len: u32::try_from(len).expect("extents are bounded") }
+    }
+
+    /// Whether what is being fetched is still there.
+    pub(super) fn is_current(&self, image: &Image) -> bool {
+        let base = self.missing.segment().base;
+        let found = image.logs.get(&self.log).and_then(|known| known.segments.find(base));
+        !self.is_void && found.is_some_and(|segment| segment.base == base)
     }
 
     /// Takes an answer of the disk.

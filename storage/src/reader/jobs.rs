@@ -108,7 +108,13 @@ impl Reader {
     ) -> Option<DiskDone> {
         let Some(mut fetch) = self.under_way.remove(&done.id) else { return Some(done) };
         let waiters = std::mem::take(&mut fetch.waiters);
+        if fetch.is_void {
+            out.extend(waiters.into_iter().map(|job| job.failed(ReadError::UnknownLog)));
+            return None;
+        }
         let fetch = match fetch.step(done.result) {
+            // Retention was faster. Whether the file was still there does not matter.
+            _ if !fetch.is_current(image) => None,
             Step::Again => Some(fetch),
             Step::Read(bytes) => self.take_in(fetch, &bytes),
             Step::Unavailable(kind) => {
@@ -146,9 +152,18 @@ impl Reader {
         self.indexes.forget(log, base);
     }
 
-    /// What lies before `start` is gone; everything of the log for `None`.
-    pub fn forget_before(&mut self, log: LogId, start: Option<Offset>) {
-        self.windows.forget(log, start);
+    /// What lies before `start` is gone.
+    pub fn forget_before(&mut self, log: LogId, start: Offset) {
+        self.windows.forget(log, Some(start));
+    }
+
+    /// The log is gone. Another one may get its name while reads of this one are under way: what
+    /// they bring is not looked at, and whoever waits for it hears that the log is unknown.
+    pub fn forget_log(&mut self, log: LogId) {
+        self.windows.forget(log, None);
+        self.indexes.forget_log(log);
+        let all = self.under_way.values_mut().chain(&mut self.queued);
+        all.filter(|fetch| fetch.log == log).for_each(|fetch| fetch.is_void = true);
     }
 
     /// Chunks were written to a segment.
@@ -174,7 +189,8 @@ impl Reader {
     }
 
     fn wait_for(&mut self, missing: Missing, job: Job) {
-        let same = |fetch: &&mut Fetch| fetch.log == job.log && fetch.missing == missing;
+        let same =
+            |fetch: &&mut Fetch| !fetch.is_void && fetch.log == job.log && fetch.missing == missing;
         let mut all = self.under_way.values_mut().chain(&mut self.queued);
         if let Some(fetch) = all.find(same) {
             fetch.waiters.push(job);
@@ -286,16 +302,19 @@ impl Job {
     /// Ends a job about whose records nothing is known: it could not be read now, or fetching got
     /// nowhere for too long (`None`), and better an answer than a job that never ends.
     fn unavailable(self, kind: Option<DiskErrorKind>) -> Answer {
+        let log = self.log;
+        let from = match self.want {
+            Want::Records(request) => request.from,
+            Want::Time(want) => want.cursor,
+        };
+        self.failed(ReadError::Unavailable { log, from, kind })
+    }
+
+    fn failed(self, error: ReadError) -> Answer {
         let Self { log, want, .. } = self;
         let outcome = match want {
-            Want::Records(request) => {
-                let from = request.from;
-                Outcome::Records(Err(ReadError::Unavailable { log, from, kind }))
-            }
-            Want::Time(want) => {
-                let from = want.cursor;
-                Outcome::Time(Err(ReadError::Unavailable { log, from, kind }))
-            }
+            Want::Records(_) => Outcome::Records(Err(error)),
+            Want::Time(_) => Outcome::Time(Err(error)),
         };
         Answer { log, want, outcome }
     }

@@ -167,6 +167,11 @@ impl Indexes {
         self.loaded.remove(&(log, base));
     }
 
+    /// Forgets all indexes of a log.
+    pub fn forget_log(&mut self, log: LogId) {
+        self.loaded.retain(|(of, _), _| *of != log);
+    }
+
     /// Forgets the least recently used until the limit holds.
     pub fn trim(&mut self) {
         while self.loaded.len() > 1 && self.entries() > INDEX_ENTRIES_MAX {

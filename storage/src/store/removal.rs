@@ -165,7 +165,7 @@ impl Store {
         }
         self.settles.abandon(log);
         self.cache.forget(log);
-        self.reader.forget_before(log, None);
+        self.reader.forget_log(log);
         self.starts.retain(|(_, other, _)| *other != log);
         self.removals.logs.insert(log, LogRemoval::Marking);
         self.journal.append_mark(log, Mark::Deleted);
@@ -280,7 +280,7 @@ impl Store {
         let ticket = self.manifest.enqueue(Record::Log(record));
         self.starts.push((ticket, log, start));
         self.cache.forget_before(log, start);
-        self.reader.forget_before(log, Some(start));
+        self.reader.forget_before(log, start);
     }
 
     /// Lets go of segments that are too old, too many, or before the start offset. Gives the new
@@ -314,7 +314,7 @@ impl Store {
         going.iter().for_each(|segment| self.removals.condemn(log, segment.base, ticket));
         self.starts.push((ticket, log, start));
         self.cache.forget_before(log, start);
-        self.reader.forget_before(log, Some(start));
+        self.reader.forget_before(log, start);
         Some(start)
     }
 }

@@ -540,7 +540,7 @@ fn an_unreadable_block_costs_the_batches_that_touch_it() {
                 (0..).zip(&places).filter(|(_, p)| is_hit(p)).map(|(n, _)| n).collect();
             let lost = (hit[0] * 5, hit[hit.len() - 1] * 5 + 5);
             assert_eq!(world.damage_of(log(0)), [lost], "block {block}");
-            world.store.reader.forget_before(log(0), None);
+            world.store.reader.forget_before(log(0), Offset(400));
             assert_eq!(world.damage_of(log(0)), [lost], "block {block}, from what is known by now");
         }
     }
@@ -598,6 +598,94 @@ fn what_cannot_be_read_now_is_not_called_damaged() {
     let mut world = one_segment(6);
     world.disk.inject(Fault::Fail(index, DiskErrorKind::Io(5)));
     assert_eq!(world.damage_of(log(0)), [], "an unreadable index is learnt again");
+}
+
+/// Begins to read the log and stops where the disk has the answer to the `nth` operation for that;
+/// the answer is not taken in yet.
+fn begin_read(world: &mut World, log: LogId, nth: usize) -> DiskDone {
+    let (from, limit) = (Offset(0), Offset(i64::MAX));
+    let request = ReadRequest { from, limit, max_bytes: 1 << 20, at_least_one: true, token: 77 };
+    assert_eq!(world.store.read(log, request), ReadAnswer::Pending);
+    for n in 0.. {
+        let mut ops = Vec::new();
+        world.store.next_ops(world.now, &mut ops);
+        let done = world.disk.carry_out(ops.pop().expect("a read"));
+        assert_eq!(ops, []);
+        if n == nth {
+            return done;
+        }
+        world.store.on_done(done, world.now, &mut world.events).expect("the disk works");
+    }
+    unreachable!("it ends at the nth")
+}
+
+fn end_read(world: &mut World, done: DiskDone) -> Result<Vec<Bytes>, ReadError> {
+    world.events.clear();
+    world.store.on_done(done, world.now, &mut world.events).expect("the disk works");
+    world.run();
+    match world.events.pop() {
+        Some(StoreEvent::Read { token: 77, result }) => result,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_read_under_way_never_brings_anything_of_a_deleted_log_into_a_new_one() {
+    let config = StoreConfig { cache_bytes: 0, ..StoreConfig::DEFAULT };
+    for nth in [0, 1] {
+        for without_index in [false, true] {
+            let mut world = World::with(9, config);
+            world.create(log(0), small_segments());
+            (0..50).for_each(|n| world.append_batch(log(0), n, 10_000));
+            world.settle(log(0));
+            world.restart();
+            world.run();
+            if without_index {
+                let index = FileName::Index { log: log(0), base: Offset(0) };
+                world.disk.shorten(index, None);
+            }
+            let done = begin_read(&mut world, log(0), nth);
+            world.store.delete(log(0));
+            world.run();
+            assert!(world.events.contains(&StoreEvent::Deleted { log: log(0) }));
+            world.written.remove(&log(0));
+            world.create(log(0), small_segments());
+            (0..50).for_each(|n| world.append_batch(log(0), 1000 + n, 9_000));
+            world.settle(log(0));
+            assert_eq!(end_read(&mut world, done), Err(ReadError::UnknownLog));
+            assert_eq!(world.damage_of(log(0)), []);
+        }
+    }
+}
+
+#[test]
+fn a_read_of_what_retention_deletes_meanwhile_is_out_of_range_and_not_damaged() {
+    for nth in [0, 1] {
+        let mut world = World::with(9, StoreConfig { cache_bytes: 0, ..StoreConfig::DEFAULT });
+        world.create(log(0), small_segments());
+        (0..90).for_each(|n| world.append_batch(log(0), n, 10_000));
+        world.settle(log(0));
+        world.restart();
+        world.run();
+        let settings = LogSettings { retention_bytes: Some(400_000), ..small_segments() };
+        // The answer may be what the file held, or that there is none.
+        for is_there in [true, false] {
+            let mut world = World { disk: world.disk.clone(), ..World::with(9, world.config) };
+            world.restart();
+            world.run();
+            world.store.configure(log(0), settings);
+            let mut done = begin_read(&mut world, log(0), nth);
+            let start = world.store.retention(log(0), world.now, Offset(450)).expect("too much");
+            world.run();
+            if !is_there {
+                let file = FileName::Segment { log: log(0), base: Offset(0) };
+                let (kind, action) = (DiskErrorKind::NotFound, "read");
+                done.result = Err(crate::error::DiskError { kind, file, action });
+            }
+            let range = ReadError::OutOfRange { start, end: Offset(450) };
+            assert_eq!(end_read(&mut world, done), Err(range));
+        }
+    }
 }
 
 #[test]
