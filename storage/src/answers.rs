@@ -139,7 +139,8 @@ impl fmt::Display for ReadError {
 pub enum TimeQuery {
     /// The first record, in offset order, with this timestamp (milliseconds) or a later one.
     AtOrAfter(i64),
-    /// The first record with the largest timestamp of the log (KIP-734).
+    /// The first of the records with the largest timestamp (KIP-734), among those the log still has
+    /// and that lie below the limit.
     Largest,
 }
 

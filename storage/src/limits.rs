@@ -109,8 +109,8 @@ pub const READS_IN_FLIGHT_MAX: usize = 8;
 /// How many unreadable pieces of one fetch are looked for block by block: 500 reads at worst, on a
 /// device that is slow when it fails. After that a failing read is given up as it is.
 pub const UNREADABLE_PIECES_MAX: u32 = 16;
-/// How often a job may find that something else is missing before it is refused: walking a whole
-/// segment of 2 GiB without its index takes 8,192 steps.
+/// How often a job may find that something else is missing before it is told to come back: walking
+/// a whole segment of 2 GiB without its index takes 8,192 steps.
 pub const JOB_TRIES_MAX: u32 = 16_384;
 /// The largest write of a settle in haste, for the same reason.
 pub const SETTLE_WRITE_BYTES: u64 = 1 << 20;

@@ -39,7 +39,7 @@ use crate::segment::segment::Segment;
 pub struct Answer {
     /// Whose records were read.
     pub log: LogId,
-    /// What was asked.
+    /// What was asked, and how far it came.
     pub want: Want,
     /// What came of it.
     pub outcome: Outcome,
@@ -84,8 +84,8 @@ impl Reader {
     }
 
     /// Tries to answer at once; `None`: an [`Answer`] follows.
-    pub fn start(&mut self, log: LogId, want: Want, image: &Image) -> Option<Outcome> {
-        self.advance(Job { log, want, tries: 0 }, image).map(|answer| answer.outcome)
+    pub fn start(&mut self, log: LogId, want: Want, image: &Image) -> Option<Answer> {
+        self.advance(Job { log, want, tries: 0 }, image)
     }
 
     /// The operations to carry out now.

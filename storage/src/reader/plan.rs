@@ -3,12 +3,14 @@
 //! Does: answer from verified windows; name the one index, extent or unknown stretch that is
 //! missing.
 //! Does not: fetch.
-//! Invariants: planning never changes what is known; trying again after the fetch gets further.
+//! Invariants: planning changes nothing but how far a look-up has come and what counts as used
+//! lately; trying again after a fetch that brought something gets further.
 //! Apart because many jobs may wait for the same missing thing.
 
 use bytes::Bytes;
 use flumen_protocol::batch::header::BatchHeader;
-use flumen_protocol::batch::records::first_at_or_after;
+use flumen_protocol::batch::limits::inflated_bytes_max;
+use flumen_protocol::batch::records::{first_at_or_after, records};
 use flumen_protocol::ids::{LogId, Offset};
 
 use super::assemble::Selection;
@@ -32,8 +34,10 @@ pub enum Want {
 /// A look-up by time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeWant {
-    /// Milliseconds.
+    /// Milliseconds; the largest known so far, −1 for none, while `is_largest`.
     pub at: i64,
+    /// The largest timestamp between the log's start and the limit is wanted and not known yet.
+    pub is_largest: bool,
     /// Everything before was looked at already.
     pub cursor: Offset,
     /// The record must lie before this.
@@ -146,6 +150,14 @@ fn attempt_time(
     windows: &mut Windows,
     indexes: &mut Indexes,
 ) -> Attempt {
+    if want.is_largest {
+        if let Some(attempt) = attempt_largest(log, want, known, windows, indexes) {
+            return attempt;
+        }
+        // Without any timestamp nothing is to be found, not even in memory.
+        want.at = if want.at < 0 { i64::MAX } else { want.at };
+        (want.is_largest, want.cursor) = (false, known.start);
+    }
     loop {
         want.cursor = want.cursor.max(known.start);
         let segment = known.segments.find_time(want.cursor, want.at);
@@ -175,6 +187,80 @@ fn attempt_time(
             Look::NotRead => return Attempt::Missing(Missing::Chunks(segment, vec![*chunk])),
         }
     }
+}
+
+/// Raises `want.at` to the largest timestamp in segments; gives what is in the way of that.
+///
+/// Looks only into segments that begin before the log's start or end after the limit, and into
+/// those only if they may hold a larger one than all others.
+fn attempt_largest(
+    log: LogId,
+    want: &mut TimeWant,
+    known: &LogImage,
+    windows: &mut Windows,
+    indexes: &mut Indexes,
+) -> Option<Attempt> {
+    let (start, limit) = (known.start, want.limit);
+    want.at = want.at.max(largest_inside(known, limit));
+    let straddling: Vec<Segment> = straddling(known, limit).collect();
+    loop {
+        let (cursor, at) = (want.cursor.max(start), want.at);
+        let promising = |s: &&Segment| s.end > cursor && s.max_timestamp > at;
+        let segment = straddling.iter().copied().find(|s| promising(&s))?;
+        want.cursor = cursor.max(segment.base);
+        // Batches that are not all below the limit are not given, so none is behind it.
+        if want.cursor >= limit {
+            return None;
+        }
+        let chunk = match missing_at(log, want.cursor, segment, known, indexes, 0) {
+            Ok(Missing::Chunks(_, chunks)) => chunks[0],
+            Ok(missing) => return Some(Attempt::Missing(missing)),
+            Err((from, until)) => {
+                return Some(Attempt::Time(Err(ReadError::Damaged { log, from, until })));
+            }
+        };
+        if start <= chunk.first && chunk.end <= limit || chunk.max_timestamp <= at {
+            want.at = at.max(chunk.max_timestamp);
+            want.cursor = chunk.end;
+        }
+        while want.cursor < chunk.end {
+            let Some(batch) = windows.from(log, want.cursor).first() else {
+                return Some(Attempt::Missing(Missing::Chunks(segment, vec![chunk])));
+            };
+            want.cursor = batch.last.after(1);
+            if batch.last < limit {
+                let largest = largest_from(&batch.bytes, batch.base, batch.max_timestamp, start);
+                want.at = want.at.max(largest);
+            }
+        }
+    }
+}
+
+/// The largest timestamp of segments all of whose records are there and below `limit`; −1 if none.
+#[must_use]
+pub fn largest_inside(known: &LogImage, limit: Offset) -> i64 {
+    let inside = known.segments.all().iter().filter(|s| known.start <= s.base && s.end <= limit);
+    inside.map(|segment| segment.max_timestamp).max().unwrap_or(-1)
+}
+
+/// Segments some but not all of whose records are there and below `limit`: two at most.
+pub fn straddling(known: &LogImage, limit: Offset) -> impl Iterator<Item = Segment> {
+    let (start, all) = (known.start, known.segments.all());
+    let touching = all.iter().copied().filter(move |s| s.base < limit && s.end > start);
+    touching.filter(move |s| s.base < start || s.end > limit)
+}
+
+/// The largest timestamp of the records of a batch from `start` on, −1 if none has one; the batch
+/// begins at `base` and says itself that `max_timestamp` is its largest.
+#[must_use]
+pub fn largest_from(batch: &Bytes, base: Offset, max_timestamp: i64, start: Offset) -> i64 {
+    if base >= start {
+        return max_timestamp;
+    }
+    let Ok(opened) = records(batch, inflated_bytes_max(batch.len())) else { return -1 };
+    let readable = opened.iter().map_while(Result::ok);
+    let there = readable.filter(|record| record.offset >= start);
+    there.map(|record| record.timestamp).max().unwrap_or(-1)
 }
 
 enum Look {

@@ -5,6 +5,7 @@
 //! Invariants: unsettled data is never looked for on disk.
 //! Apart because it is the path every consumer takes.
 
+use bytes::Bytes;
 use flumen_protocol::entry::Records;
 use flumen_protocol::ids::{LogId, Offset};
 
@@ -16,7 +17,23 @@ use crate::manifest::image::LogImage;
 use crate::op::DiskDone;
 use crate::reader::assemble::Selection;
 use crate::reader::jobs::{Answer, Outcome};
-use crate::reader::plan::{TimeWant, Want, timed_record};
+use crate::reader::plan::{TimeWant, Want, largest_from, largest_inside, straddling, timed_record};
+
+/// A job's answer with everything in it, and the caller's token.
+enum Finished {
+    Read(u64, Result<Vec<Bytes>, ReadError>),
+    Time(u64, Result<Option<TimedRecord>, ReadError>),
+}
+
+/// What memory knows of the largest timestamp of a log.
+enum Largest {
+    /// No record has one.
+    None,
+    /// This is it.
+    Known(i64),
+    /// A segment has a larger one, but perhaps only before the start or behind the limit.
+    AtLeast(i64),
+}
 
 impl Store {
     /// Reads whole batches from the one that contains `request.from` on.
@@ -46,9 +63,11 @@ impl Store {
             return ReadAnswer::Ready(selection.into_batches());
         }
         match self.reader.start(log, Want::Records(request), self.manifest.image()) {
-            Some(Outcome::Records(Ok(batches))) => ReadAnswer::Ready(batches),
-            Some(Outcome::Records(Err(error))) => ReadAnswer::Failed(self.widened(log, error)),
-            Some(Outcome::Time(_)) => unreachable!("a read is answered as a read"),
+            Some(answer) => match self.finished(answer) {
+                Finished::Read(_, Ok(batches)) => ReadAnswer::Ready(batches),
+                Finished::Read(_, Err(error)) => ReadAnswer::Failed(error),
+                Finished::Time(..) => unreachable!("a read is answered as a read"),
+            },
             None => ReadAnswer::Pending,
         }
     }
@@ -64,34 +83,49 @@ impl Store {
         let Some((known, image)) = self.known(log) else {
             return TimeAnswer::Failed(ReadError::UnknownLog);
         };
-        let at = match query {
-            TimeQuery::AtOrAfter(at) => at,
+        let (at, is_largest) = match query {
+            TimeQuery::AtOrAfter(at) => (at, false),
             // The first record at or after the largest timestamp is the one that has it.
-            TimeQuery::Largest => match largest(known, image, limit) {
-                Some(at) => at,
-                None => return TimeAnswer::Ready(None),
+            TimeQuery::Largest => match self.largest(log, known, image, limit) {
+                Largest::None => return TimeAnswer::Ready(None),
+                Largest::Known(at) => (at, false),
+                Largest::AtLeast(at) => (at, true),
             },
         };
-        if let Some(segment) = image.segments.find_time(image.start, at) {
-            let cursor = segment.base.max(image.start);
-            if self.cache.holds(log, cursor) {
-                let found = first_among(self.cache.from(log, cursor), image.start, at, limit);
-                return TimeAnswer::Ready(
-                    found.or_else(|| self.find_time_unsettled(log, at, limit)),
-                );
-            }
-            let want = Want::Time(TimeWant { at, cursor, limit, token });
-            return match self.reader.start(log, want, self.manifest.image()) {
-                Some(Outcome::Time(Ok(None))) => {
-                    TimeAnswer::Ready(self.find_time_unsettled(log, at, limit))
-                }
-                Some(Outcome::Time(Ok(found))) => TimeAnswer::Ready(found),
-                Some(Outcome::Time(Err(error))) => TimeAnswer::Failed(self.widened(log, error)),
-                Some(Outcome::Records(_)) => unreachable!("a look-up is answered as a look-up"),
-                None => TimeAnswer::Pending,
-            };
+        let cursor = match image.segments.find_time(image.start, at) {
+            _ if is_largest => image.start,
+            Some(segment) => segment.base.max(image.start),
+            None => return TimeAnswer::Ready(self.find_time_unsettled(log, at, limit)),
+        };
+        if !is_largest && self.cache.holds(log, cursor) {
+            let found = first_among(self.cache.from(log, cursor), image.start, at, limit);
+            return TimeAnswer::Ready(found.or_else(|| self.find_time_unsettled(log, at, limit)));
         }
-        TimeAnswer::Ready(self.find_time_unsettled(log, at, limit))
+        let want = Want::Time(TimeWant { at, is_largest, cursor, limit, token });
+        match self.reader.start(log, want, self.manifest.image()) {
+            Some(answer) => match self.finished(answer) {
+                Finished::Time(_, Ok(found)) => TimeAnswer::Ready(found),
+                Finished::Time(_, Err(error)) => TimeAnswer::Failed(error),
+                Finished::Read(..) => unreachable!("a look-up is answered as a look-up"),
+            },
+            None => TimeAnswer::Pending,
+        }
+    }
+
+    /// The largest timestamp from the log's start up to `limit`, as far as memory can tell.
+    fn largest(&self, log: LogId, known: &Log, image: &LogImage, limit: Offset) -> Largest {
+        let start = image.start;
+        let unsettled = known.tail.from(known.tail.first_offset().max(start));
+        let at = largest_among(unsettled, start, limit).max(largest_inside(image, limit));
+        let mut largest = at;
+        for segment in straddling(image, limit).filter(|segment| segment.max_timestamp > at) {
+            let from = segment.base.max(start);
+            if !self.cache.holds(log, from) {
+                return Largest::AtLeast(at);
+            }
+            largest = largest.max(largest_among(self.cache.from(log, from), start, limit));
+        }
+        if largest < 0 { Largest::None } else { Largest::Known(largest) }
     }
 
     fn find_time_unsettled(&self, log: LogId, at: i64, limit: Offset) -> Option<TimedRecord> {
@@ -108,23 +142,26 @@ impl Store {
     ) -> Option<DiskDone> {
         let mut answers = Vec::new();
         let done = self.reader.on_done(done, self.manifest.image(), &mut answers);
-        out.extend(answers.into_iter().map(|answer| self.finished(answer)));
+        out.extend(answers.into_iter().map(|answer| match self.finished(answer) {
+            Finished::Read(token, result) => StoreEvent::Read { token, result },
+            Finished::Time(token, result) => StoreEvent::TimeFound { token, result },
+        }));
         done
     }
 
-    fn finished(&self, answer: Answer) -> StoreEvent {
+    /// Adds to an answer of the reader what only memory knows.
+    fn finished(&self, answer: Answer) -> Finished {
         let log = answer.log;
         match (answer.want, answer.outcome) {
             (Want::Records(request), Outcome::Records(result)) => {
-                let result = result.map_err(|error| self.widened(log, error));
-                StoreEvent::Read { token: request.token, result }
+                Finished::Read(request.token, result.map_err(|error| self.widened(log, error)))
             }
             (Want::Time(want), Outcome::Time(result)) => {
                 let unsettled = || self.find_time_unsettled(log, want.at, want.limit);
                 let result = result
                     .map(|found| found.or_else(unsettled))
                     .map_err(|error| self.widened(log, error));
-                StoreEvent::TimeFound { token: want.token, result }
+                Finished::Time(want.token, result)
             }
             (Want::Records(_), Outcome::Time(_)) | (Want::Time(_), Outcome::Records(_)) => {
                 unreachable!("a job is answered as it was asked")
@@ -162,11 +199,13 @@ fn first_among<'a>(
         .find_map(|records| timed_record(&records.bytes, start, at))
 }
 
-/// The largest timestamp of the log before `limit`; `None` if no record has one.
-fn largest(known: &Log, image: &LogImage, limit: Offset) -> Option<i64> {
-    let settled = image.segments.all().iter().filter(|s| s.base < limit && s.end > image.start);
-    let unsettled = known.tail.from(known.tail.first_offset());
-    let unsettled = unsettled.take_while(|records| records.last_offset < limit);
-    let times = settled.map(|s| s.max_timestamp).chain(unsettled.map(|r| r.max_timestamp));
-    times.max().filter(|largest| *largest >= 0)
+/// The largest timestamp of records from `start` on, among batches before `limit`; −1 if none.
+fn largest_among<'a>(
+    batches: impl Iterator<Item = &'a Records>,
+    start: Offset,
+    limit: Offset,
+) -> i64 {
+    let visible = batches.take_while(|records| records.last_offset < limit);
+    let times = visible.map(|r| largest_from(&r.bytes, r.base_offset, r.max_timestamp, start));
+    times.max().unwrap_or(-1)
 }

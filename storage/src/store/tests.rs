@@ -178,9 +178,13 @@ impl World {
     }
 
     fn find_time(&mut self, log: LogId, query: TimeQuery) -> Option<TimedRecord> {
+        self.find_time_below(log, query, i64::MAX)
+    }
+
+    fn find_time_below(&mut self, log: LogId, query: TimeQuery, limit: i64) -> Option<TimedRecord> {
         self.next_token += 1;
         let token = self.next_token;
-        match self.store.find_time(log, query, Offset(i64::MAX), token) {
+        match self.store.find_time(log, query, Offset(limit), token) {
             TimeAnswer::Ready(found) => found,
             TimeAnswer::Failed(error) => panic!("{error}"),
             TimeAnswer::Pending => {
@@ -714,6 +718,93 @@ fn records_are_found_by_time() {
         if !restarted {
             world.run();
             world.restart();
+        }
+    }
+}
+
+#[test]
+fn the_largest_timestamp_is_that_of_the_records_still_there() {
+    let config = StoreConfig { cache_bytes: 0, ..StoreConfig::DEFAULT };
+    let mut seed = 0;
+    for (start, limit) in
+        [(0, 500), (7, 500), (12, 500), (255, 500), (390, 500), (7, 255), (12, 14)]
+    {
+        for in_memory in [true, false] {
+            for with_index in [true, false] {
+                seed += 1;
+                let mut world =
+                    if in_memory { World::new(seed) } else { World::with(seed, config) };
+                world.create(log(0), small_segments());
+                let mut dice = Dice::new(seed);
+                // The first batches are the youngest.
+                let times: Vec<i64> =
+                    (0..100).map(|n| 1000 - n * 5 + dice.below(20) as i64).collect();
+                times[..80].iter().for_each(|time| world.append_batch(log(0), *time, 10_000));
+                world.settle(log(0));
+                times[80..].iter().for_each(|time| world.append_batch(log(0), *time, 10_000));
+                world.run();
+                world.store.set_start_offset(log(0), Offset(start));
+                world.run();
+                if !in_memory {
+                    world.restart();
+                }
+                if !with_index {
+                    for name in world.files_of(log(0)) {
+                        if let FileName::Index { .. } = name {
+                            world.disk.shorten(name, None);
+                        }
+                    }
+                }
+                let there = times.iter().enumerate().filter(|(n, _)| {
+                    let last = *n as i64 * 5 + 4;
+                    last >= start && last < limit
+                });
+                let first = there.rev().max_by_key(|(_, time)| **time);
+                let expected = first.map(|(n, time)| (start.max(n as i64 * 5), *time));
+                let found = world.find_time_below(log(0), TimeQuery::Largest, limit);
+                let found = found.map(|record| (record.offset.0, record.timestamp));
+                assert_eq!(found, expected, "{start}..{limit}, in memory: {in_memory}");
+            }
+        }
+    }
+}
+
+#[test]
+fn inside_a_batch_the_start_decides_which_record_has_the_largest_timestamp() {
+    let mut world = World::new(3);
+    world.create(log(0), LogSettings::KEEP_ALL);
+    let mut builder = flumen_protocol::batch::builder::BatchBuilder::new();
+    for timestamp in [900, 100, 300, 200] {
+        let value = Some(&b"x"[..]);
+        let record = flumen_protocol::batch::builder::NewRecord {
+            timestamp,
+            key: None,
+            value,
+            headers: &[],
+        };
+        builder.push(&record);
+    }
+    let mut bytes = builder.finish();
+    let epoch = flumen_protocol::ids::LeaderEpoch(1);
+    flumen_protocol::batch::stamp::stamp(&mut bytes, Offset(0), epoch);
+    let (base_offset, last_offset) = (Offset(0), Offset(3));
+    let bytes = Bytes::from(bytes);
+    let records = Records { base_offset, last_offset, max_timestamp: 900, bytes };
+    world.append(log(0), |_| Payload::Records(records));
+    // In memory, in the cache, and from the disk:
+    for way in 0..3 {
+        for (start, offset, timestamp) in [(0, 0, 900), (1, 2, 300), (3, 3, 200)] {
+            if way < 2 && start > 0 {
+                break;
+            }
+            world.store.set_start_offset(log(0), Offset(start));
+            let found = world.find_time(log(0), TimeQuery::Largest).expect("there is one");
+            assert_eq!((found.offset, found.timestamp), (Offset(offset), timestamp), "way {way}");
+        }
+        world.run();
+        match way {
+            0 => world.settle(log(0)),
+            _ => world.restart(),
         }
     }
 }
