@@ -13,6 +13,7 @@ use flumen_protocol::batch::builder::{BatchBuilder, NewRecord};
 use flumen_protocol::batch::iter::batches;
 use flumen_protocol::batch::records::records;
 use flumen_protocol::error_code::ErrorCode;
+use flumen_protocol::ids::LogId;
 use flumen_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use flumen_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use flumen_protocol::messages::metadata_request::MetadataRequestTopic;
@@ -29,6 +30,9 @@ use flumen_protocol::messages::{
     GroupId, MetadataRequest, OffsetCommitRequest, OffsetFetchRequest, ProduceRequest, StrBytes,
     TopicName,
 };
+use flumen_storage::error::DiskErrorKind;
+use flumen_storage::op::FileName;
+use flumen_storage::sim_disk::Fault;
 
 use crate::world::World;
 
@@ -264,6 +268,38 @@ fn committed_offsets_survive_a_power_cut() {
     assert_eq!((found[0].committed_offset, found[0].error_code), (41, 0));
     assert_eq!(found[0].metadata.as_deref(), Some("note"));
     assert_eq!((found[1].committed_offset, found[1].error_code), (-1, 0));
+}
+
+#[test]
+fn a_coordinator_that_cannot_read_its_log_just_now_tries_again_and_forgets_nothing() {
+    let mut world = World::new(2);
+    make_topic(&mut world, "t");
+    assert_eq!(commit(&mut world, "g", "t", 41), 0);
+    // Until everything lies in segments.
+    (0..100).for_each(|_| world.wait(Duration::from_secs(1)));
+    let mut spoilt = 0;
+    world.cut_power_and_spoil(|disk| {
+        let names: Vec<FileName> = disk.all().map(|(name, _)| name).collect();
+        for name in names {
+            if let FileName::Segment { log, .. } = name
+                && log != LogId::METADATA
+            {
+                disk.inject(Fault::Fail(name, DiskErrorKind::NoDescriptors));
+                spoilt += 1;
+            }
+        }
+    });
+    assert!(spoilt > 0, "the offsets are in a segment");
+    let fetch = || {
+        let group = OffsetFetchRequestGroup::default()
+            .with_group_id(GroupId(StrBytes::from_static_str("g")))
+            .with_topics(None);
+        OffsetFetchRequest::default().with_groups(vec![group])
+    };
+    let code = world.ask(0, ApiKey::OffsetFetch, 8, &fetch()).groups[0].error_code;
+    assert_eq!(code, ErrorCode::CoordinatorLoadInProgress.code());
+    world.wait(Duration::from_secs(2));
+    assert_eq!(committed(&mut world, "g", "t")[0].committed_offset, 41);
 }
 
 /// Deletes a topic.

@@ -161,10 +161,16 @@ impl World {
 
     /// The power goes, and comes back.
     pub fn cut_power(&mut self) {
+        self.cut_power_and_spoil(|_| ());
+    }
+
+    /// The same, but something is done to every disk before it is used again.
+    pub fn cut_power_and_spoil(&mut self, spoil: impl FnMut(&mut SimDisk)) {
         self.shards.clear();
         (self.slow, self.delayed) = (None, Vec::new());
         self.inboxes.iter_mut().for_each(VecDeque::clear);
         self.disks.iter_mut().for_each(SimDisk::crash);
+        self.disks.iter_mut().for_each(spoil);
         self.start();
     }
 
