@@ -96,8 +96,8 @@ pub enum ReadError {
         /// One after the log's last offset.
         end: Offset,
     },
-    /// The disk holds something else than what was written: `KAFKA_STORAGE_ERROR` for this range
-    /// only; the caller may fetch it from a peer. What lies before and after stays readable.
+    /// The disk holds something else than what was written, or says that it cannot read it:
+    /// `KAFKA_STORAGE_ERROR` for this range only; the caller may fetch it from a peer. What lies before and after stays readable.
     Damaged {
         /// Which log.
         log: LogId,
