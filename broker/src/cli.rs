@@ -58,6 +58,16 @@ pub struct ServeArguments {
     /// One option that goes before the file; may be given several times.
     #[arg(long = "override", short = 'o', value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,
+    /// Give up, with this start, what is damaged: partitions held since damage take records again,
+    /// from the end of what they have; journal damage that cannot be told whose it was no longer
+    /// stops the start.
+    ///
+    /// Everything given up is logged, and what is left of it stays in quarantine files beside the
+    /// journal. If the cluster's metadata log is damaged, what it lost (topics made, changed or
+    /// deleted) is forgotten too, and partitions of topics it does not know any more are deleted: copy
+    /// the data folder first. Not for a service file: it would accept whatever is damaged next.
+    #[arg(long)]
+    pub accept_damage: bool,
 }
 
 /// Arguments of `flumen doctor`.
@@ -147,6 +157,7 @@ mod tests {
         let Command::Serve(serve) = cli.command else { panic!("not serve") };
         assert_eq!(serve.overrides, ["a=1", "b=2"]);
         assert_eq!(serve.config, Some(PathBuf::from("a.properties")));
+        assert!(!serve.accept_damage, "never unless it is said");
     }
 
     #[test]

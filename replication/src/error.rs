@@ -50,7 +50,8 @@ pub enum Refusal {
     /// REQUEST_TIMED_OUT (7): too much is waiting already (see [`limits`](crate::limits)).
     /// Nothing was appended; retriable.
     Busy,
-    /// KAFKA_STORAGE_ERROR (56): this node's disk failed under the partition.
+    /// KAFKA_STORAGE_ERROR (56): this node's disk failed under the partition, or lost records of it
+    /// and nobody accepted that yet.
     Storage,
     /// UNKNOWN_TOPIC_OR_PARTITION (3): the partition was deleted or has moved away.
     Gone,

@@ -1,5 +1,7 @@
 //! A partition from outside: by scripts that can be read, and by random histories with restarts.
 
+#[path = "partition/held.rs"]
+mod held;
 #[path = "partition/restart.rs"]
 mod restart;
 #[path = "partition/transcripts.rs"]

@@ -11,6 +11,8 @@ use bytes::Bytes;
 use flumen_protocol::entry::{Entry, HardState};
 use flumen_protocol::ids::{LeaderEpoch, LogId, LogIndex, Offset, Term};
 
+pub use crate::manifest::hold::Hold;
+
 /// How one core's store uses memory and disk. All sizes in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreConfig {
@@ -228,6 +230,10 @@ pub struct Recovered {
     pub logs: Vec<RecoveredLog>,
     /// What was found, cut and quarantined, one line each, for the log and the side file.
     pub report: Vec<String>,
+    /// Whether an operator accepts, with this start, that what is damaged is lost.
+    pub accepts_damage: bool,
+    /// What was given up because of that, one line each.
+    pub accepted: Vec<String>,
 }
 
 /// One log as the disk remembers it.
@@ -248,9 +254,8 @@ pub struct RecoveredLog {
     pub settled_end: Offset,
     /// Every entry after `settled`, in order, without gaps.
     pub entries: Vec<Entry>,
-    /// What is known to be lost: damaged ranges of the journal that held this log's entries. The
-    /// caller deals with it (fetches it from a peer, or an operator accepts the loss) and then
-    /// calls [`cut_suffix`](crate::store::Store::cut_suffix) right after the last of `entries`: until
-    /// then the journal keeps what lies beyond the gap, and every start says so again.
-    pub damaged: Vec<String>,
+    /// Why the log must not take records: acknowledged ones that followed are lost, and an operator
+    /// has not accepted that. Entries without offsets may be appended: what is lost, and what lies
+    /// behind it, is set aside, and the journal's frames of it are void.
+    pub held: Option<Hold>,
 }

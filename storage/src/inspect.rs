@@ -231,7 +231,7 @@ impl Inspection {
             return;
         }
         // An operator looks because something may be wrong; nothing is given up by looking.
-        match self.scanner.take().map(|scanner| scanner.finish(true)) {
+        match self.scanner.take().map(|scanner| scanner.finish(true, &self.image.accepted)) {
             Some(Ok(scan)) => self.describe(&scan),
             Some(Err(error)) => self.say(error.to_string()),
             None => {}
@@ -250,11 +250,17 @@ impl Inspection {
                 "journal: {bytes} bytes from sequence {sequence} on were never acknowledged"
             )),
         }
-        self.lines.extend(scan.damaged.iter().map(|range| range.describe()));
+        let ranges = scan.damaged.iter();
+        let ranges = ranges.map(|range| (range.describe(), range.set_aside().name));
+        self.lines.extend(ranges.map(|(what, name)| format!("{what}: in {name} after a start")));
         let mut unsettled: BTreeMap<LogId, (usize, u64)> = BTreeMap::new();
         for frame in &scan.frames {
-            let settled = self.image.logs.get(&frame.log).map_or(0, |image| image.settled.0.0);
+            let image = self.image.logs.get(&frame.log);
+            let settled = image.map_or(0, |image| image.settled.0.0);
+            let void = image.and_then(|image| image.void);
             match &frame.what {
+                Scanned::Entry(entry)
+                    if void.is_some_and(|it| it.covers(frame.sequence, entry.index)) => {}
                 Scanned::Entry(entry) if entry.index.0 > settled => {
                     let (count, last) = unsettled.entry(frame.log).or_default();
                     *count += 1;
@@ -275,6 +281,10 @@ impl Inspection {
             let tail = format!("{count} unsettled entries in the journal, the last is {last}");
             let line = self.image.logs.get(&log).map(describe_log).unwrap_or_default();
             self.say(format!("{log}: {line}{tail}"));
+            let hold = self.image.logs.get(&log).and_then(|image| image.hold.as_ref());
+            if let Some(hold) = hold.map(|hold| format!("{log}: held, takes no records: {hold}")) {
+                self.say(hold);
+            }
         }
         let going: Vec<String> =
             self.image.condemned.iter().map(|(log, base)| format!("{log}: {base} goes")).collect();

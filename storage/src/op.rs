@@ -63,8 +63,8 @@ pub enum FileName {
         /// Offset of the segment's first record.
         base: Offset,
     },
-    /// Bytes set aside by recovery, named by the first journal sequence they concern.
-    Quarantine(u64),
+    /// Bytes set aside by recovery.
+    Quarantine(Quarantined),
     /// The folder of this core: listing it finds journal slots and quarantined bytes.
     CoreFolder,
     /// The folder of all partitions of the node: listing it finds every segment and index.
@@ -72,6 +72,16 @@ pub enum FileName {
     /// The folder of one partition: listing it finds its segments and indexes; deleting it, when
     /// empty, removes the folder itself.
     LogFolder(LogId),
+}
+
+/// The name of bytes that recovery set aside: it says what is in the file, so that the same bytes
+/// set aside again land in the same file, and other ones never do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Quarantined {
+    /// The first journal sequence they concern.
+    pub sequence: u64,
+    /// CRC-32C of the whole file.
+    pub checksum: u32,
 }
 
 /// One thing to be done to one file.
@@ -207,10 +217,17 @@ impl fmt::Display for FileName {
             Self::Manifest => f.write_str("manifest"),
             Self::Segment { log, base } => write!(f, "segment {base} of {log}"),
             Self::Index { log, base } => write!(f, "index {base} of {log}"),
-            Self::Quarantine(sequence) => write!(f, "quarantine {sequence}"),
+            Self::Quarantine(name) => name.fmt(f),
             Self::CoreFolder => f.write_str("folder of the core"),
             Self::PartitionsFolder => f.write_str("folder of all partitions"),
             Self::LogFolder(log) => write!(f, "folder of {log}"),
         }
+    }
+}
+
+impl fmt::Display for Quarantined {
+    /// The file's name in the folder of its core.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "quarantine-{:020}-{:08x}", self.sequence, self.checksum)
     }
 }

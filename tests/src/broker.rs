@@ -80,7 +80,7 @@ impl Broker {
         Self::start_with(folder, port, &[])
     }
 
-    /// Starts a broker with further `KEY=VALUE` overrides and waits until it answers.
+    /// Starts a broker with further `KEY=VALUE` overrides (or `--flags`) and waits until it answers.
     ///
     /// # Panics
     /// As [`Broker::start`].
@@ -150,7 +150,10 @@ impl Broker {
         let listen: &str = &format!("listeners=PLAINTEXT://127.0.0.1:{port}");
         let data: &str = &format!("log.dirs={}", folder.path().join("data").display());
         for option in [listen, data, "flumen.admin.listener="].iter().chain(more) {
-            command.args(["--override", option]);
+            match option.starts_with("--") {
+                true => command.arg(option),
+                false => command.args(["--override", option]),
+            };
         }
         command.stdin(Stdio::null()).stderr(out.try_clone().expect("a second handle")).stdout(out);
         let child = command.spawn().expect("the broker's program can be started");

@@ -5,7 +5,7 @@
 //! Does not: decide that this happens (`serve` does, by the operator's word), or which core owns a
 //! log (`routing` does); records stay where they are.
 //! Invariants: before the folder switches, everything done is what any start and clean stop of the
-//! old cores would do; a log of which something is damaged or undecided keeps the whole folder as
+//! old cores would do; a log that is held or undecided keeps the whole folder as
 //! it is.
 //! Apart because it runs instead of the cores, before there are any.
 //!
@@ -50,6 +50,7 @@ pub fn carry_out(
     options: &Options,
     cores: u16,
     memory: usize,
+    accepts_damage: bool,
 ) -> Result<(), String> {
     let old = folder.record.core_count;
     let keep = format!("to start as it is, set flumen.cores={old}");
@@ -62,7 +63,7 @@ pub fn carry_out(
         .map_err(|error| format!("cannot use io_uring: {error}; see `flumen doctor`"))?;
     let mut emptied = Vec::new();
     for core in (0..old).map(CoreId) {
-        let handover = executor.run(empty(folder, options, core, memory));
+        let handover = executor.run(empty(folder, options, core, memory, accepts_damage));
         let why = |why| format!("core {core} cannot be moved: {why}; {keep}");
         emptied.push(handover.map_err(why)?);
     }
@@ -89,12 +90,13 @@ async fn empty(
     options: &Options,
     core: CoreId,
     memory: usize,
+    accepts_damage: bool,
 ) -> Result<Handover, String> {
     let clock = Clock::start();
     let driver = Rc::new(Driver::new(folder.root.clone(), core));
     let identity = folder.record.identity(core);
     let (config, journal) = (serve::store_config(memory), serve::journal_config(options, folder));
-    let opening = Store::open(config, journal, identity);
+    let opening = open::opening(config, journal, identity, accepts_damage);
     // Signals are not caught yet: one ends the process at once, which a change survives.
     let stop = AtomicBool::new(false);
     let opened = open::recover(opening, &driver, &clock, &stop).await;
@@ -126,16 +128,17 @@ impl OldCore {
         options: &Options,
         now: Now,
     ) -> Result<Self, String> {
-        for line in &recovered.report {
-            info!("recovery: {line}");
-        }
+        partitions::report(&recovered);
         let defaults = Settings::new(options);
         let (mut opened, mut outbox) = (BTreeMap::new(), Outbox::new());
         for log in recovered.logs {
             let name = log.log;
-            // Beside a gap the journal may hold more, which an operator may want to see.
-            if let Some(damage) = log.damaged.first() {
-                return Err(format!("partition {name} is damaged: {damage}"));
+            // What was set aside lies beside the old core's journal, and the hold names it there.
+            if let Some(hold) = &log.held {
+                return Err(format!(
+                    "partition {name} is held: {hold}. {}",
+                    partitions::HELD_REMEDY
+                ));
             }
             store.set_start_offset(name, log.start_offset);
             let settings = settings::of_log(options, defaults.of(name.topic), name);

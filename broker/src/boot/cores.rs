@@ -19,7 +19,6 @@ use std::thread::{self, JoinHandle};
 use flumen_protocol::ids::NodeId;
 use flumen_storage::io::driver::Driver;
 use flumen_storage::io::ring::Ring;
-use flumen_storage::store::Store;
 use glommio::Placement;
 use tracing::{error, info};
 
@@ -53,6 +52,8 @@ pub struct Plan {
     pub memory_per_core: usize,
     /// Connections that each core has descriptors for.
     pub connections_per_core: usize,
+    /// Whether an operator gives up what is damaged.
+    pub accepts_damage: bool,
     /// Set by a signal.
     pub stop: Arc<AtomicBool>,
     /// Cores that do not listen yet.
@@ -131,7 +132,7 @@ async fn serve_core(
     let identity = plan.folder.record.identity(core);
     let config = serve::store_config(plan.memory_per_core);
     let journal = serve::journal_config(&plan.options, &plan.folder);
-    let opening = Store::open(config, journal, identity);
+    let opening = open::opening(config, journal, identity, plan.accepts_damage);
     let opened = open::recover(opening, &driver, &clock, &plan.stop).await;
     let Some((store, recovered)) = opened.map_err(|error| error.to_string())? else {
         // Nobody was served yet, and no core serves before all are ready: there is nothing to end.

@@ -10,9 +10,11 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use flumen_storage::answers::Recovered;
+use flumen_storage::answers::{Recovered, StoreConfig};
 use flumen_storage::error::StorageError;
+use flumen_storage::format::node::Identity;
 use flumen_storage::io::driver::Driver;
+use flumen_storage::journal::journal::JournalConfig;
 use flumen_storage::op::DiskDone;
 use flumen_storage::recovery::open::Opening;
 use flumen_storage::store::Store;
@@ -20,6 +22,17 @@ use glommio::timer::Timer;
 use tracing::{info, warn};
 
 use crate::shard::pump::Clock;
+
+/// The recovery of a core's store; with `accepts_damage`, of what is left of it.
+pub fn opening(
+    config: StoreConfig,
+    journal: JournalConfig,
+    identity: Identity,
+    accepts_damage: bool,
+) -> Opening {
+    let opening = Store::open(config, journal, identity);
+    if accepts_damage { opening.accept_damage() } else { opening }
+}
 
 /// Recovers a core's store; nothing if the process is to stop meanwhile, which loses nothing.
 ///

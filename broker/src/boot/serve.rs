@@ -53,7 +53,7 @@ pub fn run(arguments: &ServeArguments) -> Result<(), String> {
     info!(seed, version = env!("CARGO_PKG_VERSION"), "starting");
     let mut folder = folder::take(&options, wanted, &mut Dice::new(!seed))?;
     let memory = options.memory_budget_bytes(machine::memory_bytes());
-    keep_or_change_cores(&mut folder, &options, wanted, memory)?;
+    keep_or_change_cores(&mut folder, &options, wanted, memory, arguments.accept_damage)?;
     let cores = folder.record.core_count;
     let plan = Plan {
         options: Arc::new(options),
@@ -63,6 +63,7 @@ pub fn run(arguments: &ServeArguments) -> Result<(), String> {
         admin,
         memory_per_core: share_of(memory, cores),
         connections_per_core: connections_per_core(descriptors, cores),
+        accepts_damage: arguments.accept_damage,
         stop: stop_signal()?,
         unready: Arc::new(AtomicUsize::new(usize::from(cores))),
         pulse: Arc::new(Pulse::new(cores)),
@@ -77,6 +78,7 @@ fn keep_or_change_cores(
     options: &Options,
     wanted: u16,
     memory: u64,
+    accepts_damage: bool,
 ) -> Result<(), String> {
     let recorded = folder.record.core_count;
     if wanted == recorded {
@@ -91,7 +93,8 @@ fn keep_or_change_cores(
         );
         return Ok(());
     }
-    core_change::carry_out(folder, options, wanted, share_of(memory, recorded))
+    let memory = share_of(memory, recorded);
+    core_change::carry_out(folder, options, wanted, memory, accepts_damage)
 }
 
 fn share_of(memory: u64, cores: u16) -> usize {

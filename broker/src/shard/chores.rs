@@ -107,6 +107,8 @@ impl Shard {
     pub(super) fn snapshot_metrics(&mut self) -> Snapshot {
         self.metrics.requests_pending = self.pending.count() as u64;
         self.metrics.partitions = self.partitions.len() as u64;
+        let held = self.partitions.values().filter(|partition| partition.is_held());
+        self.metrics.partitions_held = held.count() as u64;
         self.metrics.memory_used_bytes = self.memory_used() as u64;
         self.metrics.journal_window_bytes = self.store.journal().used_bytes();
         self.metrics.memory_budget_bytes = self.memory.budget() as u64;

@@ -123,7 +123,9 @@ impl Shard {
         }
         self.grant_coordinator(log, out);
         self.loads.forget(log);
-        if leads {
+        // Without the commits that are lost, groups would begin again where they were long ago: they
+        // are told to wait.
+        if leads && !self.is_held(log) {
             self.begin_load(log);
         }
     }

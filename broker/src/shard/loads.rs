@@ -14,8 +14,11 @@ use flumen_protocol::batch::header::BatchHeader;
 use flumen_protocol::ids::{LeaderEpoch, LogId, Offset};
 use flumen_replication::partition::{Isolation, OffsetSpec};
 use flumen_storage::answers::{ReadAnswer, ReadError, ReadRequest};
+use flumen_storage::error::StorageError;
 use tracing::{debug, error, warn};
 
+use super::effect::Effect;
+use super::partitions::METADATA_REMEDY;
 use super::shard::Shard;
 use super::timers::Due;
 use crate::limits::{LOAD_RETRY, REPLAY_CHUNK_BYTES};
@@ -126,6 +129,12 @@ impl Shard {
                 let last = batches.last().and_then(|batch| BatchHeader::parse(batch));
                 load.next = last.map_or(load.until, |header| header.last_offset().after(1));
                 self.replay(log, &batches);
+            }
+            Err(why) if log == LogId::METADATA && !self.accepts_damage => {
+                let what = format!("the cluster's metadata log is damaged: {why}");
+                let how = METADATA_REMEDY.to_owned();
+                self.loads.open.remove(&log);
+                self.effects.push(Effect::Halt(StorageError::NeedsOperator { what, how }));
             }
             Err(ReadError::Damaged { until, .. }) if until > load.next => {
                 error!(%log, from = %load.next, %until, "skipping damaged records while loading");

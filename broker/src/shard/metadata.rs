@@ -160,7 +160,8 @@ impl ControllerRoom {
 }
 
 impl ControllerRoom {
-    fn replay(&mut self, batch: &Bytes) -> Result<(), String> {
+    /// `accepts_damage`: what makes no sense without a record that is lost is left out.
+    fn replay(&mut self, batch: &Bytes, accepts_damage: bool) -> Result<(), String> {
         let header = BatchHeader::parse(batch).ok_or("not a batch")?;
         if header.base_offset < self.replayed {
             return Ok(());
@@ -171,7 +172,11 @@ impl ControllerRoom {
             let record = record.map_err(|fault| format!("{fault:?}"))?;
             let value = record.value.ok_or("a record without value")?;
             let record = MetadataRecord::decode(value).map_err(|error| error.to_string())?;
-            self.controller.replay(&record).map_err(|error| error.to_string())?;
+            match self.controller.replay(&record) {
+                Ok(()) => {}
+                Err(why) if accepts_damage => warn!(%why, "accepted as lost: a metadata record"),
+                Err(why) => return Err(why.to_string()),
+            }
         }
         self.replayed = header.last_offset().after(1);
         Ok(())
@@ -263,7 +268,7 @@ impl Shard {
     /// Replays one batch of the metadata log.
     pub(super) fn replay_controller(&mut self, batch: &Bytes) {
         let Some(room) = &mut self.controller else { return };
-        if let Err(why) = room.replay(batch) {
+        if let Err(why) = room.replay(batch, self.accepts_damage) {
             // Going on would serve a cluster that is not the one that was acknowledged.
             panic!("the metadata log cannot be replayed: {why}");
         }
@@ -446,6 +451,7 @@ impl Shard {
 
     /// The first image: from now on this core knows which of its partitions hold groups.
     fn first_image(&mut self) {
+        self.report_held();
         let logs: Vec<LogId> = self.partitions.keys().copied().collect();
         for log in logs {
             let leads = self.partitions.get(&log).is_some_and(|partition| partition.is_leader());

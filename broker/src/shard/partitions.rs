@@ -33,16 +33,22 @@ use crate::telemetry::metrics::RefusedReason;
 impl Shard {
     /// Opens every partition that recovery found.
     pub(super) fn open_recovered(&mut self, recovered: Recovered) -> Result<(), String> {
-        for line in &recovered.report {
-            info!(core = %self.identity.core, "recovery: {line}");
-        }
-        for log in recovered.logs {
-            let name = log.log;
-            for damage in &log.damaged {
-                error!(log = %name, damage, "records of this partition are damaged on disk");
+        report(&recovered);
+        self.accepts_damage = recovered.accepts_damage;
+        for mut log in recovered.logs {
+            let (name, held) = (log.log, log.held.take());
+            if let (LogId::METADATA, Some(hold)) = (name, &held) {
+                // Without what is lost this node would serve a cluster that is not the one that was
+                // acknowledged, and delete the partitions of topics it forgot.
+                let what = "the cluster's metadata log is damaged";
+                return Err(format!("{what}: {hold}. {METADATA_REMEDY}"));
             }
             let boot = boot_of(log, self.identity.node, self.partition_settings(name));
             self.open_partition(boot).map_err(|error| format!("partition {name}: {error}"))?;
+            if let (Some(hold), Some(partition)) = (held, self.partitions.get_mut(&name)) {
+                partition.hold(hold.until);
+                self.held.push((name, hold));
+            }
         }
         if self.controller.is_some() && !self.partitions.contains_key(&LogId::METADATA) {
             self.create_partition(LogId::METADATA);
@@ -173,6 +179,22 @@ impl Shard {
         self.answer(ticket, answer);
     }
 
+    /// Says which partitions take no records because some are lost, once their topics have names.
+    pub(super) fn report_held(&mut self) {
+        for (log, hold) in std::mem::take(&mut self.held) {
+            let Some(topic) = self.image.topic(log.topic) else { continue };
+            error!(
+                topic = topic.name, partition = log.partition.0, core = %self.identity.core, %log,
+                "acknowledged records of this partition are lost; it is held: {hold}. {HELD_REMEDY}"
+            );
+        }
+    }
+
+    /// Whether a log takes no records because some are lost.
+    pub(super) fn is_held(&self, log: LogId) -> bool {
+        self.partitions.get(&log).is_some_and(Partition::is_held)
+    }
+
     /// Makes sure that a partition is looked at when its next deadline comes.
     pub(super) fn look_at_deadline(&mut self, log: LogId) {
         if let Some(partition) = self.partitions.get(&log) {
@@ -262,6 +284,16 @@ impl Shard {
     }
 }
 
+/// Says what recovery found and what was given up.
+pub fn report(recovered: &Recovered) {
+    for line in &recovered.report {
+        info!("recovery: {line}");
+    }
+    for line in &recovered.accepted {
+        warn!("accepted as lost: {line}");
+    }
+}
+
 /// What a partition of this node is opened with.
 pub fn boot_of(log: RecoveredLog, node: NodeId, settings: PartitionSettings) -> PartitionBoot {
     PartitionBoot {
@@ -306,9 +338,19 @@ fn empty(log: LogId) -> RecoveredLog {
         start_offset: Offset::ZERO,
         settled_end: Offset::ZERO,
         entries: Vec::new(),
-        damaged: Vec::new(),
+        held: None,
     }
 }
+
+/// What an operator does about a held partition.
+pub const HELD_REMEDY: &str = "Its records are served up to there and no new ones are taken. Restore \
+    the data folder from a copy, or accept the loss: start once with `flumen serve \
+    --accept-damage`, or delete the topic";
+
+/// What an operator does about a damaged metadata log.
+pub(super) const METADATA_REMEDY: &str = "Restore the data folder from a copy, or, after copying it, \
+    start once with `flumen serve --accept-damage`: topics made, changed or deleted in what is lost \
+    are then as they were before, and partitions of topics that are not known any more are deleted";
 
 /// The controller's room in an internal ticket.
 pub(super) const CONTROLLER: u32 = 0;

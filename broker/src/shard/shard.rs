@@ -20,7 +20,7 @@ use flumen_replication::dice::Dice;
 use flumen_replication::metadata::image::Image;
 use flumen_replication::outbox::Outbox;
 use flumen_replication::partition::Partition;
-use flumen_storage::answers::{Recovered, StoreEvent};
+use flumen_storage::answers::{Hold, Recovered, StoreEvent};
 use flumen_storage::op::DiskDone;
 use flumen_storage::store::Store;
 
@@ -89,6 +89,10 @@ pub struct Shard {
     /// Whether the disk refused room, so that more than a free block must be seen before records
     /// are taken again. Invariant: only while not `writable`.
     pub(super) disk_was_full: bool,
+    /// Partitions that take no records because some are lost, until their topics have names.
+    pub(super) held: Vec<(LogId, Hold)>,
+    /// Whether an operator gives up what is damaged.
+    pub(super) accepts_damage: bool,
     /// When old segments were last looked for.
     pub(super) retention_checked: Wall,
     /// The data folder's file system, as last looked at.
@@ -141,6 +145,8 @@ impl Shard {
             producer_ids: ProducerIds::default(),
             writable: true,
             disk_was_full: false,
+            held: Vec::new(),
+            accepts_damage: false,
             retention_checked: now.wall,
             space: None,
             metrics: Metrics::new(),

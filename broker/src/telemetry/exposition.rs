@@ -144,6 +144,8 @@ impl Page {
             None,
             total.disk_errors_total,
         )?;
+        let help = "Partitions that take no records: some are lost and nobody accepted that.";
+        writer.gauge("partitions_held", help, None, total.partitions_held)?;
         writer.gauge("partitions", "Partitions on this broker.", None, total.partitions)
     }
 

@@ -125,6 +125,8 @@ pub struct Metrics {
     pub sent_bytes_total: u64,
     /// Partitions that live on this core.
     pub partitions: u64,
+    /// Those among them that take no records because some are lost.
+    pub partitions_held: u64,
     /// Durable journal writes: from handing one to the disk to its completion.
     pub journal_write: Latency,
     /// Bytes written to the journal, with padding.
@@ -165,6 +167,7 @@ impl Metrics {
             received_bytes_total: 0,
             sent_bytes_total: 0,
             partitions: 0,
+            partitions_held: 0,
             journal_write: Latency::default(),
             journal_bytes_total: 0,
             journal_window_bytes: 0,
@@ -238,6 +241,7 @@ impl Metrics {
         self.received_bytes_total += other.received_bytes_total;
         self.sent_bytes_total += other.sent_bytes_total;
         self.partitions += other.partitions;
+        self.partitions_held += other.partitions_held;
         self.journal_write.merge(&other.journal_write);
         self.journal_bytes_total += other.journal_bytes_total;
         self.journal_window_bytes += other.journal_window_bytes;

@@ -81,6 +81,9 @@ impl Partition {
     /// All checks, in Kafka's order; changes nothing.
     fn admit(&self, append: &Append) -> Result<Verdict, Refusal> {
         self.fence(append.leader_epoch.unwrap_or(LeaderEpoch::UNKNOWN))?;
+        if self.held.is_some() {
+            return Err(Refusal::Storage);
+        }
         if append.summary.transactional {
             return Err(Refusal::NoTransaction);
         }

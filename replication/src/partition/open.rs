@@ -117,6 +117,7 @@ impl Partition {
             waiting: Waiting::default(),
             settings: boot.settings,
             standing: Standing::Open,
+            held: None,
             covered: restored.end,
             start_told: boot.start_offset,
             first_own: LogIndex::ZERO,

@@ -61,6 +61,9 @@ pub struct Partition {
     pub(super) waiting: Waiting,
     pub(super) settings: PartitionSettings,
     pub(super) standing: Standing,
+    /// While records that were here are lost and nobody accepted that: one after the last offset
+    /// there was.
+    pub(super) held: Option<Offset>,
     /// Batches below are accounted for in producers and epochs. Invariant: what a replayed entry
     /// brings below it is ignored.
     pub(super) covered: Offset,
@@ -175,6 +178,19 @@ impl Partition {
         self.waiting.fail_all(why, out);
         self.waiting.push_all(self.log(), self.offsets.high_watermark(), out);
         assert_eq!((self.waiting.len(), self.waiting.watcher_count()), (0, 0), "nobody is left");
+    }
+
+    /// Takes no records from now on: what the log had from its end up to `until` is lost, and other
+    /// records must not get those offsets before somebody accepts that. What there is stays
+    /// readable. Right after opening; the next opening decides anew.
+    pub fn hold(&mut self, until: Offset) {
+        self.held = Some(until.max(self.offsets.end()));
+    }
+
+    /// Whether it takes no records because some are lost.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.held.is_some()
     }
 
     /// The committed state as bytes, and the entry it is complete up to.

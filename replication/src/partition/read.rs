@@ -68,10 +68,15 @@ impl Partition {
     /// Bounds a Fetch.
     ///
     /// # Errors
-    /// Not leader, a fenced or unknown epoch, or an offset below the start or above the end.
+    /// Not leader, a fenced or unknown epoch, or an offset below the start or above the end; above
+    /// the end of a held log [`Refusal::Storage`].
     pub fn read_bounds(&self, query: ReadQuery) -> Result<ReadBounds, Refusal> {
         self.fence(query.leader_epoch)?;
         let offsets = self.offsets();
+        if self.held.is_some() && query.offset > offsets.end() {
+            // Out of range would make the client jump to where it was long ago, or to the end.
+            return Err(Refusal::Storage);
+        }
         if query.offset < offsets.start() || query.offset > offsets.end() {
             let (start, end) = (offsets.start(), offsets.end());
             return Err(Refusal::OffsetOutOfRange { start, end });
@@ -125,7 +130,9 @@ impl Partition {
         if epoch > self.leader_epoch() {
             return Ok(NOTHING);
         }
-        Ok(self.epochs().end_of(epoch, self.offsets().end()).unwrap_or(NOTHING))
+        // What a held log lost counts, or clients that have read it would call it truncated.
+        let end = self.held.unwrap_or(self.offsets().end());
+        Ok(self.epochs().end_of(epoch, end).unwrap_or(NOTHING))
     }
 
     /// Behind the last record a consumer of this isolation may see.

@@ -16,7 +16,7 @@ use flumen_protocol::ids::{CoreId, LogId, Offset};
 
 use crate::error::{DiskError, DiskErrorKind, StorageError};
 use crate::limits::BLOCK_BYTES;
-use crate::op::{FileName, Listed};
+use crate::op::{FileName, Listed, Quarantined};
 
 /// Where a file of this core lies.
 #[must_use]
@@ -27,7 +27,7 @@ pub fn path_of(root: &Path, core: CoreId, name: FileName) -> PathBuf {
         FileName::Watermark => of_core.join("watermark"),
         FileName::Journal(slot) => of_core.join(format!("journal-{slot:05}.log")),
         FileName::Manifest => of_core.join("manifest"),
-        FileName::Quarantine(sequence) => of_core.join(format!("quarantine-{sequence:020}")),
+        FileName::Quarantine(name) => of_core.join(name.to_string()),
         FileName::CoreFolder => of_core,
         FileName::PartitionsFolder => root.join("partitions"),
         FileName::LogFolder(log) => root.join("partitions").join(log.to_string()),
@@ -180,7 +180,10 @@ fn core_file(name: &str) -> Option<FileName> {
     if let Some(slot) = slot {
         return slot.parse().ok().map(FileName::Journal);
     }
-    name.strip_prefix("quarantine-")?.parse().ok().map(FileName::Quarantine)
+    let (sequence, checksum) = name.strip_prefix("quarantine-")?.split_once('-')?;
+    let sequence = sequence.parse().ok()?;
+    let checksum = u32::from_str_radix(checksum, 16).ok()?;
+    Some(FileName::Quarantine(Quarantined { sequence, checksum }))
 }
 
 fn log_file(log: LogId, name: &str) -> Option<FileName> {
@@ -224,7 +227,8 @@ mod tests {
             assert_eq!(LogId::parse(name), None, "{name}");
         }
         let root = Path::new("/r");
-        for file in [FileName::Journal(7), FileName::Quarantine(9)] {
+        let quarantined = Quarantined { sequence: 9, checksum: 0xa1 };
+        for file in [FileName::Journal(7), FileName::Quarantine(quarantined)] {
             let path = path_of(root, CoreId(1), file);
             assert_eq!(core_file(path.file_name().unwrap().to_str().unwrap()), Some(file));
         }

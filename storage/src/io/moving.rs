@@ -197,7 +197,7 @@ mod tests {
                 }
             }
             self.put("core-0/manifest.new", "unfinished");
-            self.put("core-1/quarantine-00000000000000000007", "evidence");
+            self.put("core-1/quarantine-00000000000000000007-0000beef", "evidence");
             self.put("core-1/notes.txt", "an operator's");
             self.put("partitions/p-0/00000000000000000000.log", "records");
         }
@@ -233,7 +233,7 @@ mod tests {
     fn expected(count: u16) -> BTreeMap<String, String> {
         let new = (0..count).map(|core| (format!("core-{core}/manifest"), format!("new {core}")));
         let kept = [
-            ("core-1/quarantine-00000000000000000007", "evidence"),
+            ("core-1/quarantine-00000000000000000007-0000beef", "evidence"),
             ("core-1/notes.txt", "an operator's"),
             ("partitions/p-0/00000000000000000000.log", "records"),
         ];

@@ -31,6 +31,7 @@ use crate::limits::{
     BLOCK_BYTES, COMMITS_IN_FLIGHT_MAX, JOURNAL_FILES_MAX, PREPARE_RETRY, QUEUE_BYTES_MAX,
     WATERMARK_EVERY, WATERMARK_EVERY_BYTES,
 };
+use crate::manifest::hold::Void;
 use crate::op::{Action, DiskDone, DiskOp, FileName, OpId, OpIds};
 
 /// What the journal begins with: nothing, or what the scan found.
@@ -475,6 +476,12 @@ impl Journal {
     /// speaks about the log as it is after the cut.
     pub fn settled(&mut self, log: LogId, up_to: LogIndex) {
         self.files.settled(log, up_to);
+        self.files.let_go(self.cursor.sequence - 1);
+    }
+
+    /// These frames of `log` mean nothing any more: nothing is kept for their sake.
+    pub(crate) fn forget_void(&mut self, log: LogId, void: Void) {
+        self.files.forget_void(log, void);
         self.files.let_go(self.cursor.sequence - 1);
     }
 

@@ -20,6 +20,7 @@ use flumen_protocol::ids::{LogId, LogIndex};
 
 use crate::format::frame::Mark;
 use crate::journal::packer::LandedContent;
+use crate::manifest::hold::Void;
 
 /// Entries of one log in one file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -239,6 +240,25 @@ impl Files {
         }
     }
 
+    /// These frames of `log` are void: no file holds them any more, and a promise that is written
+    /// again must not speak of them. A file lies wholly before or after the start that found them.
+    pub(crate) fn forget_void(&mut self, log: LogId, void: Void) {
+        let known = self.logs.entry(log).or_default();
+        if let Some((state, at)) = &mut known.hard
+            && *at <= void.sequence
+        {
+            state.commit = state.commit.min(void.after);
+        }
+        let settled = known.settled;
+        for file in self.used.iter_mut().filter(|file| file.first_sequence <= void.sequence) {
+            let Some(hold) = file.entries.get_mut(&log) else { continue };
+            hold.last = hold.last.min(void.after);
+            if hold.last < hold.first || settled.is_some_and(|settled| hold.last <= settled) {
+                file.entries.remove(&log);
+            }
+        }
+    }
+
     /// Every mark of `log` up to `sequence` is recorded elsewhere.
     pub(crate) fn marks_settled(&mut self, log: LogId, up_to_sequence: u64) {
         for file in &mut self.used {
@@ -399,6 +419,26 @@ mod tests {
         files.note(log(2), 7, hard(1));
         files.let_go(7);
         assert_eq!(files.used_count(), 1);
+    }
+
+    #[test]
+    fn void_frames_keep_no_file_and_later_ones_of_the_same_index_do() {
+        let mut files = two_files();
+        let promise = HardState { commit: LogIndex(4), ..HardState::INITIAL };
+        files.note(log(1), 7, LandedContent::HardState(promise));
+        files.settled(log(1), LogIndex(1));
+        files.begin_use(2, 8);
+        files.note(log(1), 9, entry(2));
+        let void = Void { after: LogIndex(1), sequence: 7 };
+        files.forget_void(log(1), void);
+        files.let_go(9);
+        assert_eq!(files.used_count(), 2, "entry 2 and the promise are needed");
+        let carried = files.carry_forward();
+        assert_eq!(carried[0].1.commit, LogIndex(1), "nothing is promised of void entries");
+        files.note(log(1), 10, LandedContent::HardState(carried[0].1));
+        files.begin_use(3, 11);
+        files.let_go(11);
+        assert_eq!(files.holders(1), BTreeSet::from([log(1)]), "entry 2 is");
     }
 
     #[test]

@@ -105,7 +105,7 @@ impl Rig {
                 scanner.feed(slot, bytes)?;
             }
         }
-        scanner.finish(accept)
+        scanner.finish(accept, &Default::default())
     }
 
     /// Goes on after a crash, as the opener does.

@@ -22,7 +22,8 @@ use crate::op::FileName;
 /// Everything one core had, when its journal held nothing that is not in segments.
 #[derive(Clone, Debug)]
 pub struct Handover {
-    /// Invariant: names no deleted logs: there is no journal any more that could hold their frames.
+    /// Invariant: names no deleted logs and no void frames: there is no journal any more that could
+    /// hold them, and the next one counts from one again.
     image: Image,
     /// The latest time the core's manifest was written at, or is to count as written at.
     written: Option<Wall>,
@@ -32,6 +33,8 @@ impl Handover {
     pub(crate) fn new(image: &Image, written: Option<Wall>) -> Self {
         let mut image = image.clone();
         image.deleted.clear();
+        image.accepted.clear();
+        image.logs.values_mut().for_each(|log| log.void = None);
         Self { image, written }
     }
 

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use flumen_protocol::entry::HardState;
 use flumen_protocol::ids::{LogId, LogIndex, Offset, Term};
 
+use super::hold::{Hold, Void};
 use super::record::{LogRecord, Record};
 use crate::segment::set::Segments;
 
@@ -24,6 +25,9 @@ pub struct Image {
     pub condemned: BTreeSet<(LogId, Offset)>,
     /// Deleted logs the journal may still hold something of: up to which sequence.
     pub deleted: BTreeMap<LogId, u64>,
+    /// Ranges of journal sequences, first and last, whose loss an operator accepted although it
+    /// could not be told whose all of them were.
+    pub accepted: BTreeSet<(u64, u64)>,
 }
 
 /// One log.
@@ -45,6 +49,10 @@ pub struct LogImage {
     pub settled_end: Offset,
     /// The replication core's own state.
     pub state: Bytes,
+    /// Why the log takes no records, if it does not. Only a start sets it or lets go of it.
+    pub hold: Option<Hold>,
+    /// Frames of the journal that mean nothing. Only a start sets it or forgets it.
+    pub void: Option<Void>,
 }
 
 impl LogImage {
@@ -59,10 +67,12 @@ impl LogImage {
             segments: Segments::default(),
             settled_end: Offset::ZERO,
             state: Bytes::new(),
+            hold: None,
+            void: None,
         }
     }
 
-    /// The record that says all of this but the sealed segments.
+    /// The record that says all of this but the sealed segments and what damage left behind.
     #[must_use]
     pub fn record(&self, log: LogId) -> LogRecord {
         LogRecord {
@@ -124,6 +134,16 @@ impl Image {
                 self.condemned.insert((log, base));
                 true
             }
+            Record::Held { log, hold } => {
+                self.logs.get_mut(&log).map(|image| image.hold = Some(hold)).is_some()
+            }
+            Record::Void { log, void } => {
+                self.logs.get_mut(&log).map(|image| image.void = Some(void)).is_some()
+            }
+            Record::Accepted { first, last } => {
+                self.accepted.insert((first, last));
+                true
+            }
         }
     }
 
@@ -160,10 +180,15 @@ impl Image {
             sealed
                 .map(|segment| Record::Sealed { log: *log, segment: *segment })
                 .chain(std::iter::once(Record::Log(image.record(*log))))
+                .chain(image.hold.iter().map(|hold| Record::Held { log: *log, hold: hold.clone() }))
+                .chain(image.void.iter().map(|void| Record::Void { log: *log, void: *void }))
         });
         let condemned =
             self.condemned.iter().map(|(log, base)| Record::Leftover { log: *log, base: *base });
-        deleted.chain(logs).chain(condemned)
+        let accepted = self.accepted.iter();
+        let accepted =
+            accepted.map(|(first, last)| Record::Accepted { first: *first, last: *last });
+        deleted.chain(logs).chain(condemned).chain(accepted)
     }
 }
 
@@ -172,6 +197,7 @@ mod tests {
     use flumen_protocol::ids::{PartitionIndex, TopicId};
 
     use super::*;
+    use crate::op::Quarantined;
     use crate::segment::segment::{Active, OpenChunk, Segment};
 
     fn log(partition: i32) -> LogId {
@@ -202,10 +228,20 @@ mod tests {
         assert!(image.apply(grown(&empty, log(1), 0, 3)));
         assert!(image.apply(Record::Deleted { log: log(1), sequence: 44 }));
         assert!(image.apply(grown(&empty, log(1), 0, 2)));
+        let (end, until) = (Offset(2), Offset(9));
+        let files = vec![Quarantined { sequence: 3, checksum: 4 }];
+        let hold = Hold { first: LogIndex(4), last: LogIndex(5), end, until, files };
+        assert!(image.apply(Record::Held { log: log(1), hold: hold.clone() }));
+        assert!(image.apply(Record::Held { log: log(0), hold }));
+        let void = Void { after: LogIndex(3), sequence: 99 };
+        assert!(image.apply(Record::Void { log: log(1), void }));
+        assert!(image.apply(Record::Accepted { first: 5, last: 6 }));
         let mut again = Image::default();
         assert!(image.records().all(|record| again.apply(record)));
         assert_eq!(again, image);
         assert_eq!(image.condemned.len(), 2);
+        assert!(image.apply(Record::Deleted { log: log(1), sequence: 120 }));
+        assert!(image.logs[&log(0)].hold.is_some() && !image.logs.contains_key(&log(1)));
     }
 
     #[test]

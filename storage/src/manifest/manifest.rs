@@ -51,7 +51,7 @@ pub(crate) const LAYOUT: [(usize, usize, &str); 12] = [
 ];
 
 const MAGIC: u32 = u32::from_le_bytes(*b"FMAN");
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 const HEADER_BYTES: usize = 72;
 const CRC_AT: usize = 64;
 

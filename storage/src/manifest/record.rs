@@ -20,12 +20,18 @@
 //!  tag 5 deleted  : log id | journal sequence u64
 //!  tag 6 forgotten: log id
 //!  tag 7 leftover : log id | base i64
+//!  tag 8 held     : log id | first lost u64 | last lost u64 | end i64 | until i64
+//!                 | files: each sequence u64, checksum u32, to the end
+//!  tag 9 void     : log id | last entry kept u64 | journal sequence u64
+//!  tag 10 accepted: first journal sequence u64 | last u64
 //! ```
 
 use bytes::Bytes;
 use flumen_protocol::entry::HardState;
 use flumen_protocol::ids::{LogId, LogIndex, NodeId, Offset, PartitionIndex, Term, TopicId};
 
+use super::hold::{Hold, Void};
+use crate::op::Quarantined;
 use crate::segment::segment::{Active, OpenChunk, Segment};
 
 /// One fact.
@@ -74,6 +80,27 @@ pub enum Record {
         /// Base offset of the segment they were meant for.
         base: Offset,
     },
+    /// A log takes no records until an operator accepts what it lost.
+    Held {
+        /// Which log.
+        log: LogId,
+        /// Since what.
+        hold: Hold,
+    },
+    /// Frames of a log's entries that mean nothing any more.
+    Void {
+        /// Whose.
+        log: LogId,
+        /// Which.
+        void: Void,
+    },
+    /// An operator accepted that these sequences of the journal are lost, whosesoever they were.
+    Accepted {
+        /// The first.
+        first: u64,
+        /// The last.
+        last: u64,
+    },
 }
 
 /// A log as it is now, but for its sealed segments.
@@ -108,6 +135,9 @@ impl Record {
             Self::Deleted { .. } => 5,
             Self::Forgotten { .. } => 6,
             Self::Leftover { .. } => 7,
+            Self::Held { .. } => 8,
+            Self::Void { .. } => 9,
+            Self::Accepted { .. } => 10,
         };
         out.push(tag);
         let length_at = out.len();
@@ -129,6 +159,19 @@ impl Record {
                 out.extend_from_slice(&sequence.to_le_bytes());
             }
             Self::Forgotten { log } => put_log_id(*log, out),
+            Self::Held { log, hold } => {
+                put_log_id(*log, out);
+                put_hold(hold, out);
+            }
+            Self::Void { log, void } => {
+                put_log_id(*log, out);
+                out.extend_from_slice(&void.after.0.to_le_bytes());
+                out.extend_from_slice(&void.sequence.to_le_bytes());
+            }
+            Self::Accepted { first, last } => {
+                out.extend_from_slice(&first.to_le_bytes());
+                out.extend_from_slice(&last.to_le_bytes());
+            }
         }
         let length = u32::try_from(out.len() - length_at - 4).expect("a record is below 4 GiB");
         out[length_at..length_at + 4].copy_from_slice(&length.to_le_bytes());
@@ -189,7 +232,21 @@ fn put_segment(segment: &Segment, out: &mut Vec<u8>) {
     out.extend_from_slice(&segment.written.to_le_bytes());
 }
 
+fn put_hold(hold: &Hold, out: &mut Vec<u8>) {
+    out.extend_from_slice(&hold.first.0.to_le_bytes());
+    out.extend_from_slice(&hold.last.0.to_le_bytes());
+    out.extend_from_slice(&hold.end.0.to_le_bytes());
+    out.extend_from_slice(&hold.until.0.to_le_bytes());
+    for file in &hold.files {
+        out.extend_from_slice(&file.sequence.to_le_bytes());
+        out.extend_from_slice(&file.checksum.to_le_bytes());
+    }
+}
+
 fn decode_one(tag: u8, body: &mut Cursor<'_>) -> Option<Record> {
+    if tag == 10 {
+        return Some(Record::Accepted { first: body.u64()?, last: body.u64()? });
+    }
     let log = body.log_id()?;
     match tag {
         1 => decode_log(log, body).map(Record::Log),
@@ -199,6 +256,11 @@ fn decode_one(tag: u8, body: &mut Cursor<'_>) -> Option<Record> {
         5 => Some(Record::Deleted { log, sequence: body.u64()? }),
         6 => Some(Record::Forgotten { log }),
         7 => Some(Record::Leftover { log, base: Offset(body.i64()?) }),
+        8 => Some(Record::Held { log, hold: body.hold()? }),
+        9 => {
+            let void = Void { after: LogIndex(body.u64()?), sequence: body.u64()? };
+            Some(Record::Void { log, void })
+        }
         _ => None,
     }
 }
@@ -268,6 +330,16 @@ impl<'a> Cursor<'a> {
         (segment.base < segment.end && segment.length > 0).then_some(segment)
     }
 
+    fn hold(&mut self) -> Option<Hold> {
+        let (first, last) = (LogIndex(self.u64()?), LogIndex(self.u64()?));
+        let (end, until) = (Offset(self.i64()?), Offset(self.i64()?));
+        let mut files = Vec::new();
+        while !self.rest.is_empty() {
+            files.push(Quarantined { sequence: self.u64()?, checksum: self.u32()? });
+        }
+        Some(Hold { first, last, end, until, files })
+    }
+
     fn active(&mut self) -> Option<Active> {
         Some(Active {
             first_timestamp: self.i64()?,
@@ -316,11 +388,23 @@ mod tests {
             Record::Deleted { log, sequence: 12 },
             Record::Forgotten { log },
             Record::Leftover { log, base: Offset(5) },
+            Record::Held {
+                log,
+                hold: Hold {
+                    first: LogIndex(4),
+                    last: LogIndex(9),
+                    end: Offset(20),
+                    until: Offset(31),
+                    files: vec![Quarantined { sequence: 7, checksum: 5 }],
+                },
+            },
+            Record::Void { log, void: Void { after: LogIndex(3), sequence: 77 } },
+            Record::Accepted { first: 8, last: 12 },
         ];
         let mut bytes = Vec::new();
         records.iter().for_each(|record| record.encode(&mut bytes));
         assert_eq!(Record::decode_all(&bytes), Some(records));
         let whole = (0..bytes.len()).filter(|cut| Record::decode_all(&bytes[..*cut]).is_some());
-        assert_eq!(whole.count(), 7, "only cuts between records are whole");
+        assert_eq!(whole.count(), 10, "only cuts between records are whole");
     }
 }

@@ -1,18 +1,19 @@
 //! What recovery found damaged or cut, and how it is set aside.
 //!
-//! Does: describe ranges exactly, find out whose entries a lost range held, lay out quarantine
-//! files.
+//! Does: describe ranges exactly, find out whose entries a lost range held, lay out and name
+//! quarantine files.
 //! Does not: decide that something is damaged; the verdict table does.
-//! Invariants: a range is called identified only if every sequence in it is accounted for.
+//! Invariants: a range is called identified only if every sequence in it is accounted for; a
+//! quarantine file is never written over with other bytes, because its name says what is in it.
 //! Apart because reporting truthfully what is gone is a promise of its own (rules (a) and (c) of
 //! the recovery decisions).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use flumen_protocol::ids::{LogId, LogIndex};
+use flumen_protocol::ids::{LogId, LogIndex, Offset};
 
-use crate::op::{Action, DiskOp, FileName, OpIds};
+use crate::op::{Action, DiskOp, FileName, OpIds, Quarantined};
 pub use crate::recovery::verdict::Reason;
 
 /// Which entries of a log a damaged range took.
@@ -24,6 +25,8 @@ pub struct Victim {
     pub first: LogIndex,
     /// The last one.
     pub last: LogIndex,
+    /// One after the last offset they held, if a header still says so.
+    pub until: Option<Offset>,
 }
 
 /// A range that was durable and is not readable.
@@ -68,13 +71,25 @@ impl DamagedRange {
             self.reason,
             self.bytes.len()
         );
-        for Victim { log, first, last } in &self.victims {
+        for Victim { log, first, last, until: _ } in &self.victims {
             text.push_str(&format!("; {log} lost entries {first} to {last}"));
         }
         if !self.identified {
             text.push_str("; it cannot be told whose all of them were");
         }
         text
+    }
+
+    /// Whether an operator accepted before that all of it is lost.
+    pub(crate) fn is_accepted(&self, accepted: &BTreeSet<(u64, u64)>) -> bool {
+        let (own_first, own_last) = (self.first_sequence, self.last_sequence);
+        accepted.iter().any(|(first, last)| *first <= own_first && own_last <= *last)
+    }
+
+    /// The file its bytes are set aside in.
+    #[must_use]
+    pub fn set_aside(&self) -> SetAside {
+        SetAside::new(self.first_sequence, &self.describe(), vec![self.bytes.clone()])
     }
 }
 
@@ -105,7 +120,7 @@ impl Tracker {
             let count = range.unaccounted().min(index.0 - missing.0);
             if count > 0 {
                 let last = LogIndex(missing.0 + count - 1);
-                range.victims.push(Victim { log, first: missing, last });
+                range.victims.push(Victim { log, first: missing, last, until: None });
                 missing = last.next();
             }
         }
@@ -124,14 +139,27 @@ impl Tracker {
     }
 }
 
-/// The operation that sets bytes aside under the name of the first sequence concerned.
-pub(crate) fn quarantine_op(
-    ids: &mut OpIds,
-    sequence: u64,
-    description: &str,
-    bytes: Bytes,
-) -> DiskOp {
-    let head = format!("Flumen set these bytes aside: {description}.\n\n");
-    let action = Action::Replace { parts: vec![head.into(), bytes] };
-    DiskOp { id: ids.next_id(), file: FileName::Quarantine(sequence), action }
+/// A quarantine file that is to be written: a line of text, an empty line, the bytes.
+#[derive(Clone, Debug)]
+pub struct SetAside {
+    /// Its name.
+    pub name: Quarantined,
+    parts: Vec<Bytes>,
+}
+
+impl SetAside {
+    /// Sets these bytes aside under the first sequence they concern.
+    pub(crate) fn new(sequence: u64, description: &str, bytes: Vec<Bytes>) -> Self {
+        let head = format!("Flumen set these bytes aside: {description}.\n\n");
+        let mut parts = vec![Bytes::from(head)];
+        parts.extend(bytes);
+        let checksum = parts.iter().fold(0, |crc, part| crc32c::crc32c_append(crc, part));
+        Self { name: Quarantined { sequence, checksum }, parts }
+    }
+
+    /// The operation that writes it, durably; repeating it changes nothing.
+    pub(crate) fn into_op(self, ids: &mut OpIds) -> DiskOp {
+        let action = Action::Replace { parts: self.parts };
+        DiskOp { id: ids.next_id(), file: FileName::Quarantine(self.name), action }
+    }
 }

@@ -9,7 +9,8 @@
 //!
 //! ```text
 //!  Reading (folder, watermark, manifest) -> Scanning (journal files, one after the other)
-//!    -> SettingAside (quarantine, flushes) -> Recording (manifest) -> Ready -> finish()
+//!    -> SettingAside (quarantine, flushes) -> Recording (manifest, with what is held) -> Ready
+//!    -> finish()
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -19,6 +20,8 @@ use bytes::Bytes;
 use flumen_protocol::ids::{LogId, Offset};
 use flumen_protocol::time::{Monotonic, Now, Wall};
 
+use super::damage::SetAside;
+use super::losses::{self, Losses, replay_after};
 use super::scan::{JournalScan, Scanned, Scanner, Tail as JournalTail};
 use super::truncate::Replay;
 use crate::answers::{Recovered, RecoveredLog, StoreConfig};
@@ -42,11 +45,13 @@ pub struct Opening {
     config: StoreConfig,
     journal_config: JournalConfig,
     identity: Identity,
-    /// Acknowledged frames whose owner is unknown may be given up: an operator said so.
-    accept_unidentified: bool,
+    /// An operator gives up what is lost.
+    accepts_damage: bool,
     ids: OpIds,
     phase: Phase,
     report: Vec<String>,
+    /// What was given up, a line each.
+    accepted: Vec<String>,
     /// The clocks as they were last told.
     now: Now,
 }
@@ -91,6 +96,8 @@ struct Found {
     replays: BTreeMap<LogId, Replay>,
     /// The highest mark of each log.
     marks: BTreeMap<LogId, u64>,
+    /// What damage took.
+    losses: Losses,
     /// Logs deleted according to the journal: the mark's sequence.
     deleted: BTreeMap<LogId, u64>,
     /// Deleted logs the journal still holds something of, although not the mark.
@@ -107,18 +114,21 @@ impl Opening {
             config,
             journal_config,
             identity,
-            accept_unidentified: false,
+            accepts_damage: false,
             ids: OpIds::new(),
             phase: Phase::Reading(Basics::default()),
             report: Vec::new(),
+            accepted: Vec::new(),
             now: Now { monotonic: Monotonic(0), wall: Wall(0) },
         }
     }
 
-    /// An operator accepts the loss of damaged frames of which nobody knows whose they were.
+    /// An operator accepts, with this start, the loss of all that is damaged: frames of which nobody
+    /// knows whose they were, a tail longer than what can have been under way, and what held logs
+    /// lost, so that these take records again. [`Recovered::accepted`] says what that was.
     #[must_use]
-    pub fn accept_unidentified(mut self) -> Self {
-        self.accept_unidentified = true;
+    pub fn accept_damage(mut self) -> Self {
+        self.accepts_damage = true;
         self
     }
 
@@ -230,19 +240,21 @@ impl Opening {
         if !slots.is_empty() {
             return Ok(Phase::Scanning { scanner, parsed, slots, asked: None });
         }
-        let mut scan = scanner.finish(self.accept_unidentified)?;
+        let mut scan = scanner.finish(self.accepts_damage, &parsed.image.accepted)?;
         if parsed.written.is_none() && !scan.frames.is_empty() {
             let what = "it is missing although the journal is in use".to_owned();
             return Err(StorageError::Corrupt { file: FileName::Manifest, what });
         }
         self.describe(&scan);
         let frames = mem::take(&mut scan.frames);
+        let oldest = frames.first().map(|frame| frame.sequence);
         let mut found = Found::new(scan, parsed);
         for frame in frames {
             found.take(frame.sequence, frame.log, frame.what);
         }
         let mut queued = Vec::new();
         found.scan.quarantine_ops(&mut self.ids, &mut queued);
+        losses::ops(found.find_losses(oldest), &mut self.ids, &mut queued);
         for slot in &found.scan.flush_slots {
             let (id, file) = (self.ids.next_id(), FileName::Journal(*slot));
             queued.push(DiskOp { id, file, action: Action::Flush });
@@ -260,7 +272,7 @@ impl Opening {
         error: DiskError,
     ) -> Result<(), StorageError> {
         let is_tail = matches!(scan.tail, JournalTail::Cut { sequence, .. }
-            if file == FileName::Quarantine(sequence));
+            if matches!(file, FileName::Quarantine(name) if name.sequence == sequence));
         let is_full = error.kind == DiskErrorKind::NoSpace;
         if is_full && is_tail {
             self.report.push(format!("{error}; what was cut is not kept"));
@@ -285,7 +297,10 @@ impl Opening {
         if !waiting.is_empty() {
             return Phase::SettingAside { found, waiting, queued };
         }
-        let parsed = found.parsed.take().expect("the manifest was read");
+        let mut parsed = found.parsed.take().expect("the manifest was read");
+        let losses = mem::take(&mut found.losses);
+        self.accepted =
+            losses.note(&found.scan, &mut parsed.image, &mut found.replays, self.accepts_damage);
         let mut manifest = Manifest::new(parsed, self.identity);
         found.record_in(&mut manifest, &mut self.report);
         Phase::Recording { found, manifest }
@@ -294,16 +309,24 @@ impl Opening {
     fn describe(&mut self, scan: &JournalScan) {
         match scan.tail {
             JournalTail::Clean => {}
+            JournalTail::Cut { .. } if scan.is_suspicious => {}
             JournalTail::Cut { sequence, bytes } => self.report.push(format!(
                 "journal: {bytes} bytes from sequence {sequence} on were never acknowledged; cut"
             )),
         }
-        self.report.extend(scan.damaged.iter().map(|range| range.describe()));
+        let ranges = scan.damaged.iter();
+        let ranges = ranges.map(|range| (range.describe(), range.set_aside().name));
+        self.report.extend(ranges.map(|(what, name)| format!("{what}; they are in {name}")));
     }
 
     fn assemble(&mut self, mut found: Found, manifest: Manifest) -> (Store, Recovered) {
-        let victims = mem::take(&mut found.scan.damaged);
-        let mut recovered = Recovered { logs: Vec::new(), report: mem::take(&mut self.report) };
+        found.scan.damaged.clear();
+        let mut recovered = Recovered {
+            logs: Vec::new(),
+            report: mem::take(&mut self.report),
+            accepts_damage: self.accepts_damage,
+            accepted: mem::take(&mut self.accepted),
+        };
         let journal = Journal::new(self.journal_config, found.scan.start);
         let mut store = Store::assembled(
             self.config,
@@ -320,18 +343,7 @@ impl Opening {
             store.journal.append_mark(log, Mark::Deleted);
         }
         for (log, replay) in found.replays {
-            let mut damaged: Vec<String> = replay
-                .missing()
-                .map(|(from, to)| format!("entries {from} to {to} are missing"))
-                .into_iter()
-                .collect();
-            let (settled, _) = replay.settled();
-            let of_log = victims.iter().flat_map(|range| &range.victims);
-            // What lies in segments already was not lost with its journal frame.
-            let of_log = of_log.filter(|victim| victim.log == log && victim.last > settled);
-            damaged
-                .extend(of_log.map(|v| format!("entries {} to {} are damaged", v.first, v.last)));
-            recovered.logs.push(store.adopt(log, replay, damaged));
+            recovered.logs.push(store.adopt(log, replay));
         }
         store.resume_removals();
         (store, recovered)
@@ -405,6 +417,7 @@ impl Found {
             replays: logs.map(|(log, image)| (*log, replay_after(image))).collect(),
             parsed: Some(parsed),
             marks: BTreeMap::new(),
+            losses: Losses::default(),
             deleted: BTreeMap::new(),
             remains: BTreeSet::new(),
         }
@@ -420,14 +433,22 @@ impl Found {
             self.remains.insert(log);
             return;
         }
+        let image = self.parsed.as_ref().and_then(|parsed| parsed.image.logs.get(&log));
+        let void = image.and_then(|image| image.void);
+        let is_from_before = void.is_some_and(|void| sequence <= void.sequence);
         let empty = || replay_after(&LogImage::empty());
         match what {
+            Scanned::Entry(entry) if void.is_some_and(|it| it.covers(sequence, entry.index)) => {}
             Scanned::Entry(entry) => {
-                self.replays.entry(log).or_insert_with(empty).take_entry(entry)
+                self.replays.entry(log).or_insert_with(empty).take_entry(sequence, entry);
             }
-            Scanned::HardState(state) => {
+            Scanned::HardState(mut state) => {
+                let known = void.filter(|_| is_from_before);
+                state.commit = known.map_or(state.commit, |void| state.commit.min(void.after));
                 self.replays.entry(log).or_insert_with(empty).take_hard_state(state);
             }
+            // The manifest knows better what was left of the log then.
+            Scanned::Mark(Mark::StartOffset(_)) if is_from_before => {}
             Scanned::Mark(Mark::Deleted) => {
                 self.replays.remove(&log);
                 self.deleted.insert(log, sequence);
@@ -440,6 +461,15 @@ impl Found {
                 replay.start = replay.start.max(start);
             }
         }
+    }
+
+    /// Finds what damage took from which log; says what is to be set aside of them.
+    fn find_losses(&mut self, oldest: Option<u64>) -> Vec<SetAside> {
+        let parsed = self.parsed.as_ref().expect("the manifest was read");
+        let (losses, aside) =
+            Losses::find(&self.scan, &parsed.image, &self.deleted, oldest, &mut self.replays);
+        self.losses = losses;
+        aside
     }
 
     /// Tells the manifest what only the journal knew.
@@ -458,9 +488,6 @@ impl Found {
         for (log, replay) in &self.replays {
             manifest.know(*log);
             manifest.note_hard_state(*log, replay.hard_state);
-            if let Some((from, to)) = replay.missing() {
-                report.push(format!("{log}: entries {from} to {to} are missing"));
-            }
         }
         // A mark is needed as long as what it ends is in the journal; the ones found are recorded
         // now. Marking again is for logs whose mark is gone while something older is not.
@@ -468,10 +495,6 @@ impl Found {
         let replays = &self.replays;
         self.remains.retain(|log| !marks.contains_key(log) && !replays.contains_key(log));
     }
-}
-
-fn replay_after(image: &LogImage) -> Replay {
-    Replay::new(image.settled, image.settled_end, image.hard_state, image.start)
 }
 
 impl Store {
@@ -501,12 +524,16 @@ impl Store {
     }
 
     /// Takes over what recovery found of one log.
-    fn adopt(&mut self, log: LogId, replay: Replay, damaged: Vec<String>) -> RecoveredLog {
+    fn adopt(&mut self, log: LogId, replay: Replay) -> RecoveredLog {
         let image = self.manifest.image().logs.get(&log).expect("every log is in the manifest");
         let (settled, start_offset) = (image.settled, image.start.max(replay.start));
         let settled_end = image.settled_end;
         let state = (image.applied, image.state.clone());
+        let (held, void) = (image.hold.clone(), image.void);
         self.journal.settled(log, settled.0);
+        if let Some(void) = void {
+            self.journal.forget_void(log, void);
+        }
         let mut tail = Tail::after(settled, settled_end);
         replay.entries.iter().cloned().for_each(|entry| tail.push(entry));
         let hard_state = replay.hard_state;
@@ -514,16 +541,7 @@ impl Store {
         self.logs.insert(log, Log::new(tail, hard_state));
         self.note_age(log);
         let entries = replay.entries;
-        RecoveredLog {
-            log,
-            hard_state,
-            settled,
-            state,
-            start_offset,
-            settled_end,
-            entries,
-            damaged,
-        }
+        RecoveredLog { log, hard_state, settled, state, start_offset, settled_end, entries, held }
     }
 
     /// Goes on deleting what was condemned before the stop.

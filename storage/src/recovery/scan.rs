@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use flumen_protocol::ids::LogId;
+use flumen_protocol::ids::{LogId, Offset};
 
 use crate::error::StorageError;
 pub use crate::format::frame::Content as Scanned;
@@ -24,8 +24,8 @@ use crate::journal::packer::LandedContent;
 use crate::journal::recycle::Files;
 use crate::limits::COMMITS_IN_FLIGHT_MAX;
 use crate::op::{DiskOp, FileName, OpIds};
-pub use crate::recovery::damage::{DamagedRange, Reason, Victim};
-use crate::recovery::damage::{Tracker, quarantine_op};
+use crate::recovery::damage::Tracker;
+pub use crate::recovery::damage::{DamagedRange, Reason, SetAside, Victim};
 use crate::recovery::survey::{Candidate, Survey};
 use crate::recovery::verdict::{Belonging, Header, Observation, Verdict, judge};
 
@@ -64,6 +64,8 @@ pub struct JournalScan {
     pub tail: Tail,
     /// What is damaged, in sequence order.
     pub damaged: Vec<DamagedRange>,
+    /// Whether more was cut than can have been under way: an operator accepted that.
+    pub is_suspicious: bool,
     /// What the journal goes on with.
     pub start: JournalStart,
     /// Journal files to flush before anything found is acted on (F14).
@@ -75,13 +77,13 @@ impl JournalScan {
     /// Operations that set aside what was cut or is damaged, each under its own name; repeating
     /// them changes nothing.
     pub fn quarantine_ops(&self, ids: &mut OpIds, out: &mut Vec<DiskOp>) {
-        for range in &self.damaged {
-            let bytes = range.bytes.clone();
-            out.push(quarantine_op(ids, range.first_sequence, &range.describe(), bytes));
-        }
+        out.extend(self.damaged.iter().map(|range| range.set_aside().into_op(ids)));
         if let Tail::Cut { sequence, bytes } = self.tail {
-            let text = format!("{bytes} bytes from sequence {sequence} on, never acknowledged");
-            out.push(quarantine_op(ids, sequence, &text, self.cut_bytes.clone()));
+            let why =
+                if self.is_suspicious { "perhaps acknowledged" } else { "never acknowledged" };
+            let text = format!("{bytes} bytes from sequence {sequence} on, {why}");
+            let cut = SetAside::new(sequence, &text, vec![self.cut_bytes.clone()]);
+            out.push(cut.into_op(ids));
         }
     }
 }
@@ -132,9 +134,13 @@ impl Scanner {
     ///
     /// # Errors
     /// [`StorageError::NeedsOperator`] if acknowledged frames are gone and it cannot be told
-    /// whose, or if the tail is longer than what can have been under way; not if
-    /// `accept_unidentified`.
-    pub fn finish(self, accept_unidentified: bool) -> Result<JournalScan, StorageError> {
+    /// whose, or if the tail is longer than what can have been under way; not if an operator
+    /// accepts that. `accepted` are ranges of sequences whose loss was accepted before.
+    pub fn finish(
+        self,
+        accepts: bool,
+        accepted: &BTreeSet<(u64, u64)>,
+    ) -> Result<JournalScan, StorageError> {
         let Self { identity, config, watermark, watermark_ready, surveys } = self;
         let watermark = watermark.unwrap_or_default();
         let floor = surveys.values().map(|survey| survey.floor).fold(watermark.floor, u64::max);
@@ -145,8 +151,8 @@ impl Scanner {
         let mut walk = Walk::new(&surveys, floor, durable);
         walk.run();
         std::mem::take(&mut walk.tracker).finish(&mut walk.damaged);
-        if !accept_unidentified {
-            walk.refuse_unidentified()?;
+        if !accepts {
+            walk.refuse_unidentified(accepted)?;
         }
         let mut files = walk.files;
         sort_rest(&mut files, &surveys, config.file_bytes);
@@ -162,6 +168,7 @@ impl Scanner {
             frames: walk.frames,
             tail: walk.tail,
             damaged: walk.damaged,
+            is_suspicious: walk.is_suspicious,
             start,
             flush_slots: surveys.keys().map(|slot| u64::from(*slot)).collect(),
             cut_bytes: walk.cut_bytes,
@@ -305,6 +312,8 @@ impl<'a> Walk<'a> {
             self.track(header);
         }
         let (log, index) = (header.log, header.index);
+        let until = (header.kind == FrameKind::Records).then_some(Offset(header.last_offset));
+        let until = until.map(|last| last.after(1));
         let end = header.position + header.frame_bytes();
         let slot = header.use_id.slot;
         self.damaged.push(DamagedRange {
@@ -315,7 +324,7 @@ impl<'a> Walk<'a> {
             bytes: self.surveys[&slot].range(header.position, end),
             reason,
             victims: is_entry
-                .then_some(Victim { log, first: index, last: index })
+                .then_some(Victim { log, first: index, last: index, until })
                 .into_iter()
                 .collect(),
             identified: false,
@@ -454,9 +463,10 @@ impl<'a> Walk<'a> {
         false
     }
 
-    fn refuse_unidentified(&self) -> Result<(), StorageError> {
-        let how = "Restore the data folder from a copy, or start once with the option to accept \
-                   the loss; what was found is in the error above"
+    fn refuse_unidentified(&self, accepted: &BTreeSet<(u64, u64)>) -> Result<(), StorageError> {
+        let how = "Restore the data folder from a copy, or start once with `flumen serve \
+                   --accept-damage`: what is named here is then given up, and what is left of it is \
+                   kept in quarantine files"
             .to_owned();
         if self.is_suspicious {
             let what = format!(
@@ -468,7 +478,7 @@ impl<'a> Walk<'a> {
         let unknown: Vec<String> = self
             .damaged
             .iter()
-            .filter(|range| !range.identified)
+            .filter(|range| !range.identified && !range.is_accepted(accepted))
             .map(DamagedRange::describe)
             .collect();
         if unknown.is_empty() {
@@ -561,7 +571,7 @@ mod tests {
     }
 
     fn lost(first: u64, last: u64) -> Vec<Victim> {
-        vec![Victim { log: log(1), first: LogIndex(first), last: LogIndex(last) }]
+        vec![Victim { log: log(1), first: LogIndex(first), last: LogIndex(last), until: None }]
     }
 
     #[test]
@@ -600,7 +610,7 @@ mod tests {
         let mut ops = Vec::new();
         scan.quarantine_ops(&mut OpIds::new(), &mut ops);
         assert_eq!(ops.len(), 1);
-        assert_eq!(ops[0].file, FileName::Quarantine(6));
+        assert!(matches!(ops[0].file, FileName::Quarantine(name) if name.sequence == 6));
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! where a leader changed its mind and the prefix that is in segments already.
 //! Does not: read frames; `recovery/scan` found them.
 //! Invariants: the result follows the settled entry without a gap, terms never fall and offsets
-//! are contiguous; whatever does not fit is left out and said.
+//! are contiguous; what does not fit because an entry before it is gone is kept apart, for
+//! whoever sets it aside.
 //! Apart because Raft's rule about conflicting suffixes decides what survives a crash.
 
 use bytes::Bytes;
@@ -24,8 +25,10 @@ pub struct Replay {
     pub hard_state: HardState,
     /// The first offset.
     pub start: Offset,
-    /// The highest index whose frame was left out because one before it is missing.
-    gap: Option<LogIndex>,
+    /// Frames left out because an entry before them is missing, with their sequences.
+    ///
+    /// Invariant: indices ascend and lie after the last of `entries`.
+    behind: Vec<(u64, Entry)>,
 }
 
 impl Replay {
@@ -38,12 +41,12 @@ impl Replay {
         start: Offset,
     ) -> Self {
         let settled = (settled.0, settled.1, settled_end);
-        let (entries, ends) = (Vec::new(), Vec::new());
-        Self { settled, entries, ends, hard_state, start, gap: None }
+        let (entries, ends, behind) = (Vec::new(), Vec::new(), Vec::new());
+        Self { settled, entries, ends, hard_state, start, behind }
     }
 
-    /// Takes the next entry in the order of the journal.
-    pub fn take_entry(&mut self, entry: Entry) {
+    /// Takes the next entry in the order of the journal, which stands at this sequence.
+    pub fn take_entry(&mut self, sequence: u64, entry: Entry) {
         if entry.index <= self.settled.0 {
             return;
         }
@@ -60,7 +63,7 @@ impl Replay {
             self.entries.push(owned(entry));
             self.ends.push(new_end);
         } else if entry.term >= term {
-            self.gap = self.gap.max(Some(entry.index));
+            self.behind.push((sequence, entry));
         }
     }
 
@@ -70,7 +73,7 @@ impl Replay {
         let keep = usize::try_from(keep).unwrap_or(usize::MAX);
         self.entries.truncate(keep);
         self.ends.truncate(keep);
-        self.gap = self.gap.filter(|last| *last < from);
+        self.behind.retain(|(_, entry)| entry.index < from);
     }
 
     /// Takes a promise; the newest in the journal is newer than the manifest's or equal to it.
@@ -93,7 +96,38 @@ impl Replay {
     #[must_use]
     pub fn missing(&self) -> Option<(LogIndex, LogIndex)> {
         let (last, _, _) = self.last();
-        self.gap.filter(|gap| *gap > last).map(|gap| (last.next(), gap))
+        self.behind.last().map(|(_, gap)| (last.next(), gap.index))
+    }
+
+    /// The last entry, and one after the last offset.
+    #[must_use]
+    pub fn end(&self) -> (LogIndex, Offset) {
+        let (last, _, end) = self.last();
+        (last, end)
+    }
+
+    /// Intact entries that cannot be appended because one before them is missing, in order, with
+    /// the sequences of their frames.
+    #[must_use]
+    pub fn behind(&self) -> &[(u64, Entry)] {
+        &self.behind
+    }
+
+    /// The log is what there is without a gap: whatever was said about more of it is void.
+    pub fn end_here(&mut self) {
+        let (last, _, end) = self.last();
+        self.behind.clear();
+        self.hard_state.commit = self.hard_state.commit.min(last);
+        self.start = self.start.min(end);
+    }
+
+    /// A promise newer than what is left of the promises is proven by the entries: they were made
+    /// under it.
+    pub fn repair_term(&mut self) {
+        let (_, term, _) = self.last();
+        if self.hard_state.term < term {
+            self.hard_state = HardState { term, vote: None, ..self.hard_state };
+        }
     }
 
     fn last(&self) -> (LogIndex, Term, Offset) {
@@ -127,7 +161,7 @@ mod tests {
         let mut replay = Replay::new(settled, Offset(0), HardState::INITIAL, Offset(0));
         for (index, term) in frames {
             let (index, term) = (LogIndex(*index), Term(*term));
-            replay.take_entry(Entry { index, term, payload: Payload::Empty });
+            replay.take_entry(index.0, Entry { index, term, payload: Payload::Empty });
         }
         replay
     }

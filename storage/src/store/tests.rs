@@ -22,6 +22,8 @@ const IDENTITY: Identity =
     Identity { cluster: [3; 16], node: NodeId(1), core: CoreId(0), incarnation: 1 };
 const JOURNAL: JournalConfig =
     JournalConfig { file_bytes: 1 << 20, window_bytes: 8 << 20, commits_in_flight: 1 };
+mod damage;
+
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn log(partition: i32) -> LogId {
@@ -301,7 +303,14 @@ fn open(
     config: StoreConfig,
     now: Now,
 ) -> Result<(Store, crate::answers::Recovered), StorageError> {
-    let mut opening = Store::open(config, JOURNAL, IDENTITY);
+    finish(disk, Store::open(config, JOURNAL, IDENTITY), now)
+}
+
+fn finish(
+    disk: &mut SimDisk,
+    mut opening: Opening,
+    now: Now,
+) -> Result<(Store, crate::answers::Recovered), StorageError> {
     loop {
         let mut ops = Vec::new();
         opening.next_ops(now, &mut ops);
@@ -335,7 +344,7 @@ fn appended_settled_restarted_and_all_of_it_readable() {
     assert_eq!(recovered.settled, (LogIndex(121), Term(1)));
     assert_eq!(recovered.state, (LogIndex(121), Bytes::from_static(b"state at 121")));
     assert_eq!(recovered.entries[..], world.written[&log(0)][121..]);
-    assert_eq!(recovered.damaged, Vec::<String>::new());
+    assert_eq!(recovered.held, None);
     for max_bytes in [1, 30_000, 1 << 20] {
         world.assert_readable(log(0), max_bytes);
     }
@@ -1209,7 +1218,7 @@ fn power_cut(world: &mut World) {
             continue;
         };
         let settled = found.settled.0.0 as usize;
-        assert_eq!(found.damaged, Vec::<String>::new());
+        assert_eq!(found.held, None);
         let entries = settled..settled + found.entries.len();
         let versions = earlier.get(&log).into_iter().flatten().chain([&*written]);
         let version = versions.filter(|v| v.get(entries.clone()) == Some(&found.entries)).last();

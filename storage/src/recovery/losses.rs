@@ -1,0 +1,222 @@
+//! What damage to the journal took from each log, and what becomes of the log.
+//!
+//! Does: find the logs that lost entries, lay out quarantine files for what lies intact behind the
+//! loss, note in the manifest's image that such a log is held and which frames are void; let go of
+//! holds when an operator accepts the loss.
+//! Does not: judge frames, or write; the opener writes quarantine files, then the manifest.
+//! Invariants: the same bytes give the same files and the same notes, however often a start is cut
+//! short; once the notes are durable no later start sees the frames behind the loss again.
+//! Apart because here, and only here, acknowledged records leave a log.
+//!
+//! ```text
+//!  journal: 1 2 x 4 5   --> quarantine files (x, and 4 5) --> manifest: held at 2, void after 2
+//!  later:   1 2 x 4 5 | 3' ...     frames after the sequence the void names are the log's own
+//!  accepted: the hold goes, the void stays as long as the journal has such frames
+//! ```
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use flumen_protocol::entry::{Entry, Payload};
+use flumen_protocol::ids::{LogId, LogIndex, Offset};
+
+use super::damage::{SetAside, Victim};
+use super::scan::JournalScan;
+use super::truncate::Replay;
+use crate::manifest::hold::{Hold, Void};
+use crate::manifest::image::{Image, LogImage};
+use crate::op::{DiskOp, OpIds, Quarantined};
+
+/// What an operator gave up with this start, and what stays held.
+#[derive(Debug, Default)]
+pub(super) struct Losses {
+    /// Logs that lost something no earlier start knew of.
+    new: BTreeMap<LogId, Hold>,
+    /// The first sequence the journal still shows, intact or damaged.
+    oldest: Option<u64>,
+}
+
+impl Losses {
+    /// Finds out which logs lost entries, and lays out what is to be set aside of them. `deleted`
+    /// says which logs the journal knows as deleted. `oldest` is the first good frame's sequence.
+    pub(super) fn find(
+        scan: &JournalScan,
+        image: &Image,
+        deleted: &BTreeMap<LogId, u64>,
+        oldest: Option<u64>,
+        replays: &mut BTreeMap<LogId, Replay>,
+    ) -> (Self, Vec<SetAside>) {
+        let victims = victims_by_log(scan, image, deleted);
+        for log in victims.keys() {
+            replays.entry(*log).or_insert_with(|| replay_after(&LogImage::empty()));
+        }
+        let (mut new, mut aside) = (BTreeMap::new(), Vec::new());
+        for (log, replay) in replays {
+            let victims = victims.get(log).map_or(&[][..], Vec::as_slice);
+            if let Some((hold, behind)) = loss_of(*log, replay, victims) {
+                new.insert(*log, hold);
+                aside.extend(behind);
+            }
+        }
+        let first_damaged = scan.damaged.first().map(|range| range.first_sequence);
+        let oldest = [oldest, first_damaged].into_iter().flatten().min();
+        (Self { new, oldest }, aside)
+    }
+
+    /// Notes in the image what the manifest is to say from now on; everything laid out is durable.
+    /// With `accepts` an operator gives up what is lost: says what, a line each.
+    pub(super) fn note(
+        self,
+        scan: &JournalScan,
+        image: &mut Image,
+        replays: &mut BTreeMap<LogId, Replay>,
+        accepts: bool,
+    ) -> Vec<String> {
+        self.forget_what_is_gone(image);
+        let sequence = scan.start.next_sequence - 1;
+        for (log, hold) in self.new {
+            let replay = replays.get_mut(&log).expect("a log that lost something was replayed");
+            let known = image.logs.entry(log).or_insert_with(LogImage::empty);
+            known.void = Some(Void { after: replay.end().0, sequence });
+            known.hold = Some(hold.joined(known.hold.take()));
+            end_here(replay, known);
+        }
+        if accepts { accept(scan, image, replays) } else { Vec::new() }
+    }
+
+    /// The journal has lost sight of frames that were void, or given up: they need no note any more.
+    fn forget_what_is_gone(&self, image: &mut Image) {
+        let is_gone = |sequence: u64| self.oldest.is_none_or(|oldest| oldest > sequence);
+        image.accepted.retain(|(_, last)| !is_gone(*last));
+        for known in image.logs.values_mut() {
+            known.void = known.void.filter(|void| !is_gone(void.sequence));
+        }
+    }
+}
+
+/// The replay a log begins with: what is in segments.
+pub(super) fn replay_after(image: &LogImage) -> Replay {
+    Replay::new(image.settled, image.settled_end, image.hard_state, image.start)
+}
+
+/// Names an operator's decision: everything that is lost is given up.
+fn accept(
+    scan: &JournalScan,
+    image: &mut Image,
+    replays: &mut BTreeMap<LogId, Replay>,
+) -> Vec<String> {
+    let mut lines = Vec::new();
+    for range in scan.damaged.iter().filter(|range| !range.identified) {
+        if !range.is_accepted(&image.accepted) {
+            image.accepted.insert((range.first_sequence, range.last_sequence));
+            lines.push(format!("{}; they are in {}", range.describe(), range.set_aside().name));
+        }
+    }
+    if scan.is_suspicious {
+        let sequence = scan.start.next_sequence;
+        lines.push(format!("the journal from sequence {sequence} on, where it is broken"));
+    }
+    for (log, replay) in replays {
+        let known = image.logs.entry(*log).or_insert_with(LogImage::empty);
+        let (last, end) = replay.end();
+        if let Some(hold) = known.hold.take() {
+            lines.push(format!("{log}: {hold}; the log goes on from offset {end}"));
+        }
+        // Of what was lost without a trace only a promise may still speak.
+        if replay.hard_state.commit > last {
+            let commit = replay.hard_state.commit;
+            lines.push(format!("{log}: entries {} to {commit} are gone", last.next()));
+            end_here(replay, known);
+        }
+        replay.repair_term();
+    }
+    lines
+}
+
+/// The log ends where its replay does, also for what the manifest says of it.
+fn end_here(replay: &mut Replay, known: &mut LogImage) {
+    replay.end_here();
+    let (last, end) = replay.end();
+    known.hard_state = replay.hard_state;
+    known.start = known.start.min(end);
+    if known.applied > last {
+        // The state knows of records that are gone, and of offsets others may get.
+        (known.applied, known.state) = (known.settled.0, Bytes::new());
+    }
+}
+
+/// What is known to be damaged of each log, and in which files it is set aside. What an earlier
+/// start has dealt with, or a deletion, is left out.
+fn victims_by_log(
+    scan: &JournalScan,
+    image: &Image,
+    deleted: &BTreeMap<LogId, u64>,
+) -> BTreeMap<LogId, Vec<(Victim, Quarantined)>> {
+    let mut victims: BTreeMap<LogId, Vec<(Victim, Quarantined)>> = BTreeMap::new();
+    for range in scan.damaged.iter().filter(|range| !range.victims.is_empty()) {
+        let name = range.set_aside().name;
+        for victim in &range.victims {
+            let log = victim.log;
+            let ended = image.deleted.get(&log).max(deleted.get(&log));
+            let void = image.logs.get(&log).and_then(|known| known.void);
+            let is_known = void.is_some_and(|it| it.covers(range.first_sequence, victim.first));
+            if !is_known && ended.is_none_or(|ended| range.first_sequence > *ended) {
+                victims.entry(log).or_default().push((*victim, name));
+            }
+        }
+    }
+    victims
+}
+
+/// What a log lost, if it did: what lies in segments already was not lost with its frame, nor what
+/// a later frame repeats.
+fn loss_of(
+    log: LogId,
+    replay: &Replay,
+    victims: &[(Victim, Quarantined)],
+) -> Option<(Hold, Option<SetAside>)> {
+    let (last_kept, end) = replay.end();
+    let lost: Vec<&(Victim, Quarantined)> =
+        victims.iter().filter(|(victim, _)| victim.last > last_kept).collect();
+    let behind = replay.behind();
+    let last_lost = lost.iter().map(|(victim, _)| victim.last);
+    let last = last_lost.chain(behind.last().map(|(_, entry)| entry.index)).max()?;
+    let known_ends = lost.iter().filter_map(|(victim, _)| victim.until);
+    let ends_behind = behind.iter().filter_map(|(_, entry)| end_of(entry));
+    let until = known_ends.chain(ends_behind).fold(end, Offset::max);
+    let aside = set_aside(log, last_kept, behind);
+    let mut files: Vec<Quarantined> = lost.iter().map(|(_, name)| *name).collect();
+    files.extend(aside.iter().map(|aside| aside.name));
+    files.sort_unstable();
+    files.dedup();
+    Some((Hold { first: last_kept.next(), last, end, until, files }, aside))
+}
+
+/// Intact batches behind a gap, back to back as in a segment.
+fn set_aside(log: LogId, last_kept: LogIndex, behind: &[(u64, Entry)]) -> Option<SetAside> {
+    let (sequence, first) = behind.first()?;
+    let (_, last) = behind.last()?;
+    let batches = behind.iter().filter_map(|(_, entry)| match &entry.payload {
+        Payload::Records(records) => Some(records.bytes.clone()),
+        Payload::Empty | Payload::Control(_) => None,
+    });
+    let batches: Vec<Bytes> = batches.collect();
+    let (first, last, count) = (first.index, last.index, batches.len());
+    let text = format!(
+        "{count} intact batches of {log}, of entries {first} to {last}, which could not be kept \
+         because what follows entry {last_kept} is damaged"
+    );
+    Some(SetAside::new(*sequence, &text, batches))
+}
+
+fn end_of(entry: &Entry) -> Option<Offset> {
+    match &entry.payload {
+        Payload::Records(records) => Some(records.last_offset.after(1)),
+        Payload::Empty | Payload::Control(_) => None,
+    }
+}
+
+/// The operations that write what is laid out.
+pub(super) fn ops(aside: Vec<SetAside>, ids: &mut OpIds, out: &mut Vec<DiskOp>) {
+    out.extend(aside.into_iter().map(|aside| aside.into_op(ids)));
+}

@@ -1,0 +1,295 @@
+//! Acknowledged records rot in the journal of a broker without peers: what is lost is never given
+//! to other records before an operator accepts it, and nothing else suffers.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use flumen_protocol::api_table::ApiKey;
+use flumen_protocol::batch::builder::{BatchBuilder, NewRecord};
+use flumen_protocol::batch::iter::batches;
+use flumen_protocol::batch::records::records;
+use flumen_protocol::ids::LogId;
+use flumen_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use flumen_protocol::messages::metadata_request::MetadataRequestTopic;
+use flumen_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use flumen_protocol::messages::{
+    BrokerId, FetchRequest, MetadataRequest, ProduceRequest, Request, StrBytes, TopicName,
+    decode_response, encode_request,
+};
+use flumen_storage::format::frame::{FRAME_HEADER_BYTES, FrameHeader, FrameKind, HeaderVerdict};
+use flumen_tests::broker::{Broker, Folder, START_WITHIN, free_port, inspect};
+use flumen_tests::wire::Wire;
+
+const OPTIONS: [&str; 2] = ["flumen.cores=1", "num.partitions=2"];
+const ACCEPT: &str = "--accept-damage";
+/// Kafka's KAFKA_STORAGE_ERROR.
+const STORAGE_ERROR: i16 = 56;
+
+fn start(folder: &Folder, more: &[&str]) -> Broker {
+    Broker::start_with(folder, free_port(), &[&OPTIONS[..], more].concat())
+}
+
+fn topic() -> TopicName {
+    TopicName(StrBytes::from_static_str("orders"))
+}
+
+struct Client(Wire);
+
+impl Client {
+    fn of(broker: &Broker) -> Self {
+        Self(Wire::connect(broker.address()).expect("a running broker accepts"))
+    }
+
+    fn ask<T: Request>(&mut self, key: ApiKey, version: i16, request: &T) -> T::Response {
+        let frame = encode_request(key, version, 3, Some("test"), request).expect("a request");
+        let answer = self.0.ask(&frame).expect("an answer");
+        decode_response::<T>(key, version, Bytes::from(answer)).expect("a readable answer").1
+    }
+
+    /// Makes the topic; says how many partitions it has.
+    fn make_topic(&mut self) -> usize {
+        let asked = MetadataRequestTopic::default().with_name(Some(topic()));
+        let request = MetadataRequest::default().with_topics(Some(vec![asked]));
+        self.ask(ApiKey::Metadata, 9, &request).topics[0].partitions.len()
+    }
+
+    /// Appends a record; its value says where it is meant to be. Answers with error and offset.
+    fn produce(&mut self, partition: i32, offset: i64) -> (i16, i64) {
+        let value = value(partition, offset);
+        let mut batch = BatchBuilder::new();
+        let (timestamp, value) = (1_700_000_000_000 + offset, Some(value.as_bytes()));
+        batch.push(&NewRecord { timestamp, key: None, value, headers: &[] });
+        let data = PartitionProduceData::default()
+            .with_index(partition)
+            .with_records(Some(batch.finish().freeze()));
+        let of_topic =
+            TopicProduceData::default().with_name(topic()).with_partition_data(vec![data]);
+        let request = ProduceRequest::default()
+            .with_acks(-1)
+            .with_timeout_ms(10_000)
+            .with_topic_data(vec![of_topic]);
+        let answer = self.ask(ApiKey::Produce, 9, &request);
+        let answer = &answer.responses[0].partition_responses[0];
+        (answer.error_code, answer.base_offset)
+    }
+
+    /// One fetch: its error, where the partition ends, and the values found.
+    fn fetch(&mut self, partition: i32, from: i64) -> (i16, i64, Vec<String>) {
+        let wanted = FetchPartition::default()
+            .with_partition(partition)
+            .with_fetch_offset(from)
+            .with_partition_max_bytes(1 << 20);
+        let wanted = FetchTopic::default().with_topic(topic()).with_partitions(vec![wanted]);
+        let request = FetchRequest::default()
+            .with_replica_id(BrokerId(-1))
+            .with_min_bytes(1)
+            .with_max_bytes(1 << 20)
+            .with_session_epoch(-1)
+            .with_topics(vec![wanted]);
+        let answer = self.ask(ApiKey::Fetch, 11, &request);
+        let found = &answer.responses[0].partitions[0];
+        let values = found.records.as_ref().map(values).unwrap_or_default();
+        (found.error_code, found.high_watermark, values)
+    }
+
+    /// Everything a partition holds.
+    fn read(&mut self, partition: i32) -> Vec<String> {
+        let mut all = Vec::new();
+        loop {
+            let (error, end, values) = self.fetch(partition, all.len() as i64);
+            assert_eq!(error, 0, "partition {partition}");
+            if values.is_empty() {
+                assert_eq!(end, all.len() as i64, "partition {partition}");
+                return all;
+            }
+            all.extend(values);
+        }
+    }
+}
+
+fn values(bytes: &Bytes) -> Vec<String> {
+    let mut values = Vec::new();
+    for batch in batches(bytes) {
+        for record in &records(batch.expect("whole batches").bytes, 1 << 20).expect("sound batches")
+        {
+            let value = record.expect("sound records").value.unwrap_or_default();
+            values.push(String::from_utf8_lossy(value).into_owned());
+        }
+    }
+    values
+}
+
+fn value(partition: i32, offset: i64) -> String {
+    format!("{partition} at {offset}")
+}
+
+fn wanted(partition: i32, count: i64) -> Vec<String> {
+    (0..count).map(|offset| value(partition, offset)).collect()
+}
+
+/// A folder with ten records in each of two partitions, killed.
+fn ten_records_each(folder: &Folder) {
+    let broker = start(folder, &[]);
+    let mut client = Client::of(&broker);
+    assert_eq!(client.make_topic(), 2);
+    for offset in 0..10 {
+        for partition in 0..2 {
+            assert_eq!(client.produce(partition, offset), (0, offset));
+        }
+    }
+    broker.kill();
+}
+
+/// Flips bytes in the payload of the first frame of records that fits.
+fn rot(folder: &Folder, fits: impl Fn(&FrameHeader) -> bool) {
+    for path in files(folder, "journal-") {
+        let mut bytes = fs::read(&path).expect("a journal file");
+        for at in (0..bytes.len()).step_by(8) {
+            if let HeaderVerdict::Readable(header, _) = FrameHeader::decode(&bytes[at..])
+                && header.kind == FrameKind::Records
+                && fits(&header)
+            {
+                let payload = at + FRAME_HEADER_BYTES;
+                bytes[payload + 65..payload + 70].iter_mut().for_each(|byte| *byte ^= 0xff);
+                return fs::write(&path, bytes).expect("the file is ours");
+            }
+        }
+    }
+    panic!("no such frame");
+}
+
+fn files(folder: &Folder, prefix: &str) -> Vec<PathBuf> {
+    let listed = fs::read_dir(folder.path().join("data").join("core-0")).expect("a core's folder");
+    let paths = listed.map(|entry| entry.expect("an entry").path());
+    let named = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with(prefix);
+    paths.filter(named).collect()
+}
+
+/// One page of the admin listener.
+fn page(port: u16, path: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the admin listener");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").expect("a request");
+    let mut page = String::new();
+    stream.read_to_string(&mut page).expect("an answer");
+    page
+}
+
+fn ends_refused(folder: &Folder) -> String {
+    let mut broker = Broker::launch(folder, free_port(), &OPTIONS);
+    let status = broker.wait(START_WITHIN);
+    assert!(!status.success(), "it must not serve: {}", broker.said());
+    broker.said()
+}
+
+#[test]
+fn a_partition_that_lost_records_is_held_until_the_loss_is_accepted() {
+    let folder = Folder::fresh();
+    ten_records_each(&folder);
+    rot(&folder, |header| header.log.partition.0 == 0 && header.base_offset == 4);
+    for round in 0..3 {
+        let port = free_port();
+        let broker = start(&folder, &[&format!("flumen.admin.listener=127.0.0.1:{port}")]);
+        let mut client = Client::of(&broker);
+        assert_eq!(client.read(0), wanted(0, 4));
+        assert_eq!(client.produce(0, 4).0, STORAGE_ERROR, "{}", broker.said());
+        assert_eq!(client.fetch(0, 7).0, STORAGE_ERROR, "a consumer must not be sent elsewhere");
+        assert_eq!(client.produce(1, 10 + round), (0, 10 + round));
+        assert_eq!(client.read(1), wanted(1, 11 + round));
+        let said = broker.said();
+        let line = said.lines().find(|line| line.contains("it is held")).expect("an error line");
+        for part in ["ERROR", "orders", "offsets 4 to 9 are not served", "quarantine-", ACCEPT] {
+            assert!(line.contains(part), "{part} in {line}");
+        }
+        assert!(page(port, "/metrics").contains("flumen_partitions_held 1"));
+        // However it ends.
+        match round {
+            1 => assert_eq!(broker.stop().code(), Some(0)),
+            _ => broker.kill(),
+        }
+    }
+    let seen = inspect(&folder);
+    assert!(seen.contains("orders-0") && seen.contains("held, takes no records"), "{seen}");
+    let aside = files(&folder, "quarantine-");
+    assert!(aside.len() >= 2, "{aside:?}");
+    let kept: Vec<u8> = aside.iter().flat_map(|path| fs::read(path).expect("readable")).collect();
+    for offset in 5..10 {
+        let value = value(0, offset).into_bytes();
+        assert!(kept.windows(value.len()).any(|at| at == value), "{offset} is set aside");
+    }
+
+    let broker = start(&folder, &[ACCEPT]);
+    let mut client = Client::of(&broker);
+    assert!(broker.said().contains("accepted as lost"), "{}", broker.said());
+    assert_eq!(client.produce(0, 4), (0, 4));
+    broker.kill();
+    let broker = start(&folder, &[]);
+    let mut client = Client::of(&broker);
+    assert_eq!(client.produce(0, 5), (0, 5));
+    assert_eq!(client.read(0), wanted(0, 6));
+    assert_eq!(client.read(1), wanted(1, 13));
+    assert_eq!(files(&folder, "quarantine-"), aside, "what was set aside stays");
+    assert!(!broker.said().contains("it is held"));
+    assert_eq!(broker.stop().code(), Some(0));
+}
+
+#[test]
+fn a_held_partition_does_not_move_to_another_core_before_it_is_accepted() {
+    let folder = Folder::fresh();
+    ten_records_each(&folder);
+    rot(&folder, |header| header.log.partition.0 == 1 && header.base_offset == 4);
+    let more = ["flumen.cores=2", "num.partitions=2"];
+    for _ in 0..2 {
+        let mut broker = Broker::launch(&folder, free_port(), &more);
+        assert!(!broker.wait(START_WITHIN).success(), "{}", broker.said());
+        assert!(broker.said().contains("is held") && broker.said().contains(ACCEPT));
+    }
+    let broker = Broker::start_with(&folder, free_port(), &[&more[..], &[ACCEPT]].concat());
+    let mut client = Client::of(&broker);
+    assert_eq!(client.read(0), wanted(0, 10));
+    assert_eq!(client.produce(1, 4), (0, 4));
+    broker.kill();
+    let broker = Broker::start_with(&folder, free_port(), &more);
+    assert_eq!(Client::of(&broker).read(1), wanted(1, 5));
+}
+
+/// Without what is lost the node would serve another cluster than the one that was acknowledged.
+#[test]
+fn a_damaged_metadata_log_stops_the_start_with_an_instruction() {
+    let folder = Folder::fresh();
+    let broker = start(&folder, &[]);
+    assert_eq!(Wire::connect(broker.address()).unwrap().create_topic("early"), Some(0));
+    broker.kill();
+    ten_records_each(&folder);
+    let mut highest = -1;
+    for path in files(&folder, "journal-") {
+        let bytes = fs::read(&path).expect("a journal file");
+        for at in (0..bytes.len()).step_by(8) {
+            if let HeaderVerdict::Readable(header, _) = FrameHeader::decode(&bytes[at..])
+                && header.log == LogId::METADATA
+            {
+                highest = highest.max(header.base_offset);
+            }
+        }
+    }
+    assert!(highest > 0, "several batches of metadata");
+    rot(&folder, |header| header.log == LogId::METADATA && header.base_offset == highest);
+    for _ in 0..2 {
+        let said = ends_refused(&folder);
+        assert!(said.contains("metadata log is damaged") && said.contains(ACCEPT), "{said}");
+    }
+    let broker = start(&folder, &[ACCEPT]);
+    let mut client = Client::of(&broker);
+    assert_eq!(client.make_topic(), 2, "the topic is unknown, and made anew");
+    let deadline = Instant::now() + START_WITHIN;
+    while client.produce(0, 0) != (0, 0) {
+        assert!(Instant::now() < deadline, "{}", broker.said());
+        thread::sleep(Duration::from_millis(20));
+    }
+    broker.kill();
+    assert_eq!(Client::of(&start(&folder, &[])).read(0), wanted(0, 1));
+}
