@@ -27,7 +27,7 @@ use crate::manifest::image::{Image, LogImage};
 use crate::manifest::manifest::parse;
 use crate::op::{Action, DiskDone, DiskOp, FileName, OpIds, Output};
 use crate::reader::sieve::Sieve;
-use crate::recovery::scan::{JournalScan, Scanned, Scanner, Tail};
+use crate::recovery::scan::{Doubt, JournalScan, Scanned, Scanner, Tail};
 use crate::segment::segment::Segment;
 
 /// What is wanted to be known.
@@ -250,6 +250,7 @@ impl Inspection {
                 "journal: {bytes} bytes from sequence {sequence} on were never acknowledged"
             )),
         }
+        self.lines.extend(scan.doubts.iter().map(Doubt::describe));
         let ranges = scan.damaged.iter();
         let ranges = ranges.map(|range| (range.describe(), range.set_aside().name));
         self.lines.extend(ranges.map(|(what, name)| format!("{what}: in {name} after a start")));

@@ -1,6 +1,7 @@
 //! The way back after a stop of any kind: classify first, write nothing until all is classified.
 
 pub mod damage;
+mod doubt;
 mod losses;
 pub mod open;
 pub mod scan;

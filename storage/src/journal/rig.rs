@@ -1,5 +1,7 @@
 //! A journal on a simulated disk, for tests: append, let time and the disk pass, crash, look.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use flumen_protocol::entry::{Entry, HardState, Payload};
 use flumen_protocol::ids::{CoreId, LogId, LogIndex, NodeId, PartitionIndex, Term, TopicId};
@@ -98,6 +100,15 @@ impl Rig {
     }
 
     pub(crate) fn scan_accepting(&self, accept: bool) -> Result<JournalScan, StorageError> {
+        self.scan_after(accept, &BTreeSet::new())
+    }
+
+    /// What a start would find after these sequences were accepted as lost.
+    pub(crate) fn scan_after(
+        &self,
+        accept: bool,
+        accepted: &BTreeSet<(u64, u64)>,
+    ) -> Result<JournalScan, StorageError> {
         let watermark = self.disk.contents(FileName::Watermark).unwrap_or_default();
         let mut scanner = Scanner::new(IDENTITY, self.config, &watermark)?;
         for (name, bytes) in self.disk.all() {
@@ -105,7 +116,7 @@ impl Rig {
                 scanner.feed(slot, bytes)?;
             }
         }
-        scanner.finish(accept, &Default::default())
+        scanner.finish(accept, accepted)
     }
 
     /// Goes on after a crash, as the opener does.

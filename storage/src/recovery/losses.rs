@@ -112,6 +112,11 @@ fn accept(
             lines.push(format!("{}; they are in {}", range.describe(), range.set_aside().name));
         }
     }
+    for doubt in scan.doubts.iter().filter(|doubt| !doubt.is_accepted(&image.accepted)) {
+        lines.push(format!("{}; they are in {}", doubt.describe(), doubt.set_aside().name));
+    }
+    let doubts = scan.doubts.iter();
+    image.accepted.extend(doubts.map(|doubt| (doubt.first_sequence, doubt.last_sequence)));
     if scan.is_suspicious {
         let sequence = scan.start.next_sequence;
         lines.push(format!("the journal from sequence {sequence} on, where it is broken"));

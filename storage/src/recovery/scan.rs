@@ -26,6 +26,8 @@ use crate::limits::COMMITS_IN_FLIGHT_MAX;
 use crate::op::{DiskOp, FileName, OpIds};
 use crate::recovery::damage::Tracker;
 pub use crate::recovery::damage::{DamagedRange, Reason, SetAside, Victim};
+pub use crate::recovery::doubt::Doubt;
+use crate::recovery::doubt::{doubt_of, in_doubt};
 use crate::recovery::survey::{Candidate, Survey};
 use crate::recovery::verdict::{Belonging, Header, Observation, Verdict, judge};
 
@@ -66,6 +68,8 @@ pub struct JournalScan {
     pub damaged: Vec<DamagedRange>,
     /// Whether more was cut than can have been under way: an operator accepted that.
     pub is_suspicious: bool,
+    /// Frames that do not count, because it cannot be told of which use they are.
+    pub doubts: Vec<Doubt>,
     /// What the journal goes on with.
     pub start: JournalStart,
     /// Journal files to flush before anything found is acted on (F14).
@@ -78,6 +82,7 @@ impl JournalScan {
     /// them changes nothing.
     pub fn quarantine_ops(&self, ids: &mut OpIds, out: &mut Vec<DiskOp>) {
         out.extend(self.damaged.iter().map(|range| range.set_aside().into_op(ids)));
+        out.extend(self.doubts.iter().map(|doubt| doubt.set_aside().into_op(ids)));
         if let Tail::Cut { sequence, bytes } = self.tail {
             let why =
                 if self.is_suspicious { "perhaps acknowledged" } else { "never acknowledged" };
@@ -142,13 +147,14 @@ impl Scanner {
         accepted: &BTreeSet<(u64, u64)>,
     ) -> Result<JournalScan, StorageError> {
         let Self { identity, config, watermark, watermark_ready, surveys } = self;
+        let doubted = in_doubt(&surveys, watermark.map(|watermark| watermark.counter));
         let watermark = watermark.unwrap_or_default();
         let floor = surveys.values().map(|survey| survey.floor).fold(watermark.floor, u64::max);
         let known = surveys.values().map(|survey| survey.watermark);
         let durable = known.fold(watermark.durable, u64::max);
         let used = surveys.values().map(|survey| survey.counter);
         let counter = used.fold(watermark.counter, u64::max);
-        let mut walk = Walk::new(&surveys, floor, durable);
+        let mut walk = Walk::new(&surveys, &doubted, floor, durable);
         walk.run();
         std::mem::take(&mut walk.tracker).finish(&mut walk.damaged);
         if !accepts {
@@ -169,6 +175,7 @@ impl Scanner {
             tail: walk.tail,
             damaged: walk.damaged,
             is_suspicious: walk.is_suspicious,
+            doubts: walk.doubts,
             start,
             flush_slots: surveys.keys().map(|slot| u64::from(*slot)).collect(),
             cut_bytes: walk.cut_bytes,
@@ -203,6 +210,7 @@ struct Walk<'a> {
     surveys: &'a BTreeMap<u16, Survey>,
     /// Frames that may count, by use and position.
     candidates: Vec<Candidate>,
+    doubts: Vec<Doubt>,
     /// The sequence that comes next.
     expected: u64,
     /// What is proven to have been durable.
@@ -221,14 +229,20 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(surveys: &'a BTreeMap<u16, Survey>, floor: u64, durable: u64) -> Self {
-        let candidates = in_order(surveys, floor);
+    fn new(
+        surveys: &'a BTreeMap<u16, Survey>,
+        doubted: &BTreeSet<u16>,
+        floor: u64,
+        durable: u64,
+    ) -> Self {
+        let (candidates, doubts) = in_order(surveys, doubted, floor, durable);
         // Without any floor no opening ever became durable, or all of them are gone: then the
         // watermarks tell whether what is missing from the first frame on ever existed.
         let expected = floor.max(1);
         Self {
             surveys,
             candidates,
+            doubts,
             expected,
             durable,
             previous: (expected == 1).then_some(0),
@@ -481,6 +495,8 @@ impl<'a> Walk<'a> {
             .filter(|range| !range.identified && !range.is_accepted(accepted))
             .map(DamagedRange::describe)
             .collect();
+        let doubts = self.doubts.iter().filter(|doubt| !doubt.is_accepted(accepted));
+        let unknown: Vec<String> = unknown.into_iter().chain(doubts.map(Doubt::describe)).collect();
         if unknown.is_empty() {
             return Ok(());
         }
@@ -491,19 +507,29 @@ impl<'a> Walk<'a> {
 
 /// The frames of the latest use of every file, by use and position, without what is no longer
 /// needed and without what a later use declared void: it began again at the sequence where an
-/// earlier start had cut.
-fn in_order(surveys: &BTreeMap<u16, Survey>, floor: u64) -> Vec<Candidate> {
-    let mut uses: Vec<&Survey> = surveys.values().filter(|it| it.counter > 0).collect();
-    uses.sort_unstable_by_key(|survey| survey.counter);
-    let mut limits = vec![u64::MAX; uses.len()];
-    for at in (1..uses.len()).rev() {
-        let first = uses[at].current.iter().map(|found| found.header.sequence).min();
-        limits[at - 1] = limits[at].min(first.unwrap_or(u64::MAX));
+/// earlier start had cut. Apart from them those of files in doubt, which do not count.
+fn in_order(
+    surveys: &BTreeMap<u16, Survey>,
+    doubted: &BTreeSet<u16>,
+    floor: u64,
+    durable: u64,
+) -> (Vec<Candidate>, Vec<Doubt>) {
+    let mut uses: Vec<(&u16, &Survey)> = surveys.iter().filter(|it| it.1.counter > 0).collect();
+    uses.sort_unstable_by_key(|(_, survey)| survey.counter);
+    let (mut limit, mut counted, mut doubts) = (u64::MAX, Vec::new(), Vec::new());
+    for (slot, survey) in uses.into_iter().rev() {
+        let doubt = doubt_of(*slot, survey, floor..limit).filter(|_| doubted.contains(slot));
+        // Frames behind a beginning that was never durable are the trace of a torn write.
+        if let Some(doubt) = doubt.filter(|doubt| doubt.first_sequence <= durable + 1) {
+            doubts.push(doubt);
+            continue;
+        }
+        let frames = survey.current.iter();
+        counted.push(frames.clone().filter(move |it| (floor..limit).contains(&it.header.sequence)));
+        let first = frames.map(|found| found.header.sequence).min();
+        limit = limit.min(first.unwrap_or(u64::MAX));
     }
-    let counted = uses.iter().zip(limits).flat_map(|(survey, limit)| {
-        survey.current.iter().filter(move |found| (floor..limit).contains(&found.header.sequence))
-    });
-    counted.copied().collect()
+    (counted.into_iter().rev().flatten().copied().collect(), doubts)
 }
 
 /// Whether all these frames can stem from commits that were under way together: no use of a file
@@ -790,6 +816,73 @@ mod tests {
             };
             assert!(cut < 9_000, "{cut} bytes after {index}");
         }
+    }
+
+    /// Entries 1 to 5 in one file. A crash left of the next use, in another file, only its second
+    /// commit, with entry 7; the one after that took the same file and had 6 and 7 acknowledged.
+    fn torn_commit_behind_a_later_use() -> Rig {
+        let mut rig = five_commits(5);
+        rig.restart(rig.scan().unwrap());
+        rig.run();
+        for index in 6..=7 {
+            rig.journal.append(log(1), entry(index, "never acknowledged"));
+            assert_eq!(rig.turn().len(), 1);
+        }
+        while rig.step().unwrap() {}
+        rig.disk.overwrite(FileName::Journal(1), 0, &[0; 4096]);
+        let scan = rig.scan().unwrap();
+        assert_eq!((indices(&scan), scan.start.next_sequence), (vec![1, 2, 3, 4, 5], 7));
+        rig.restart(scan);
+        rig.appended(log(1), (6..=7).map(|index| entry(index, "acknowledged")));
+        for _ in 0..2 {
+            rig.pass(2);
+            rig.run();
+        }
+        assert_eq!(indices(&rig.scan().unwrap()), [1, 2, 3, 4, 5, 6, 7]);
+        rig
+    }
+
+    #[test]
+    fn a_torn_commit_does_not_stand_in_for_what_rotted_before_it() {
+        let mut rig = torn_commit_behind_a_later_use();
+        rig.disk.overwrite(FileName::Journal(1), 0, &[0xa5; 4096]);
+        let refused = rig.scan().expect_err("entries 6 and 7 are gone");
+        assert!(refused.to_string().contains("journal file 1"), "{refused}");
+        let scan = rig.scan_accepting(true).unwrap();
+        assert_eq!((indices(&scan), scan.start.next_sequence), (vec![1, 2, 3, 4, 5], 10));
+        let mut ops = Vec::new();
+        scan.quarantine_ops(&mut OpIds::new(), &mut ops);
+        let kept = ops.iter().filter_map(|op| match &op.action {
+            Action::Replace { parts } => Some(parts.concat()),
+            _ => None,
+        });
+        let text = b"never acknowledged";
+        assert!(kept.into_iter().any(|it| it.windows(text.len()).any(|at| at == text)));
+        let ranges = scan.damaged.iter().map(|range| (range.first_sequence, range.last_sequence));
+        let doubts = scan.doubts.iter().map(|doubt| (doubt.first_sequence, doubt.last_sequence));
+        let accepted = ranges.chain(doubts).collect();
+        assert!(rig.scan_after(false, &accepted).is_ok(), "it is not asked twice");
+    }
+
+    /// A use that never arrived leaves a hole in the count of uses; the opening of the next one
+    /// says by its chain what came before.
+    #[test]
+    fn frames_behind_a_rotten_opening_count_if_the_next_use_continues_them() {
+        let mut rig = five_commits(5);
+        rig.restart(rig.scan().unwrap());
+        rig.run();
+        rig.journal.append(log(1), entry(6, "never arrives"));
+        rig.turn();
+        while rig.step().unwrap() {}
+        rig.disk.overwrite(FileName::Journal(1), 0, &[0; 4096]);
+        let scan = rig.scan().unwrap();
+        rig.restart(scan);
+        rig.journal.append(log(1), entry(6, "six"));
+        rig.run();
+        rig.disk.overwrite(FILE, 0, &[0xa5; 4096]);
+        let scan = rig.scan_accepting(true).unwrap();
+        assert_eq!(indices(&scan), [2, 3, 4, 5, 6], "only what the first block held is gone");
+        assert!(scan.doubts.is_empty());
     }
 
     /// Found by a random life (two commits under way at the very first start).

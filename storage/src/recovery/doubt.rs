@@ -1,0 +1,107 @@
+//! Journal files whose readable frames may be of an earlier use than their latest.
+//!
+//! Does: tell which files lost the opening of their use, and may have been begun again by a use of
+//! which nothing is readable.
+//! Does not: decide what becomes of them; the scan does.
+//! Invariants: a file is not doubted if its use's own opening is readable, or if the next use's
+//! opening continues it.
+//! Apart because it looks at uses, and the scan at frames.
+//!
+//! A recycled or torn file keeps frames of its earlier use behind the blocks written since. As long
+//! as one frame of the latest use is readable, its number says that the others are older. If none
+//! is, they look like a use whose first block rotted. What they lack is proof: every start counts
+//! uses on, so a number that was given out and stands in no file may belong to this one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+
+use super::damage::SetAside;
+use super::survey::Survey;
+use crate::format::frame::FrameKind;
+
+/// Frames that do not count, as it cannot be told whose they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Doubt {
+    /// In which journal file.
+    pub slot: u64,
+    /// The lowest sequence among them that would count.
+    pub first_sequence: u64,
+    /// The highest.
+    pub last_sequence: u64,
+    /// The bytes from the first to the end of the file.
+    bytes: Bytes,
+}
+
+impl Doubt {
+    /// One line for the operator and the log.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let Self { slot, first_sequence, last_sequence, bytes: _ } = self;
+        format!(
+            "journal file {slot} has lost its beginning, and sequences {first_sequence} to \
+             {last_sequence} in it may be left over from an earlier use"
+        )
+    }
+
+    /// The file its bytes are set aside in.
+    #[must_use]
+    pub fn set_aside(&self) -> SetAside {
+        SetAside::new(self.first_sequence, &self.describe(), vec![self.bytes.clone()])
+    }
+
+    /// Whether an operator accepted before that they do not count.
+    pub(super) fn is_accepted(&self, accepted: &BTreeSet<(u64, u64)>) -> bool {
+        let (own_first, own_last) = (self.first_sequence, self.last_sequence);
+        accepted.iter().any(|(first, last)| *first <= own_first && own_last <= *last)
+    }
+}
+
+/// The files in doubt. `known`: the highest use given out, as the watermark's file says; `None` if
+/// that is unreadable.
+pub(super) fn in_doubt(surveys: &BTreeMap<u16, Survey>, known: Option<u64>) -> BTreeSet<u16> {
+    let mut uses: Vec<(u16, &Survey)> =
+        surveys.iter().filter(|it| it.1.counter > 0).map(|(slot, it)| (*slot, it)).collect();
+    uses.sort_unstable_by_key(|(_, survey)| survey.counter);
+    let highest = uses.last().map_or(0, |(_, survey)| survey.counter).max(known.unwrap_or(0));
+    let mut doubted = BTreeSet::new();
+    for (at, (slot, survey)) in uses.iter().enumerate() {
+        let later = &uses[at + 1..];
+        let are_all_readable = highest - survey.counter == later.len() as u64;
+        let is_latest = are_all_readable && known.is_some();
+        let is_continued = later.first().is_some_and(|(_, next)| continues(next, survey));
+        if !has_opening(survey) && !is_latest && !is_continued {
+            doubted.insert(*slot);
+        }
+    }
+    doubted
+}
+
+/// What those files hold that would count: frames within these sequences.
+pub(super) fn doubt_of(slot: u16, survey: &Survey, needed: std::ops::Range<u64>) -> Option<Doubt> {
+    let frames = survey.current.iter();
+    let counting = frames.filter(|found| needed.contains(&found.header.sequence));
+    let sequences = counting.clone().map(|found| found.header.sequence);
+    let at = counting.map(|found| found.header.position).min()?;
+    Some(Doubt {
+        slot: u64::from(slot),
+        first_sequence: sequences.clone().min()?,
+        last_sequence: sequences.max()?,
+        bytes: survey.range(at, u64::MAX),
+    })
+}
+
+fn has_opening(survey: &Survey) -> bool {
+    survey.current.first().is_some_and(|found| {
+        found.header.kind == FrameKind::Opening && found.header.position == 0 && found.payload_ok
+    })
+}
+
+/// Whether the opening of `next` follows a frame of `before`.
+fn continues(next: &Survey, before: &Survey) -> bool {
+    let Some(opening) = next.current.first().filter(|_| has_opening(next)) else { return false };
+    before.current.iter().any(|found| {
+        found.header.sequence + 1 == opening.header.sequence
+            && found.checksum == opening.header.previous
+    })
+}
