@@ -130,7 +130,7 @@ impl fmt::Display for Refusal {
             Self::NoTransaction => write!(f, "no transaction is open"),
             Self::TimedOut => write!(f, "timed out"),
             Self::Busy => write!(f, "too much waiting"),
-            Self::Storage => write!(f, "disk failed"),
+            Self::Storage => write!(f, "disk failed or lost records of it"),
             Self::Gone => write!(f, "partition is gone"),
         }
     }

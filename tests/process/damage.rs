@@ -16,17 +16,27 @@ use flumen_protocol::batch::records::records;
 use flumen_protocol::ids::LogId;
 use flumen_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use flumen_protocol::messages::metadata_request::MetadataRequestTopic;
+use flumen_protocol::messages::offset_commit_request::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use flumen_protocol::messages::offset_fetch_request::{
+    OffsetFetchRequestGroup, OffsetFetchRequestTopics,
+};
 use flumen_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use flumen_protocol::messages::{
-    BrokerId, FetchRequest, MetadataRequest, ProduceRequest, Request, StrBytes, TopicName,
-    decode_response, encode_request,
+    BrokerId, FetchRequest, FindCoordinatorRequest, GroupId, MetadataRequest, OffsetCommitRequest,
+    OffsetFetchRequest, ProduceRequest, Request, StrBytes, TopicName, decode_response,
+    encode_request,
 };
 use flumen_storage::format::frame::{FRAME_HEADER_BYTES, FrameHeader, FrameKind, HeaderVerdict};
 use flumen_tests::broker::{Broker, Folder, START_WITHIN, free_port, inspect};
 use flumen_tests::wire::Wire;
 
-const OPTIONS: [&str; 2] = ["flumen.cores=1", "num.partitions=2"];
+const OPTIONS: [&str; 3] = ["flumen.cores=1", "num.partitions=2", "offsets.topic.num.partitions=1"];
 const ACCEPT: &str = "--accept-damage";
+const GROUP: StrBytes = StrBytes::from_static_str("a group");
+/// Kafka's COORDINATOR_LOAD_IN_PROGRESS.
+const LOADING: i16 = 14;
 /// Kafka's KAFKA_STORAGE_ERROR.
 const STORAGE_ERROR: i16 = 56;
 
@@ -97,6 +107,53 @@ impl Client {
         (found.error_code, found.high_watermark, values)
     }
 
+    /// Commits an offset of the first partition; asks again while the coordinator is not there.
+    fn commit(&mut self, offset: i64) -> i16 {
+        let partition = OffsetCommitRequestPartition::default().with_committed_offset(offset);
+        let of_topic =
+            OffsetCommitRequestTopic::default().with_name(topic()).with_partitions(vec![partition]);
+        let request = OffsetCommitRequest::default()
+            .with_group_id(GroupId(GROUP))
+            .with_generation_id_or_member_epoch(-1)
+            .with_topics(vec![of_topic]);
+        self.asked_again(|client| {
+            let answer = client.ask(ApiKey::OffsetCommit, 8, &request);
+            answer.topics[0].partitions[0].error_code
+        })
+    }
+
+    /// The group's offset in the first partition, or why it cannot be told.
+    fn committed(&mut self) -> Result<i64, i16> {
+        let of_topic =
+            OffsetFetchRequestTopics::default().with_name(topic()).with_partition_indexes(vec![0]);
+        let wanted = OffsetFetchRequestGroup::default()
+            .with_group_id(GroupId(GROUP))
+            .with_topics(Some(vec![of_topic]));
+        let request = OffsetFetchRequest::default().with_groups(vec![wanted]);
+        let mut offset = -1;
+        let error = self.asked_again(|client| {
+            let answer = client.ask(ApiKey::OffsetFetch, 8, &request);
+            let group = &answer.groups[0];
+            offset = group.topics.first().map_or(-1, |topic| topic.partitions[0].committed_offset);
+            group.error_code
+        });
+        if error == 0 { Ok(offset) } else { Err(error) }
+    }
+
+    /// Repeats for two seconds what a coordinator that loads refuses.
+    fn asked_again(&mut self, mut ask: impl FnMut(&mut Self) -> i16) -> i16 {
+        let find = FindCoordinatorRequest::default().with_key(GROUP);
+        let deadline = Instant::now() + Duration::from_secs(2);
+        loop {
+            let found = self.ask(ApiKey::FindCoordinator, 3, &find).error_code;
+            let error = if found == 0 { ask(self) } else { found };
+            if ![LOADING, 15, 16].contains(&error) || Instant::now() > deadline {
+                return error;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Everything a partition holds.
     fn read(&mut self, partition: i32) -> Vec<String> {
         let mut all = Vec::new();
@@ -146,15 +203,15 @@ fn ten_records_each(folder: &Folder) {
 }
 
 /// Flips bytes in the payload of the first frame of records that fits.
-fn rot(folder: &Folder, fits: impl Fn(&FrameHeader) -> bool) {
+fn rot(folder: &Folder, fits: impl Fn(&FrameHeader, &[u8]) -> bool) {
     for path in files(folder, "journal-") {
         let mut bytes = fs::read(&path).expect("a journal file");
         for at in (0..bytes.len()).step_by(8) {
             if let HeaderVerdict::Readable(header, _) = FrameHeader::decode(&bytes[at..])
                 && header.kind == FrameKind::Records
-                && fits(&header)
+                && let payload = at + FRAME_HEADER_BYTES
+                && fits(&header, &bytes[payload..payload + header.payload_len as usize])
             {
-                let payload = at + FRAME_HEADER_BYTES;
                 bytes[payload + 65..payload + 70].iter_mut().for_each(|byte| *byte ^= 0xff);
                 return fs::write(&path, bytes).expect("the file is ours");
             }
@@ -190,7 +247,7 @@ fn ends_refused(folder: &Folder) -> String {
 fn a_partition_that_lost_records_is_held_until_the_loss_is_accepted() {
     let folder = Folder::fresh();
     ten_records_each(&folder);
-    rot(&folder, |header| header.log.partition.0 == 0 && header.base_offset == 4);
+    rot(&folder, |header, _| header.log.partition.0 == 0 && header.base_offset == 4);
     for round in 0..3 {
         let port = free_port();
         let broker = start(&folder, &[&format!("flumen.admin.listener=127.0.0.1:{port}")]);
@@ -241,7 +298,7 @@ fn a_partition_that_lost_records_is_held_until_the_loss_is_accepted() {
 fn a_held_partition_does_not_move_to_another_core_before_it_is_accepted() {
     let folder = Folder::fresh();
     ten_records_each(&folder);
-    rot(&folder, |header| header.log.partition.0 == 1 && header.base_offset == 4);
+    rot(&folder, |header, _| header.log.partition.0 == 1 && header.base_offset == 4);
     let more = ["flumen.cores=2", "num.partitions=2"];
     for _ in 0..2 {
         let mut broker = Broker::launch(&folder, free_port(), &more);
@@ -277,7 +334,7 @@ fn a_damaged_metadata_log_stops_the_start_with_an_instruction() {
         }
     }
     assert!(highest > 0, "several batches of metadata");
-    rot(&folder, |header| header.log == LogId::METADATA && header.base_offset == highest);
+    rot(&folder, |header, _| header.log == LogId::METADATA && header.base_offset == highest);
     for _ in 0..2 {
         let said = ends_refused(&folder);
         assert!(said.contains("metadata log is damaged") && said.contains(ACCEPT), "{said}");
@@ -292,4 +349,37 @@ fn a_damaged_metadata_log_stops_the_start_with_an_instruction() {
     }
     broker.kill();
     assert_eq!(Client::of(&start(&folder, &[])).read(0), wanted(0, 1));
+}
+
+/// Commits that were acknowledged are lost: a group must not begin again at an older one unasked.
+#[test]
+fn groups_whose_commits_are_lost_wait() {
+    let folder = Folder::fresh();
+    let broker = start(&folder, &[]);
+    let mut client = Client::of(&broker);
+    client.make_topic();
+    for offset in 1..=4 {
+        assert_eq!(client.commit(offset), 0);
+    }
+    assert_eq!(client.committed(), Ok(4));
+    broker.kill();
+    let is_third = |header: &FrameHeader, payload: &[u8]| {
+        header.base_offset == 2 && payload.windows(7).any(|at| at == b"a group")
+    };
+    rot(&folder, is_third);
+    for round in 0..2 {
+        let broker = start(&folder, &[]);
+        let mut client = Client::of(&broker);
+        assert_eq!(client.committed(), Err(LOADING), "{}", broker.said());
+        assert_eq!(client.commit(9), LOADING);
+        assert_eq!(client.produce(0, round), (0, round), "everything else goes on");
+        assert!(broker.said().contains("__consumer_offsets"), "{}", broker.said());
+        assert_eq!(broker.stop().code(), Some(0));
+    }
+    let broker = start(&folder, &[ACCEPT]);
+    let mut client = Client::of(&broker);
+    assert_eq!(client.committed(), Ok(2), "accepted: the last commit that is left");
+    assert_eq!(client.commit(5), 0);
+    broker.kill();
+    assert_eq!(Client::of(&start(&folder, &[])).committed(), Ok(5));
 }
