@@ -103,7 +103,7 @@ async fn empty(
     let (store, recovered) =
         opened.map_err(|error| error.to_string())?.expect("nobody asks it to stop");
     let count = recovered.logs.len();
-    let mut old = OldCore::open(store, recovered, options, clock.now())?;
+    let mut old = OldCore::open(core, store, recovered, options, clock.now())?;
     old.run(&driver, &clock).await?;
     driver.close().await;
     info!(%core, partitions = count, "everything of this core is in segments");
@@ -123,21 +123,22 @@ struct OldCore {
 
 impl OldCore {
     fn open(
+        core: CoreId,
         mut store: Store,
         recovered: Recovered,
         options: &Options,
         now: Now,
     ) -> Result<Self, String> {
-        partitions::report(&recovered);
+        partitions::report(core, &recovered);
         let defaults = Settings::new(options);
         let (mut opened, mut outbox) = (BTreeMap::new(), Outbox::new());
         for log in recovered.logs {
             let name = log.log;
             // What was set aside lies beside the old core's journal, and the hold names it there.
             if let Some(hold) = &log.held {
+                let remedy = partitions::HELD_REMEDY;
                 return Err(format!(
-                    "partition {name} is held: {hold}. {}",
-                    partitions::HELD_REMEDY
+                    "partition {name} is held: {hold} of folder core-{core}. {remedy}"
                 ));
             }
             store.set_start_offset(name, log.start_offset);

@@ -9,7 +9,7 @@
 
 use bytes::Bytes;
 use flumen_protocol::entry::HardState;
-use flumen_protocol::ids::{LeaderEpoch, LogId, LogIndex, NodeId, Offset, Term};
+use flumen_protocol::ids::{CoreId, LeaderEpoch, LogId, LogIndex, NodeId, Offset, Term};
 use flumen_protocol::time::{Monotonic, Now};
 use flumen_replication::error::{Refusal, StateError};
 use flumen_replication::metadata::image::Image;
@@ -33,7 +33,7 @@ use crate::telemetry::metrics::RefusedReason;
 impl Shard {
     /// Opens every partition that recovery found.
     pub(super) fn open_recovered(&mut self, recovered: Recovered) -> Result<(), String> {
-        report(&recovered);
+        report(self.identity.core, &recovered);
         self.accepts_damage = recovered.accepts_damage;
         for mut log in recovered.logs {
             let (name, held) = (log.log, log.held.take());
@@ -185,7 +185,8 @@ impl Shard {
             let Some(topic) = self.image.topic(log.topic) else { continue };
             error!(
                 topic = topic.name, partition = log.partition.0, core = %self.identity.core, %log,
-                "acknowledged records of this partition are lost; it is held: {hold}. {HELD_REMEDY}"
+                "acknowledged records of this partition are lost; it is held: {hold} of folder \
+                 core-{}. {HELD_REMEDY}", self.identity.core
             );
         }
     }
@@ -284,13 +285,13 @@ impl Shard {
     }
 }
 
-/// Says what recovery found and what was given up.
-pub fn report(recovered: &Recovered) {
+/// Says what recovery of a core found and what was given up.
+pub fn report(core: CoreId, recovered: &Recovered) {
     for line in &recovered.report {
-        info!("recovery: {line}");
+        info!(%core, "recovery: {line}");
     }
     for line in &recovered.accepted {
-        warn!("accepted as lost: {line}");
+        warn!(%core, "accepted as lost: {line}");
     }
 }
 
@@ -343,7 +344,7 @@ fn empty(log: LogId) -> RecoveredLog {
 }
 
 /// What an operator does about a held partition.
-pub const HELD_REMEDY: &str = "Its records are served up to there and no new ones are taken. Restore \
+pub const HELD_REMEDY: &str = "Records before are served and no new ones are taken. Restore \
     the data folder from a copy, or accept the loss: start once with `flumen serve \
     --accept-damage`, or delete the topic";
 
