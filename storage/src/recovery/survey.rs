@@ -30,9 +30,9 @@ pub(crate) struct Candidate {
 #[derive(Debug)]
 pub(crate) struct Survey {
     pub(crate) bytes: Bytes,
-    /// Frames of the latest use, by position.
+    /// Frames of the latest use of which any is readable, by position.
     pub(crate) current: Vec<Candidate>,
-    /// The latest use; zero if the file holds no frame.
+    /// That use; zero if the file holds no frame.
     pub(crate) counter: u64,
     /// Whether the file holds whole frames of an earlier use: then bytes behind the latest use's
     /// last frame are what that one left there.
