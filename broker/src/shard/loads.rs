@@ -130,6 +130,14 @@ impl Shard {
                 load.next = last.map_or(load.until, |header| header.last_offset().after(1));
                 self.replay(log, &batches);
             }
+            // Nothing is known to be lost: skipping it would be, and giving up would leave what
+            // this log holds unserved until the next start.
+            Err(why @ ReadError::Unavailable { .. }) => {
+                warn!(%log, from = %load.next, %why, "loading has to wait");
+                load.is_waiting = true;
+                let at = self.now.monotonic.after(LOAD_RETRY);
+                self.timers.arm(Due::Load(log), Some(at));
+            }
             Err(why) if log == LogId::METADATA && !self.accepts_damage => {
                 let what = format!("the cluster's metadata log is damaged: {why}");
                 let how = METADATA_REMEDY.to_owned();
@@ -139,14 +147,6 @@ impl Shard {
             Err(ReadError::Damaged { until, .. }) if until > load.next => {
                 error!(%log, from = %load.next, %until, "skipping damaged records while loading");
                 load.next = until.min(load.until);
-            }
-            // Nothing is known to be lost: skipping it would be, and giving up would leave what
-            // this log holds unserved until the next start.
-            Err(why @ ReadError::Unavailable { .. }) => {
-                warn!(%log, from = %load.next, %why, "loading has to wait");
-                load.is_waiting = true;
-                let at = self.now.monotonic.after(LOAD_RETRY);
-                self.timers.arm(Due::Load(log), Some(at));
             }
             Err(why) => {
                 error!(%log, %why, "cannot load; what this log holds is not served");
