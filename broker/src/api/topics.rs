@@ -91,6 +91,7 @@ fn default_topic(context: &mut Context<'_>, name: String) -> NewTopic {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{declaration, topic};
 
     #[test]
     fn names_follow_kafkas_rules() {
@@ -99,6 +100,27 @@ mod tests {
         }
         for bad in ["", ".", "..", "a b", "ä", "a/b", &"x".repeat(250)] {
             assert!(check_name(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn whatever_the_broker_may_be_told_its_own_topics_can_be_changed_later() {
+        let allowed = |name: &str, value: &str| {
+            let declared = declaration::find(name).expect("a setting of the broker");
+            declared.kind.check(name, value).is_ok()
+        };
+        for bytes in [1, 1_048_575, 1_048_576, i32::MAX] {
+            let mut options = Options::default();
+            options.offsets_topic_segment_bytes = bytes;
+            let configs = internal_configs(&options, OFFSETS_TOPIC);
+            assert_eq!(
+                allowed("offsets.topic.segment.bytes", &bytes.to_string()),
+                topic::validate_all(&options, &configs).is_ok(),
+                "{bytes}"
+            );
+        }
+        for name in ["offsets.topic.num.partitions", "num.partitions"] {
+            assert!(allowed(name, "10000") && !allowed(name, "10001"), "{name}");
         }
     }
 }

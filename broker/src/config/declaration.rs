@@ -8,6 +8,7 @@
 use super::dynamic;
 use super::kind::{Kind, parse_boolean};
 use super::options::Options;
+use crate::limits::PARTITIONS_PER_TOPIC;
 
 /// One honoured option.
 pub struct Declaration {
@@ -245,7 +246,7 @@ pub const DECLARATIONS: &[Declaration] = &[
     // Topics.
     row(
         "num.partitions",
-        Kind::int_from(1),
+        Kind::Int { min: 1, max: PARTITIONS_PER_TOPIC as i64 },
         "1",
         "Partitions of a topic created without a count.",
         Field::I32(|o| &mut o.num_partitions),
@@ -460,7 +461,7 @@ pub const DECLARATIONS: &[Declaration] = &[
     ),
     row(
         "offsets.topic.num.partitions",
-        Kind::int_from(1),
+        Kind::Int { min: 1, max: PARTITIONS_PER_TOPIC as i64 },
         "50",
         "Partitions of the topic that holds committed offsets; fixed once it exists.",
         Field::I32(|o| &mut o.offsets_topic_num_partitions),
@@ -474,9 +475,9 @@ pub const DECLARATIONS: &[Declaration] = &[
     ),
     row(
         "offsets.topic.segment.bytes",
-        Kind::int_from(1),
+        Kind::int_from(1_048_576),
         "104857600",
-        "Segment size of that topic.",
+        "Segment size of that topic. Kafka takes smaller values, and then cannot create the topic, whose own segment.bytes must not be smaller.",
         Field::I32(|o| &mut o.offsets_topic_segment_bytes),
     ),
     // Flumen's own.
