@@ -3,7 +3,8 @@
 //! - One batch of format 2 per partition; everything is checked before anything is appended, so
 //!   a bad partition never spoils a good one (G50, G51).
 //! - acks 1 and −1 both answer after the batch is on stable media (decision D6); acks 0 has no
-//!   answer, and an error closes the connection, which is the only sign there is (G21).
+//!   answer, and a batch that is not appended, whatever the reason, closes the connection, which is
+//!   the only sign there is (G21).
 //! - The topic's own settings decide `max.message.bytes`, timestamp bounds (G53) and
 //!   `min.insync.replicas` (G27).
 //! - Past `timeout_ms` the open partitions answer REQUEST_TIMED_OUT, though their records stay
@@ -11,7 +12,10 @@
 //!
 //! Deviations: records inside a batch are not walked unless the topic is compacted or the producer
 //! left their largest timestamp out (G52);
-//! transactional batches are refused until transactions are served.
+//! transactional batches are refused until transactions are served; beside an error there is no
+//! `log_start_offset`, which clients read with UNKNOWN_PRODUCER_ID only, an error that is never
+//! answered here, and no `current_leader`, which could only name this node: who is refused because a
+//! partition is not here (yet) must pause and ask for metadata, not come back at once (KIP-951).
 //! KIPs: 98 (idempotence), 467 (record errors), 516 (topic ids in version 13).
 
 use std::time::Duration;
@@ -51,6 +55,8 @@ pub struct Waiting {
     /// Where the part of each number belongs: topic and partition by position.
     places: Vec<(usize, usize)>,
     missing: usize,
+    /// Some batch was refused. A batch that only takes long was not: it is in the log.
+    refused: bool,
 }
 
 /// What was asked of one partition, once it is known to exist and its batch to be sound.
@@ -79,6 +85,7 @@ pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, bod
             topics: Vec::with_capacity(request.topics.len()),
             places: Vec::with_capacity(asked),
             missing: 0,
+            refused: false,
         },
     };
     for topic in request.topics {
@@ -132,7 +139,10 @@ impl Opening {
                     self.ask(topic_place, place, checked);
                     unanswered(index)
                 }
-                Err(refused) => refusal(index, refused),
+                Err(refused) => {
+                    self.waiting.refused = true;
+                    refusal(index, refused)
+                }
             });
         }
         self.waiting.topics.push(ProduceTopicResponse {
@@ -277,6 +287,8 @@ impl Waiting {
     pub fn answer(&mut self, part: u32, answer: Answer) -> Progress {
         let (topic, partition) = self.places[part as usize];
         let place = &mut self.topics[topic].partitions[partition];
+        // Who is too busy says the same code as who takes long, but has not taken the batch.
+        self.refused |= !matches!(answer, Answer::Appended(Ok(_) | Err(Refusal::TimedOut)));
         *place = match answer {
             Answer::Appended(Ok(receipt)) => acknowledged(place.index, &receipt),
             Answer::Appended(Err(refused)) => refusal(place.index, refusals::of_partition(refused)),
@@ -292,10 +304,7 @@ impl Waiting {
             self.explain_time_outs();
         }
         if self.acks == Acks::None {
-            let failed = self.topics.iter().flat_map(|topic| &topic.partitions).any(|partition| {
-                partition.error != ErrorCode::None && partition.error != ErrorCode::RequestTimedOut
-            });
-            return if failed {
+            return if self.refused {
                 Step::Close("a produce request with acks=0 failed")
             } else {
                 Step::Answer(Vec::new())
@@ -373,6 +382,7 @@ mod tests {
             topics: vec![topic("a"), topic("b")],
             places: vec![(0, 0), (0, 1), (1, 0), (1, 1)],
             missing: 4,
+            refused: false,
         }
     }
 
@@ -440,9 +450,18 @@ mod tests {
         let mut sound = waiting(Acks::None);
         sound.answer(0, appended(0));
         assert!(matches!(close(sound), Step::Answer(pieces) if pieces.is_empty()));
-        let mut refused = waiting(Acks::None);
-        refused.answer(0, appended(0));
-        refused.answer(1, Answer::Appended(Err(Refusal::Storage)));
-        assert!(matches!(close(refused), Step::Close(_)));
+        let mut late = waiting(Acks::None);
+        late.answer(0, Answer::Appended(Err(Refusal::TimedOut)));
+        assert!(matches!(close(late), Step::Answer(_)), "what is late is in the log all the same");
+        for refusal in [
+            Answer::Appended(Err(Refusal::Storage)),
+            Answer::Appended(Err(Refusal::Busy)),
+            Answer::NotHere,
+        ] {
+            let mut refused = waiting(Acks::None);
+            refused.answer(0, appended(0));
+            refused.answer(1, refusal);
+            assert!(matches!(close(refused), Step::Close(_)));
+        }
     }
 }
