@@ -11,6 +11,7 @@ pub mod connection;
 pub mod connections;
 pub mod inbox;
 pub mod listener;
+pub mod outgoing;
 pub mod parting;
 pub mod slots;
 pub mod uptake;

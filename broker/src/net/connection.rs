@@ -11,8 +11,7 @@
 //! ahead is not.
 //! Apart from the others' list because it is the hot half.
 
-use std::collections::VecDeque;
-use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::io::{self, ErrorKind, Read};
 use std::mem::take;
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -24,14 +23,13 @@ use flumen_storage::io::ring::Readiness;
 
 use super::alone;
 use super::inbox::Inbox;
+use super::outgoing::Outgoing;
 use super::parting::Parting;
 use super::slots::{Next, Slots};
-use super::uptake::Uptake;
 use crate::limits::{
     FETCH_ANSWER_BYTES_MIN, READ_SCRATCH_BYTES, READS_PER_TURN, REQUEST_ARRIVAL_GRACE,
     REQUEST_BYTES_PER_SECOND, REQUEST_BYTES_PER_SECOND_WHEN_FULL, REQUEST_RESERVE_BYTES,
     REQUESTS_IN_FLIGHT_PER_CONNECTION, RESPONSE_BYTES_QUEUED_PER_CONNECTION, SMALL_REQUEST_BYTES,
-    WRITE_PIECES_MAX,
 };
 use crate::shard::input::{CloseReason, ConnectionId, Input};
 use crate::shard::memory::RequestMemory;
@@ -84,12 +82,7 @@ pub struct Connection {
     speech: Speech,
     stream: TcpStream,
     slots: Slots,
-    /// Answers in order, not written yet.
-    out: VecDeque<Bytes>,
-    out_bytes: usize,
-    /// Bytes of answers it was given and has not written. Invariant: counted by the budget.
-    answer_bytes: usize,
-    uptake: Uptake,
+    out: Outgoing,
     /// Room is set aside for the answer to the fetch at the front.
     has_answer_room: bool,
     /// Bytes received that are no served request yet. Invariant: counted by the budget.
@@ -101,8 +94,6 @@ pub struct Connection {
     paused: bool,
     /// The socket may have bytes for us; learned from its news and from reading it dry.
     may_read: bool,
-    /// The socket may take bytes.
-    may_write: bool,
     /// The client sends nothing more: reading goes on to the end without further news.
     peer_done: bool,
     /// The last request handed over goes alone ([`alone`]): the next one waits for its answer.
@@ -130,17 +121,13 @@ impl Connection {
             speech,
             stream,
             slots: Slots::default(),
-            out: VecDeque::new(),
-            out_bytes: 0,
-            answer_bytes: 0,
-            uptake: Uptake::begin(now),
+            out: Outgoing::new(now),
             has_answer_room: false,
             held: Vec::new(),
             last_used: now,
             arriving: (now, 0),
             paused: false,
             may_read: false,
-            may_write: true,
             peer_done: false,
             goes_alone: false,
             deaf: false,
@@ -172,7 +159,9 @@ impl Connection {
     /// Takes news of its socket.
     pub fn note(&mut self, readiness: Readiness) {
         self.may_read |= readiness.readable || readiness.peer_done || readiness.hung_up;
-        self.may_write |= readiness.writable || readiness.hung_up;
+        if readiness.writable || readiness.hung_up {
+            self.out.note_writable();
+        }
         self.peer_done |= readiness.peer_done || readiness.hung_up;
         // Both directions end in every parting; there the socket is still read to its end.
         if readiness.hung_up && !matches!(self.ending, Ending::Parting(_)) {
@@ -182,10 +171,7 @@ impl Connection {
 
     /// Fills a slot with an answer that is counted by the budget, and queues what is now in order.
     pub fn answer(&mut self, slot: u64, answer: Vec<Bytes>, now: Monotonic) {
-        self.answer_bytes += answer.iter().map(Bytes::len).sum::<usize>();
-        if self.out.is_empty() {
-            self.uptake = Uptake::begin(now);
-        }
+        self.out.give(answer.iter().map(Bytes::len).sum(), now);
         self.slots.fill(slot, answer);
         self.last_used = now;
         self.queue_answers();
@@ -217,14 +203,13 @@ impl Connection {
     /// Ends the connection now, whatever is to be written. Says how many bytes of answers it held.
     pub fn abort(&mut self, reason: CloseReason) -> usize {
         self.end(reason);
-        self.answer_bytes
+        self.out.given_bytes()
     }
 
     /// Nothing more is read or written.
     fn end(&mut self, reason: CloseReason) {
         self.reason.get_or_insert(reason);
         self.out.clear();
-        self.out_bytes = 0;
         self.deaf = true;
         self.ending = Ending::Now;
     }
@@ -239,7 +224,7 @@ impl Connection {
         memory.give_overdraft_back(self.id);
         memory.forget_fetch(self.id);
         let aside = if self.has_answer_room { FETCH_ANSWER_BYTES_MIN } else { 0 };
-        memory.recount_answer(self.answer_bytes + aside, 0);
+        memory.recount_answer(self.out.given_bytes() + aside, 0);
         self.reason.take().unwrap_or(CloseReason::ByBroker)
     }
 
@@ -262,7 +247,7 @@ impl Connection {
 
     /// Whether its client takes its answers too slowly for times when others need their memory.
     pub fn is_unread(&mut self, now: Monotonic) -> bool {
-        !self.out.is_empty() && self.uptake.is_slow(now)
+        self.out.is_slow(now)
     }
 
     /// Room was set aside for the answer to the fetch at the front.
@@ -278,7 +263,11 @@ impl Connection {
     /// Writes what is to be written and reads what may be read, as far as the socket goes without
     /// blocking and a turn allows. Says whether there is more to do at once.
     pub fn work(&mut self, around: &mut Around<'_>) -> Worked {
-        self.flush(around.now, around.memory);
+        match self.out.flush(&mut self.stream, around.memory) {
+            Ok(false) => {}
+            Ok(true) => self.last_used = around.now,
+            Err(_) => self.end(CloseReason::Socket),
+        }
         if self.goes_on() {
             self.serve_held(around);
             let mut rounds = READS_PER_TURN;
@@ -311,12 +300,7 @@ impl Connection {
             match self.slots.next_filled() {
                 None => break,
                 Some(Next::Close) => self.close(),
-                Some(Next::Answer(buffers)) => {
-                    for bytes in buffers {
-                        self.out_bytes += bytes.len();
-                        self.out.push_back(bytes);
-                    }
-                }
+                Some(Next::Answer(answer)) => self.out.queue(answer),
             }
         }
     }
@@ -327,7 +311,7 @@ impl Connection {
         !self.deaf
             && self.goes_on()
             && open < REQUESTS_IN_FLIGHT_PER_CONNECTION
-            && self.out_bytes < RESPONSE_BYTES_QUEUED_PER_CONNECTION
+            && self.out.queued_bytes() < RESPONSE_BYTES_QUEUED_PER_CONNECTION
             // Who does not read gets nothing more while that takes the memory of others.
             && (self.out.is_empty() || memory.has_answer_room())
             && !(self.goes_alone && open > 0)
@@ -344,7 +328,7 @@ impl Connection {
         let (open, held) = (self.slots.open_count(), self.held.len());
         if self.deaf
             || open >= REQUESTS_IN_FLIGHT_PER_CONNECTION
-            || self.out_bytes >= RESPONSE_BYTES_QUEUED_PER_CONNECTION
+            || self.out.queued_bytes() >= RESPONSE_BYTES_QUEUED_PER_CONNECTION
             || (open > 0 && !memory.has_room())
         {
             0
@@ -539,44 +523,6 @@ impl Connection {
         let (connection, peer, slot) = (self.id, self.peer, self.slots.reserve());
         around.inbox.push(Input::Request { connection, slot, listener, peer, frame, answer_bytes });
     }
-
-    /// Writes queued answers, many at once, until the socket takes no more.
-    fn flush(&mut self, now: Monotonic, memory: &RequestMemory) {
-        while self.may_write && !self.out.is_empty() {
-            let mut pieces = [IoSlice::new(&[]); WRITE_PIECES_MAX];
-            let count = self.out.len().min(WRITE_PIECES_MAX);
-            let mut asked = 0;
-            for (piece, bytes) in pieces.iter_mut().zip(&self.out) {
-                *piece = IoSlice::new(bytes);
-                asked += bytes.len();
-            }
-            match self.stream.write_vectored(&pieces[..count]) {
-                Ok(written) => {
-                    self.wrote(written);
-                    memory.recount_answer(written, 0);
-                    self.last_used = now;
-                    self.may_write = written == asked;
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => self.may_write = false,
-                Err(_) => self.end(CloseReason::Socket),
-            }
-        }
-    }
-
-    fn wrote(&mut self, mut written: usize) {
-        self.out_bytes -= written;
-        self.answer_bytes -= written;
-        self.uptake.take(written);
-        while let Some(first) = self.out.front_mut() {
-            if first.len() > written {
-                first.advance(written);
-                return;
-            }
-            written -= first.len();
-            self.out.pop_front();
-        }
-    }
 }
 
 /// How a connection stands after its work.
@@ -594,6 +540,7 @@ pub enum Worked {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
     use std::net::TcpListener;
 
     use flumen_protocol::api_table::ApiKey;
@@ -906,7 +853,7 @@ mod tests {
             line.work();
         }
         assert!(line.connection.out.is_empty());
-        assert_eq!((line.connection.out_bytes, line.memory.answers()), (0, 0));
+        assert_eq!((line.connection.out.queued_bytes(), line.memory.answers()), (0, 0));
         assert!(heard == large, "every byte in its place");
     }
 
@@ -946,7 +893,7 @@ mod tests {
         line.fill(0, vec![Bytes::from(vec![0; 8 << 20])]);
         line.fill(1, vec![Bytes::from(vec![0; 1 << 20])]);
         assert_eq!(line.work(), Worked::Waits);
-        assert_eq!(line.memory.answers(), line.connection.answer_bytes);
+        assert_eq!(line.memory.answers(), line.connection.out.given_bytes());
         line.connection.give_answer_room();
         line.memory.recount_answer(0, FETCH_ANSWER_BYTES_MIN);
         assert!(line.connection.abort(CloseReason::Unread) > 1 << 20);
