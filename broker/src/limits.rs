@@ -57,6 +57,11 @@ pub const REQUEST_BYTES_PER_SECOND: u64 = 1 << 10;
 /// The same while the budget of requests is used up: others wait for what this one holds.
 pub const REQUEST_BYTES_PER_SECOND_WHEN_FULL: u64 = 256 << 10;
 
+/// How long a client that has ended its side is given to hear the answers that it still has to come.
+/// Most such clients are gone. Long enough for any answer that does not wait for news, short enough
+/// for fetches of dead consumers not to pile up.
+pub const HEARD_OUT_TIME: Duration = Duration::from_secs(5);
+
 /// How long a connection that the broker ends stays open for its client to hear of it and to stop
 /// sending: many round trips to anywhere. A client that goes on sending after that is reset, and
 /// may lose answers that it has not received by then.

@@ -169,6 +169,25 @@ fn what_was_asked_before_the_garbage_is_answered() {
 }
 
 #[test]
+fn who_has_said_everything_is_answered_all_the_same() {
+    let mut scene = Scene::set();
+    let mut wire = scene.wire();
+    // More than are served at once, and at last the beginning of one more.
+    const ASKED: i32 = 300;
+    for id in 0..ASKED {
+        assert!(wire.send(&request(API_VERSIONS, 0, id, &[])));
+    }
+    assert!(wire.send(&request(API_VERSIONS, 0, ASKED, &[])[..7]));
+    wire.finish();
+    for id in 0..ASKED {
+        let answer = wire.receive().expect("an answer, as to printf | nc");
+        assert!(parse_api_versions(&answer, id).is_some());
+    }
+    assert!(wire.is_hung_up(), "half a request has no answer");
+    scene.still_serves("a client that only listens");
+}
+
+#[test]
 fn noise_hurts_nobody() {
     let mut scene = Scene::set();
     let mut noise = Noise(0x5eed);

@@ -27,7 +27,7 @@ use super::outgoing::Outgoing;
 use super::parting::Parting;
 use super::slots::{Next, Slots};
 use crate::limits::{
-    FETCH_ANSWER_BYTES_MIN, READ_SCRATCH_BYTES, READS_PER_TURN, REQUEST_ARRIVAL_GRACE,
+    FETCH_ANSWER_BYTES_MIN, HEARD_OUT_TIME, READ_SCRATCH_BYTES, READS_PER_TURN, REQUEST_ARRIVAL_GRACE,
     REQUEST_BYTES_PER_SECOND, REQUEST_BYTES_PER_SECOND_WHEN_FULL, REQUEST_RESERVE_BYTES,
     REQUESTS_IN_FLIGHT_PER_CONNECTION, RESPONSE_BYTES_QUEUED_PER_CONNECTION, SMALL_REQUEST_BYTES,
 };
@@ -100,6 +100,8 @@ pub struct Connection {
     goes_alone: bool,
     /// No further request is served, and nothing read: one before it ends the connection.
     deaf: bool,
+    /// When the client ended its side while it had answers to come.
+    heard_out: Option<Monotonic>,
     /// How far its end has come.
     ending: Ending,
     /// Why it ends, where that is known before it does.
@@ -131,6 +133,7 @@ impl Connection {
             peer_done: false,
             goes_alone: false,
             deaf: false,
+            heard_out: None,
             ending: Ending::NotYet,
             reason: None,
         }
@@ -243,6 +246,11 @@ impl Connection {
             REQUEST_BYTES_PER_SECOND_WHEN_FULL
         };
         took > REQUEST_ARRIVAL_GRACE && (bytes as u64) < rate.saturating_mul(took.as_secs())
+    }
+
+    /// Whether its client ended its side so long ago that it is rather gone than listening.
+    pub fn is_deserted(&self, now: Monotonic) -> bool {
+        self.heard_out.is_some_and(|since| now.since(since) > HEARD_OUT_TIME)
     }
 
     /// Whether its client takes its answers too slowly for times when others need their memory.
@@ -428,8 +436,7 @@ impl Connection {
     /// Counts what was read. Says whether there was anything but the end.
     fn received(&mut self, count: usize, asked: usize, around: &Around<'_>) -> bool {
         if count == 0 {
-            // Nobody reads the answers any more.
-            self.end(CloseReason::ByPeer);
+            self.hear_the_end(around.now);
             return false;
         }
         self.last_used = around.now;
@@ -442,6 +449,19 @@ impl Connection {
         // announced already.
         self.may_read = count == asked || self.peer_done;
         true
+    }
+
+    /// The client sends nothing more. It may read on (`printf … | nc` does): what it asked for is
+    /// answered, for a while, since nothing tells it from a client that is gone before it is written
+    /// to. What of a request has come is no request. Kafka, which reads nothing while it serves a
+    /// request, answers all of them, too.
+    fn hear_the_end(&mut self, now: Monotonic) {
+        if self.slots.open_count() == 0 && self.out.is_empty() {
+            return self.end(CloseReason::ByPeer);
+        }
+        self.reason.get_or_insert(CloseReason::ByPeer);
+        self.heard_out = Some(now);
+        self.retire();
     }
 
     /// Gives the whole requests among the held bytes to the shard, as many as may be served.
@@ -787,6 +807,43 @@ mod tests {
         let reason = line.connection.bury(&line.memory);
         assert!(matches!(reason, CloseReason::ByPeer | CloseReason::Socket), "{reason:?}");
         assert_eq!(line.memory.used(), 0);
+    }
+
+    #[test]
+    fn a_client_that_has_ended_its_side_gets_its_answers() {
+        let mut line = Line::new(LIMIT);
+        line.send(&[frame(1, 1), frame(2, 2), frame(3, 100)[..50].to_vec()].concat());
+        line.client.shutdown(std::net::Shutdown::Write).unwrap();
+        line.request();
+        line.request();
+        while line.connection.heard_out.is_none() {
+            line.connection.note(READY);
+            assert_eq!(line.work(), Worked::Waits);
+        }
+        line.answer(1, b"two");
+        line.fill(0, vec![Bytes::from_static(b"one")]);
+        while line.work() != Worked::Ended {}
+        line.hears(b"onetwo");
+        assert_eq!(line.client.read(&mut [0]).unwrap(), 0);
+        let reason = line.connection.bury(&line.memory);
+        assert!(matches!(reason, CloseReason::ByPeer), "{reason:?}");
+        assert_eq!(line.memory.used(), 3 + 4, "what the shard releases; no half request");
+    }
+
+    #[test]
+    fn a_client_that_seems_gone_is_not_answered_for_ever() {
+        let mut line = Line::new(LIMIT);
+        line.send(&frame(1, 1));
+        line.request();
+        line.client.shutdown(std::net::Shutdown::Write).unwrap();
+        while line.connection.heard_out.is_none() {
+            line.connection.note(READY);
+            line.work();
+        }
+        line.pass(HEARD_OUT_TIME);
+        assert!(!line.connection.is_deserted(line.now));
+        line.pass(Duration::from_secs(1));
+        assert!(line.connection.is_deserted(line.now));
     }
 
     #[test]

@@ -389,8 +389,9 @@ impl Connections {
         }
     }
 
-    /// Ends what was idle for too long, and what sends a request too slowly. Nothing was read or
-    /// written there, so there is nothing to wait for either.
+    /// Ends what was idle for too long, what sends a request too slowly, and what only has answers to
+    /// come that its client does not seem to wait for. Nothing was read or written there, so there is
+    /// nothing to wait for either.
     pub fn close_idle(&mut self, memory: &RequestMemory) {
         self.close_unread(memory);
         let now = self.now;
@@ -398,7 +399,9 @@ impl Connections {
             let connection = &mut member.connection;
             if connection.is_stalled(now, memory, self.limits.request_bytes) {
                 warn!(peer = %connection.peer(), "closing a connection: a request does not arrive");
-            } else if now.since(connection.last_used()) <= self.limits.idle {
+            } else if !connection.is_deserted(now)
+                && now.since(connection.last_used()) <= self.limits.idle
+            {
                 continue;
             }
             connection.abort(CloseReason::ByBroker);
