@@ -1,5 +1,6 @@
 //! A broker starts, stops, is killed and comes back; and one data folder has one broker.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -137,4 +138,23 @@ fn an_option_that_does_not_exist_is_refused() {
     let status = broker.wait(START_WITHIN);
     assert!(!status.success(), "a misspelt option must not be ignored");
     assert!(broker.said().contains("no.such.option"), "it must name it: {}", broker.said());
+}
+
+/// Whoever waits for one port and then asks on the other must find somebody there.
+#[test]
+fn when_clients_are_let_in_the_admin_page_is_there() {
+    for _ in 0..8 {
+        let (folder, admin) = (Folder::fresh(), free_port());
+        let listener = format!("flumen.admin.listener=127.0.0.1:{admin}");
+        let broker = Broker::launch(&folder, free_port(), &["flumen.cores=4", &listener]);
+        let deadline = Instant::now() + START_WITHIN;
+        while Wire::connect(broker.address()).is_none() {
+            assert!(Instant::now() < deadline, "nobody listens:\n{}", broker.said());
+        }
+        let admin = SocketAddr::from(([127, 0, 0, 1], admin));
+        let mut page = Wire::connect(admin).expect("the admin page is open before");
+        assert!(page.send(b"GET /health HTTP/1.1\r\n\r\n"));
+        let page = String::from_utf8(page.read_to_end()).expect("text");
+        assert!(page.starts_with("HTTP/1.1 200") || page.ends_with("starting\n"), "{page}");
+    }
 }

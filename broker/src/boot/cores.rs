@@ -2,8 +2,8 @@
 //!
 //! Does: start a thread per core, wire the cores, recover, serve, wait for their end.
 //! Does not: choose what a core does.
-//! Invariants: cores are numbered by their place in the mesh; a core listens only after every
-//! core is ready to serve.
+//! Invariants: cores are numbered by their place in the mesh; a core listens to clients only after
+//! every core is ready to serve, and the admin page is there before that.
 //! Apart because everything here runs once per core and touches the executor.
 #![expect(
     clippy::disallowed_methods,
@@ -141,7 +141,8 @@ async fn serve_core(
     info!(%core, partitions = recovered.logs.len(), "recovered");
     let memory = Rc::new(RequestMemory::new(serve::request_bytes(&plan)));
     let limits = ConnectionLimits::of(&plan.options, cores);
-    let connections = Connections::new(limits, plan.connections_per_core, clock.now().monotonic);
+    let mut connections =
+        Connections::new(limits, plan.connections_per_core, clock.now().monotonic);
     let identity = Identity {
         core,
         cores,
@@ -150,10 +151,14 @@ async fn serve_core(
         options: plan.options.clone(),
     };
     let shard = Shard::open(identity, store, recovered, memory.clone(), plan.seed, clock.now())?;
+    let mut ring = ring;
+    if core.0 == 0 {
+        open_admin(&plan, &mut connections, &mut ring)?;
+    }
     let root = plan.folder.root.clone();
     let (stop, pulse) = (plan.stop.clone(), plan.pulse.clone());
     let serve: Serve = Box::new(move |connections, ring| {
-        start_listening(&plan, connections, ring, core.0 == 0);
+        start_listening(&plan, connections, ring);
     });
     let world = World {
         inbox,
@@ -175,7 +180,16 @@ async fn serve_core(
     }
 }
 
-fn start_listening(plan: &Plan, connections: &mut Connections, ring: &mut Ring, first: bool) {
+/// Opens the admin page before the first core takes part in the start: no core lets clients in
+/// before this one has spoken, so whoever is let in finds the page there.
+fn open_admin(plan: &Plan, connections: &mut Connections, ring: &mut Ring) -> Result<(), String> {
+    let Some(address) = plan.admin else { return Ok(()) };
+    connections
+        .listen(address, Speech::Admin, ring)
+        .map_err(|error| format!("cannot listen on {address} for /metrics and /health: {error}"))
+}
+
+fn start_listening(plan: &Plan, connections: &mut Connections, ring: &mut Ring) {
     for (listener, addresses) in plan.addresses.iter().enumerate() {
         for address in addresses {
             let speech = Speech::Kafka { listener };
@@ -185,14 +199,8 @@ fn start_listening(plan: &Plan, connections: &mut Connections, ring: &mut Ring, 
             }
         }
     }
-    if let (true, Some(address)) = (first, plan.admin)
-        && let Err(error) = connections.listen(address, Speech::Admin, ring)
-    {
-        error!(%address, %error, "cannot listen for /metrics and /health");
-        std::process::exit(1);
-    }
     if plan.unready.fetch_sub(1, Ordering::AcqRel) == 1 {
-        info!(addresses = ?plan.addresses, "serving");
+        info!(addresses = ?plan.addresses, admin = ?plan.admin, "serving");
         plan.pulse.ready();
     }
 }

@@ -54,7 +54,7 @@ pub enum Reading {
 pub enum Health {
     /// Listening and writing.
     Ready,
-    /// Still opening the data folder.
+    /// The data folder is recovered; topics and groups are being loaded. Before that nobody listens.
     Starting,
     /// Running but refusing produce, with the reason.
     Degraded(String),
