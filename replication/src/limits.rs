@@ -127,9 +127,18 @@ pub const GROUP_MEMBER_PROTOCOLS_MAX: usize = 64;
 /// INVALID_REQUEST or INVALID_TOPIC_EXCEPTION.
 pub const GROUP_NAME_BYTES_MAX: usize = i16::MAX as usize - 64;
 
-/// Offsets one group may hold, about 150 bytes each. Beyond it further partitions are refused
-/// with INVALID_COMMIT_OFFSET_SIZE.
+/// Offsets one group may hold, about 100 bytes each in topics of many partitions. Beyond it further
+/// partitions are refused with INVALID_COMMIT_OFFSET_SIZE.
 pub const GROUP_OFFSETS_MAX: usize = 200_000;
+
+/// Bytes that all offsets of one coordinator may weigh together, with the notes beside them: nearly
+/// all of [`GROUPS_MAX`] with an offset each, a million offsets of large groups, or 30,000 notes of
+/// `offset.metadata.max.bytes`. Without it commits alone fill the memory, a group at a time. Beyond
+/// it INVALID_COMMIT_OFFSET_SIZE for whatever would make it more, partition by partition: clients
+/// tell their application, where a retriable error would have them try until offsets expire. Who
+/// commits what it has committed before, with a note no longer than that, goes on. What a log holds
+/// is loaded, however much it is.
+pub const COORDINATOR_OFFSETS_BYTES_MAX: usize = 128 << 20;
 
 /// Bytes of the metadata string beside an offset, whatever `offset.metadata.max.bytes` says,
 /// since its length is stored in 16 bits. Beyond it OFFSET_METADATA_TOO_LARGE.
@@ -144,6 +153,7 @@ pub const ALARMS_PER_TURN_MAX: usize = 1000;
 const _: () = assert!(GROUP_MEMBER_METADATA_BYTES_MAX < COORDINATOR_RECORD_BYTES_MAX);
 const _: () = assert!(GROUP_MEMBER_METADATA_BYTES_MAX < GROUP_MEMBERS_BYTES_MAX);
 const _: () = assert!(GROUPS_MAX * 1024 < COORDINATOR_GROUPS_BYTES_MAX);
+const _: () = assert!(GROUP_OFFSETS_MAX * 200 < COORDINATOR_OFFSETS_BYTES_MAX);
 const _: () = assert!(3 * GROUP_NAME_BYTES_MAX + OFFSET_METADATA_BYTES_MAX < 1 << 18);
 const _: () = assert!(COORDINATOR_RECORD_BYTES_MAX < COORDINATOR_BATCH_BYTES_MAX);
 const _: () = assert!(TOPIC_PARTITIONS_MAX <= COMMAND_PARTITIONS_MAX, "every topic can be made");

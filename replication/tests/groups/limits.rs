@@ -13,8 +13,9 @@ use flumen_replication::coordinator::group::{
 use flumen_replication::coordinator::runtime::{Coordinator, CoordinatorEffect, Phase};
 use flumen_replication::dice::Dice;
 use flumen_replication::limits::{
-    COORDINATOR_BATCH_BYTES_MAX, COORDINATOR_GROUPS_BYTES_MAX, GROUP_MEMBER_METADATA_BYTES_MAX,
-    GROUP_MEMBERS_BYTES_MAX, GROUP_NAME_BYTES_MAX, GROUP_OFFSETS_MAX,
+    COORDINATOR_BATCH_BYTES_MAX, COORDINATOR_GROUPS_BYTES_MAX, COORDINATOR_OFFSETS_BYTES_MAX,
+    GROUP_MEMBER_METADATA_BYTES_MAX, GROUP_MEMBERS_BYTES_MAX, GROUP_NAME_BYTES_MAX,
+    GROUP_OFFSETS_MAX,
 };
 
 use crate::asks::{Known, ask};
@@ -197,6 +198,64 @@ fn offsets_beyond_the_limit_are_refused_partition_by_partition() {
     let answers = bench.commit(batches.last().unwrap().0);
     let too_many = ErrorCode::InvalidCommitOffsetSize.code();
     assert_eq!(commit_codes(&answers[0].1), [0, 0, too_many]);
+}
+
+/// Commits offsets with notes of this length in one request, as `commit_many`.
+fn commit_notes(group: &str, (first, count): (usize, usize), length: usize) -> GroupRequest {
+    let mut many = commit_many(first, count);
+    if let GroupRequest::CommitOffsets { request, .. } = &mut many {
+        request.group_id = GroupId(StrBytes::from_string(group.to_owned()));
+        for partition in &mut request.topics[0].partitions {
+            partition.committed_metadata = Some(StrBytes::from_string("x".repeat(length)));
+        }
+    }
+    many
+}
+
+#[test]
+fn notes_that_fill_the_memory_are_refused_and_who_commits_as_before_goes_on() {
+    const NOTE: usize = 4096;
+    let too_large = ErrorCode::InvalidCommitOffsetSize.code();
+    let mut bench = Bench::new();
+    let mut log = Vec::new();
+    let mut ask = |bench: &mut Bench, request| {
+        bench.ask(request);
+        let (batches, mut answers) = bench.settle();
+        for (id, batch) in batches {
+            log.extend_from_slice(&batch);
+            answers.extend(bench.commit(id));
+        }
+        commit_codes(&answers[0].1)
+    };
+    assert_eq!(ask(&mut bench, commit_notes("early", (0, 2), 10)), [0, 0]);
+    let mut taken = 0;
+    // A group after the other, since one alone is held by another limit.
+    let last = loop {
+        let group = format!("g{}", taken / 10_000);
+        let codes = ask(&mut bench, commit_notes(&group, (taken % 10_000, 200), NOTE));
+        if codes.contains(&too_large) {
+            break codes;
+        }
+        taken += codes.len();
+    };
+    assert!(last.is_sorted(), "what fits is taken: {last:?}");
+    assert!(taken * NOTE < COORDINATOR_OFFSETS_BYTES_MAX);
+    assert!(taken * NOTE > COORDINATOR_OFFSETS_BYTES_MAX / 10 * 9, "{taken}");
+
+    assert_eq!(ask(&mut bench, commit_notes("new", (0, 1), NOTE)), [too_large]);
+    assert_eq!(ask(&mut bench, commit_notes("early", (0, 1), NOTE)), [too_large], "a longer note");
+    assert_eq!(ask(&mut bench, commit_notes("early", (0, 2), 10)), [0, 0], "as before");
+    assert_eq!(ask(&mut bench, commit_notes("g0", (0, 100), 0)), [0; 100], "less than before");
+    assert_eq!(ask(&mut bench, commit_notes("new", (0, 1), NOTE)), [0], "that made room");
+
+    // Whatever the limit, nothing that is in the log is lost.
+    let mut loaded = Coordinator::new(GroupConfig::default());
+    loaded.begin_load();
+    loaded.replay_batch(&log).unwrap();
+    loaded.finish_load(NOW);
+    let offsets = |coordinator: &Coordinator| coordinator.committed().count();
+    assert_eq!(offsets(&loaded), offsets(&bench.coordinator));
+    assert!(offsets(&loaded) > taken);
 }
 
 #[test]

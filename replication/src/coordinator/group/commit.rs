@@ -28,11 +28,12 @@ use flumen_protocol::time::Wall;
 
 use super::GroupConfig;
 use super::classic::{Group, StateName};
-use super::offsets::{Committed, OffsetTable, Place};
+use super::offsets::{Committed, OffsetTable, Place, group_weight, offset_weight, topic_weight};
 use super::requests::{GroupRecord, commit_refused, text};
 use super::stored::{offset_record, stored_bytes};
 use crate::limits::{
-    COORDINATOR_BATCH_BYTES_MAX, GROUP_NAME_BYTES_MAX, GROUP_OFFSETS_MAX, OFFSET_METADATA_BYTES_MAX,
+    COORDINATOR_BATCH_BYTES_MAX, COORDINATOR_OFFSETS_BYTES_MAX, GROUP_NAME_BYTES_MAX,
+    GROUP_OFFSETS_MAX, OFFSET_METADATA_BYTES_MAX,
 };
 
 /// The first version of OffsetCommit that is told GROUP_ID_NOT_FOUND.
@@ -89,25 +90,22 @@ pub(super) fn commit(
     request: &OffsetCommitRequest,
     now: Wall,
 ) -> (Vec<Accepted>, OffsetCommitResponse) {
-    let mut wishes = Vec::new();
-    let mut known = BTreeMap::new();
+    let mut wishes: Vec<(Wish<'_>, &OffsetCommitRequestPartition)> = Vec::new();
+    let mut known: BTreeMap<Wish<'_>, usize> = BTreeMap::new();
     let mut topics = Vec::with_capacity(request.topics.len());
-    let mut room = GROUP_OFFSETS_MAX.saturating_sub(offsets.count(&request.group_id));
+    let mut room = Room::of(offsets, &request.group_id);
     for topic in &request.topics {
         let mut answers = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
             let index = partition.partition_index;
             let wish: Wish<'_> = (&topic.name, index);
-            let is_known = known.contains_key(&wish)
-                || offsets.get(&request.group_id, &topic.name, index).is_some();
             let error = if topic.name.len() > GROUP_NAME_BYTES_MAX {
                 ErrorCode::InvalidTopicException
             } else if !metadata_fits(partition, config) {
                 ErrorCode::OffsetMetadataTooLarge
-            } else if !is_known && room == 0 {
+            } else if !room.take(wish, known.get(&wish).map(|at| wishes[*at].1), partition) {
                 ErrorCode::InvalidCommitOffsetSize
             } else {
-                room -= usize::from(!is_known);
                 match known.get(&wish) {
                     Some(at) => wishes[*at] = (wish, partition),
                     None => {
@@ -138,6 +136,67 @@ pub(super) fn commit(
 
 /// A topic and a partition that a commit names.
 type Wish<'r> = (&'r str, i32);
+
+/// How much more may be stored while a commit is looked at.
+struct Room<'o> {
+    offsets: &'o OffsetTable,
+    group: &'o str,
+    /// Offsets of this group.
+    count: usize,
+    /// Bytes of all groups.
+    bytes: usize,
+    /// Whether the group is one of those that weigh something.
+    has_group: bool,
+    /// The topics of this commit that the group has no offsets of yet.
+    new_topics: BTreeSet<&'o str>,
+}
+
+impl<'o> Room<'o> {
+    fn of(offsets: &'o OffsetTable, group: &'o str) -> Self {
+        Self {
+            offsets,
+            group,
+            count: GROUP_OFFSETS_MAX.saturating_sub(offsets.count(group)),
+            bytes: COORDINATOR_OFFSETS_BYTES_MAX.saturating_sub(offsets.bytes()),
+            has_group: offsets.count(group) > 0,
+            new_topics: BTreeSet::new(),
+        }
+    }
+
+    /// Takes what this offset needs beyond what is stored, or `before` it in the same commit; whether
+    /// there is so much. What needs nothing more is taken even where there is too much already.
+    fn take(
+        &mut self,
+        (topic, index): Wish<'o>,
+        before: Option<&OffsetCommitRequestPartition>,
+        partition: &OffsetCommitRequestPartition,
+    ) -> bool {
+        let stored = self.offsets.get(self.group, topic, index);
+        let known = before.map(note).or(stored.map(|known| &*known.metadata));
+        let new_topic = known.is_none()
+            && !self.new_topics.contains(topic)
+            && !self.offsets.topics(self.group).is_some_and(|topics| topics.contains_key(topic));
+        let more = offset_weight(note(partition)).saturating_sub(known.map_or(0, offset_weight))
+            + if new_topic { topic_weight(topic) } else { 0 }
+            + if self.has_group { 0 } else { group_weight(self.group) };
+        let places = usize::from(known.is_none());
+        if places > self.count || more > self.bytes {
+            return false;
+        }
+        self.count -= places;
+        self.bytes -= more;
+        self.has_group = true;
+        if new_topic {
+            self.new_topics.insert(topic);
+        }
+        true
+    }
+}
+
+/// What the client notes beside an offset; null becomes empty, as every version of the answer expects.
+fn note(partition: &OffsetCommitRequestPartition) -> &str {
+    partition.committed_metadata.as_deref().unwrap_or_default()
+}
 
 /// The offsets with their records, unless these are larger than a batch.
 fn accept(
@@ -174,8 +233,7 @@ fn committed(
     Committed {
         offset: Offset(partition.committed_offset),
         leader_epoch: LeaderEpoch(partition.committed_leader_epoch),
-        // Null becomes empty, as every version of the answer expects.
-        metadata: partition.committed_metadata.as_deref().unwrap_or_default().into(),
+        metadata: note(partition).into(),
         at: now,
         expires,
     }

@@ -1,8 +1,10 @@
 //! The offsets groups have committed.
 //!
-//! Does: keep them by group, topic and partition; say which have expired.
-//! Does not: decide who may commit or what a missing offset means.
-//! Invariants: no empty group or topic is kept; `count` is the number of offsets of a group.
+//! Does: keep them by group, topic and partition, and the sum of what they weigh; say which have
+//! expired.
+//! Does not: decide who may commit, how much, or what a missing offset means.
+//! Invariants: no empty group or topic is kept; `count` is the number of offsets of a group; `bytes`
+//! is the sum of all weights.
 //! Apart because offsets outlive the groups' members, and simple consumers have nothing else.
 
 use std::collections::BTreeMap;
@@ -36,10 +38,32 @@ pub(super) struct Committed {
 /// Topic → partition → offset.
 pub(super) type Topics = BTreeMap<String, BTreeMap<i32, Committed>>;
 
+// What entries weigh beside their texts. A map's node has room for eleven entries, whether they are
+// there or not, so the first partition of a topic and the first topic of a group cost a node.
+const GROUP_BYTES: usize = 700;
+const TOPIC_BYTES: usize = 800;
+const OFFSET_BYTES: usize = 100;
+
+/// What a topic of a group weighs beside its offsets.
+pub(super) fn topic_weight(topic: &str) -> usize {
+    TOPIC_BYTES + topic.len()
+}
+
+/// What a group weighs beside its topics.
+pub(super) fn group_weight(group: &str) -> usize {
+    GROUP_BYTES + group.len()
+}
+
+/// What an offset weighs with this note beside it.
+pub(super) fn offset_weight(metadata: &str) -> usize {
+    OFFSET_BYTES + metadata.len()
+}
+
 /// All offsets of one coordinator.
 #[derive(Clone, Debug, Default)]
 pub(super) struct OffsetTable {
     groups: BTreeMap<String, GroupOffsets>,
+    bytes: usize,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -50,26 +74,42 @@ struct GroupOffsets {
 
 impl OffsetTable {
     pub(super) fn put(&mut self, place: Place, committed: Committed) {
+        if !self.groups.contains_key(&place.group) {
+            self.bytes += group_weight(&place.group);
+        }
         let group = self.groups.entry(place.group).or_default();
+        if !group.topics.contains_key(&place.topic) {
+            self.bytes += topic_weight(&place.topic);
+        }
         let topic = group.topics.entry(place.topic).or_default();
-        if topic.insert(place.partition, committed).is_none() {
-            group.count += 1;
+        self.bytes += offset_weight(&committed.metadata);
+        match topic.insert(place.partition, committed) {
+            Some(before) => self.bytes -= offset_weight(&before.metadata),
+            None => group.count += 1,
         }
     }
 
     pub(super) fn remove(&mut self, place: &Place) {
         let Some(group) = self.groups.get_mut(&place.group) else { return };
         let Some(topic) = group.topics.get_mut(&place.topic) else { return };
-        if topic.remove(&place.partition).is_some() {
+        if let Some(gone) = topic.remove(&place.partition) {
+            self.bytes -= offset_weight(&gone.metadata);
             group.count -= 1;
         }
         if topic.is_empty() {
+            self.bytes -= topic_weight(&place.topic);
             group.topics.remove(&place.topic);
         }
         if group.topics.is_empty() {
             assert_eq!(group.count, 0, "a group without topics has no offsets");
+            self.bytes -= group_weight(&place.group);
             self.groups.remove(&place.group);
         }
+    }
+
+    /// What all offsets weigh.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub(super) fn get(&self, group: &str, topic: &str, partition: i32) -> Option<&Committed> {
@@ -170,6 +210,42 @@ mod tests {
         assert_eq!(table.count("g"), 1);
         table.remove(&place("b", 7));
         assert_eq!(table.groups().count(), 0);
+    }
+
+    #[test]
+    fn what_all_weigh_is_what_is_there() {
+        let weigh = |table: &OffsetTable| {
+            let mut bytes = 0;
+            for (group, topics) in table.groups() {
+                bytes += group_weight(group);
+                for (topic, partitions) in topics {
+                    bytes += topic_weight(topic);
+                    bytes +=
+                        partitions.values().map(|it| offset_weight(&it.metadata)).sum::<usize>();
+                }
+            }
+            bytes
+        };
+        let mut table = OffsetTable::default();
+        for (topic, partition, note) in [
+            ("a", 0, "four"),
+            ("a", 0, "a longer one"),
+            ("a", 0, ""),
+            ("a", 1, "x"),
+            ("bb", 0, "y"),
+        ] {
+            let group = if partition == 1 { "other" } else { "g" };
+            let place = Place { group: group.to_owned(), ..place(topic, partition) };
+            table.put(place, Committed { metadata: note.into(), ..committed(1) });
+            assert_eq!(table.bytes(), weigh(&table));
+        }
+        for (group, topic, partition) in
+            [("other", "a", 1), ("g", "a", 9), ("g", "bb", 0), ("g", "a", 0)]
+        {
+            table.remove(&Place { group: group.to_owned(), ..place(topic, partition) });
+            assert_eq!(table.bytes(), weigh(&table));
+        }
+        assert_eq!(table.bytes(), 0);
     }
 
     #[test]
