@@ -8,7 +8,8 @@
 //!
 //! - `retention_time_ms` (versions 2–4) is honoured: such an offset expires by it, not by the
 //!   broker's own retention.
-//! - Records larger than one batch are INVALID_COMMIT_OFFSET_SIZE for the whole request.
+//! - Records larger than one batch are INVALID_COMMIT_OFFSET_SIZE for the whole request; offsets for
+//!   which the coordinator has no room (`replication/src/limits.rs`) are, one by one.
 //!
 //! Deviations: of a partition named more than once only the last offset is written to the log.
 //! KIPs: 211 (expiry), 320 (leader epoch), 345 (static members), 848 (member epoch in version 9).
