@@ -175,6 +175,14 @@ pub const COMMANDS_WAITING_BYTES: usize = 16 << 20;
 /// it some are left to the next load, which finds offsets of topics that are not there.
 pub const TOPICS_TO_FORGET: usize = 1000;
 
+/// Lines of the log about one reason to refuse a client, per core and [`LINES_INTERVAL`]. Beyond it
+/// they are counted and told of in one line: 120 bytes for each of many thousand tries a second would
+/// fill a disk in a day.
+pub const LINES_PER_INTERVAL: u32 = 10;
+
+/// How long that number of lines has to last.
+pub const LINES_INTERVAL: Duration = Duration::from_secs(10);
+
 /// How often idle connections, retention and free space are looked at.
 pub const CHORE_INTERVAL: Duration = Duration::from_secs(1);
 

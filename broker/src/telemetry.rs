@@ -8,5 +8,6 @@
 pub mod admin;
 pub mod exposition;
 pub mod latency;
+pub mod lines;
 pub mod log;
 pub mod metrics;

@@ -3,7 +3,7 @@
 //!
 //! Each test sees that the broker answers or hangs up, and that a bystander is still served.
 
-use flumen_tests::broker::{Broker, Folder};
+use flumen_tests::broker::{Broker, Folder, free_port};
 use flumen_tests::wire::{FETCH, PRODUCE, Wire, framed, request};
 
 /// API keys of this file.
@@ -298,4 +298,19 @@ fn a_batch_that_no_journal_file_holds_is_refused() {
     assert_eq!(ask(&mut scene.wire(), 17 << 20), MESSAGE_TOO_LARGE);
     scene.still_serves("a batch of 17 MiB");
     assert_eq!(ask(&mut scene.wire(), 15 << 20), 0, "one that fits a file of 16 MiB");
+}
+
+#[test]
+fn who_comes_again_and_again_does_not_fill_the_log() {
+    const TRIES: usize = 500;
+    let folder = Folder::fresh();
+    let broker = Broker::start_with(&folder, free_port(), &["flumen.cores=1"]);
+    for _ in 0..TRIES {
+        let mut wire = Wire::connect(broker.address()).expect("a running broker accepts");
+        wire.send(b"GET / HTTP/1.1\r\n\r\n");
+        assert!(wire.is_hung_up());
+    }
+    let said = broker.said();
+    let lines = said.lines().filter(|line| line.contains("closing a connection")).count();
+    assert!((1..=TRIES / 10).contains(&lines), "{lines} lines:\n{said}");
 }

@@ -18,7 +18,7 @@ use flumen_replication::dice::Dice;
 use flumen_replication::metadata::command::Command;
 use flumen_replication::metadata::image::{Broker, Endpoint, Image};
 
-use tracing::{error, info};
+use tracing::debug;
 
 use super::table::Waiting;
 use crate::config::options::Options;
@@ -112,6 +112,8 @@ pub enum Step {
     Answer(Vec<Bytes>),
     /// Close the connection: the request has no answer in the protocol. Says why, for the log.
     Close(&'static str),
+    /// Close the connection of a producer without acks: a batch of it was not appended.
+    CloseUnacknowledged,
     /// Wait for answers.
     Wait(Wait),
 }
@@ -182,7 +184,8 @@ pub fn decode<T: Request>(envelope: &Envelope, mut frame: BytesMut, body: usize)
     let decoded = messages::decode_request(envelope.key, envelope.version, &mut frame.freeze());
     decoded
         .inspect_err(|error| {
-            info!(key = ?envelope.key, version = envelope.version, ?error, "malformed request");
+            // The connection is closed with a line of its own; a client may bring about any number.
+            debug!(key = ?envelope.key, version = envelope.version, ?error, "malformed request");
         })
         .ok()
 }
@@ -195,7 +198,7 @@ pub fn answer(envelope: &Envelope, response: &impl Encodable) -> Step {
     match messages::encode_response(envelope.key, version, correlation_id, response) {
         Ok(bytes) => Step::Answer(vec![bytes]),
         Err(error) => {
-            error!(%error, "an answer cannot be encoded");
+            debug!(key = ?envelope.key, version, %error, "an answer cannot be encoded");
             Step::Close("its answer cannot be encoded")
         }
     }

@@ -16,7 +16,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use flumen_protocol::time::Monotonic;
 use flumen_storage::io::ring::{Readiness, Ring, WatchId};
-use tracing::warn;
 
 use super::connection::{Around, Connection, Speech, Worked};
 use super::inbox::Inbox;
@@ -382,7 +381,6 @@ impl Connections {
         for (id, member) in &mut self.open {
             let connection = &mut member.connection;
             if connection.is_unread(self.now) && wanted > 0 {
-                warn!(peer = %connection.peer(), "closing a connection: its client does not read");
                 wanted = wanted.saturating_sub(connection.abort(CloseReason::Unread));
                 enter_line(&mut self.line, *id, member);
             }
@@ -397,14 +395,16 @@ impl Connections {
         let now = self.now;
         for (id, member) in &mut self.open {
             let connection = &mut member.connection;
-            if connection.is_stalled(now, memory, self.limits.request_bytes) {
-                warn!(peer = %connection.peer(), "closing a connection: a request does not arrive");
-            } else if !connection.is_deserted(now)
-                && now.since(connection.last_used()) <= self.limits.idle
-            {
+            let reason = if connection.is_stalled(now, memory, self.limits.request_bytes) {
+                CloseReason::Stalled
+            } else if connection.is_deserted(now) {
+                CloseReason::ByPeer
+            } else if now.since(connection.last_used()) > self.limits.idle {
+                CloseReason::Idle
+            } else {
                 continue;
-            }
-            connection.abort(CloseReason::ByBroker);
+            };
+            connection.abort(reason);
             enter_line(&mut self.line, *id, member);
         }
     }

@@ -36,6 +36,10 @@ impl Shard {
         self.timers.arm(Due::Chores, Some(self.now.monotonic.after(CHORE_INTERVAL)));
         self.effects.push(Effect::LookUpSpace);
         self.let_old_segments_go();
+        for (reason, count) in self.lines.take_left_out(self.now.monotonic) {
+            let reason = reason.label();
+            warn!(reason, count, "more clients were refused, without a line for each");
+        }
     }
 
     fn let_old_segments_go(&mut self) {

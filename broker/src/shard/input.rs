@@ -107,8 +107,12 @@ pub struct JournalWrite {
 pub enum CloseReason {
     /// The client closed it.
     ByPeer,
-    /// We closed it: idle, stopping, or after an answer that says so.
+    /// We closed it: stopping, or after an answer that says so.
     ByBroker,
+    /// We closed it: nothing came or went for `connections.max.idle.ms`.
+    Idle,
+    /// We closed it: a request began to arrive and does not go on.
+    Stalled,
     /// The socket failed.
     Socket,
     /// We closed it: its client does not read its answers, and others wait for their memory.

@@ -15,7 +15,7 @@ use bytes::{Bytes, BytesMut};
 use flumen_protocol::frame::FrameError;
 use flumen_protocol::ids::{CoreId, LogId};
 use flumen_replication::outbox::Ticket;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use super::effect::Effect;
 use super::input::{CloseReason, ConnectionId};
@@ -92,11 +92,10 @@ impl Shard {
     fn take_step(&mut self, origin: Origin, envelope: Envelope, step: Step) {
         match step {
             Step::Answer(answer) => self.respond(origin, &envelope, answer),
-            Step::Close(why) => {
-                info!(peer = %envelope.peer, client = envelope.client_id, key = ?envelope.key, why,
-                    "closing a connection");
-                self.metrics.refused(RefusedReason::Malformed);
-                self.close_at(origin);
+            Step::Close(why) => self.give_up(origin, &envelope, RefusedReason::Malformed, why),
+            Step::CloseUnacknowledged => {
+                let why = "a produce request with acks=0 failed";
+                self.give_up(origin, &envelope, RefusedReason::Unacknowledged, why);
             }
             Step::Wait(wait) => self.wait(origin, envelope, wait),
         }
@@ -292,6 +291,28 @@ impl Shard {
         self.effects.push(Effect::CloseAt { connection, slot });
     }
 
+    /// A request has no answer: its connection ends instead.
+    fn give_up(
+        &mut self,
+        origin: Origin,
+        envelope: &Envelope,
+        reason: RefusedReason,
+        why: &'static str,
+    ) {
+        if self.refuse(reason) {
+            let Envelope { peer, client_id, key, .. } = envelope;
+            let client = &client_id[..client_id.floor_char_boundary(CLIENT_SHOWN_BYTES)];
+            warn!(%peer, client, ?key, why, "closing a connection");
+        }
+        self.close_at(origin);
+    }
+
+    /// Counts a client that is refused. Says whether the log may have a line about it.
+    fn refuse(&mut self, reason: RefusedReason) -> bool {
+        self.metrics.refused(reason);
+        self.lines.admit(reason, self.now.monotonic)
+    }
+
     fn refuse_request(&mut self, origin: Origin, peer: SocketAddr, reason: Unanswerable) {
         let (counted, why) = match reason {
             Unanswerable::Header => (RefusedReason::Malformed, "malformed request header"),
@@ -300,8 +321,9 @@ impl Shard {
                 (RefusedReason::UnsupportedVersion, "unsupported API version")
             }
         };
-        warn!(%peer, ?reason, why, "closing a connection");
-        self.metrics.refused(counted);
+        if self.refuse(counted) {
+            warn!(%peer, ?reason, why, "closing a connection");
+        }
         self.close_at(origin);
     }
 
@@ -315,14 +337,24 @@ impl Shard {
         self.metrics.connections = self.metrics.connections.saturating_sub(1);
         match reason {
             CloseReason::Frame(error) => {
-                warn!(%peer, %error, "closing a connection");
-                self.metrics.refused(match error {
+                let counted = match error {
                     FrameError::LooksLikeTls | FrameError::LooksLikeHttp => RefusedReason::NotKafka,
                     FrameError::Negative { .. } => RefusedReason::Malformed,
                     FrameError::TooLarge { .. } => RefusedReason::FrameTooLarge,
-                });
+                };
+                if self.refuse(counted) {
+                    warn!(%peer, %error, "closing a connection");
+                }
             }
-            CloseReason::Unread => self.metrics.refused(RefusedReason::SlowReader),
+            CloseReason::Unread if self.refuse(RefusedReason::SlowReader) => {
+                warn!(%peer, "closing a connection: its client does not read");
+            }
+            CloseReason::Stalled if self.refuse(RefusedReason::Idle) => {
+                warn!(%peer, "closing a connection: a request does not arrive");
+            }
+            CloseReason::Unread | CloseReason::Stalled => {}
+            // Every client that is done with its work comes to this: no line.
+            CloseReason::Idle => self.metrics.refused(RefusedReason::Idle),
             CloseReason::ByPeer | CloseReason::ByBroker | CloseReason::Socket => {}
         }
         for number in self.pending.of_connection(connection) {
@@ -349,16 +381,21 @@ impl Shard {
                 (RefusedReason::ConnectionLimitPerIp, "max.connections.per.ip reached")
             }
         };
-        warn!(%peer, why, "refusing a connection");
-        self.metrics.refused(counted);
+        if self.refuse(counted) {
+            warn!(%peer, why, "refusing a connection");
+        }
     }
 
     /// The operating system gave no connection.
     pub(super) fn note_accept_failed(&mut self, reason: &str) {
-        warn!(reason, "cannot accept connections for now; is the open-file limit reached?");
-        self.metrics.refused(RefusedReason::ConnectionLimit);
+        if self.refuse(RefusedReason::ConnectionLimit) {
+            warn!(reason, "cannot accept connections for now; is the open-file limit reached?");
+        }
     }
 }
+
+/// How much of a client's id a line of the log shows; it may have 32,767 bytes.
+const CLIENT_SHOWN_BYTES: usize = 100;
 
 /// The bit of a ticket's request number that says: this core asked itself (see `internal`).
 pub(super) const INTERNAL: u64 = 1 << 63;

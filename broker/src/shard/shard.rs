@@ -40,6 +40,7 @@ use super::settings::Settings;
 use super::timers::{Due, Timers};
 use crate::api::step::Part;
 use crate::config::options::Options;
+use crate::telemetry::lines::Lines;
 use crate::telemetry::metrics::Metrics;
 
 /// What a shard is from its birth on.
@@ -98,6 +99,8 @@ pub struct Shard {
     /// The data folder's file system, as last looked at.
     pub(super) space: Option<Space>,
     pub(super) metrics: Metrics,
+    /// What may still be said of clients that are refused.
+    pub(super) lines: Lines,
     pub(super) scrapes: Scrapes,
     /// Further questions of open requests; asked before `apply` returns. A queue, because an
     /// answer that asked at once could lead to an answer that asks, as deep as a client likes.
@@ -150,6 +153,7 @@ impl Shard {
             retention_checked: now.wall,
             space: None,
             metrics: Metrics::new(),
+            lines: Lines::default(),
             scrapes: Scrapes::default(),
             follow_ups: VecDeque::new(),
             effects: Vec::new(),

@@ -38,15 +38,18 @@ pub enum RefusedReason {
     DiskReserve,
     /// A record batch that is damaged or too large.
     InvalidBatch,
-    /// A frame that came after the deadline of its connection, or a connection idle for too long.
+    /// A request that does not arrive, or a connection idle for too long.
     Idle,
     /// A client that left its answers unread while the memory for answers was spent.
     SlowReader,
+    /// A batch of a producer without acks that was not appended: closing its connection is the only
+    /// way to tell it.
+    Unacknowledged,
 }
 
 impl RefusedReason {
     /// Every reason, in the order of the counters.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::FrameTooLarge,
         Self::NotKafka,
         Self::Malformed,
@@ -58,6 +61,7 @@ impl RefusedReason {
         Self::InvalidBatch,
         Self::Idle,
         Self::SlowReader,
+        Self::Unacknowledged,
     ];
 
     /// The label it carries.
@@ -74,6 +78,7 @@ impl RefusedReason {
             Self::InvalidBatch => "invalid_batch",
             Self::Idle => "idle",
             Self::SlowReader => "slow_reader",
+            Self::Unacknowledged => "unacknowledged",
         }
     }
 }
