@@ -38,7 +38,7 @@ pub const ACCEPT_BACKLOG: i32 = 1024;
 pub const REQUESTS_IN_FLIGHT_PER_CONNECTION: usize = 128;
 
 /// Answers queued for one connection before its socket is no longer read, so that a client that
-/// never reads holds one large fetch at most. What all of them hold is bounded by the budget of
+/// never reads holds one large answer at most. What all of them hold is bounded by the budget of
 /// answers.
 pub const RESPONSE_BYTES_QUEUED_PER_CONNECTION: usize = 1 << 20;
 
@@ -124,13 +124,21 @@ pub const RING_DEPTH: usize = 128;
 /// Bytes of one fetch answer whatever the client asks for; Kafka's `fetch.max.bytes` default.
 pub const FETCH_ANSWER_BYTES: usize = 55 << 20;
 
-/// Set aside for the answer to a fetch before anything is known of it, and what an answer may always
-/// have: a batch of the default `max.message.bytes` fits. Without any room the fetch waits.
+/// Set aside for the answer to a fetch before anything is known of it, at least for a listing, and
+/// what an answer may always have: a batch of the default `max.message.bytes` fits, or a list of
+/// 30,000 partitions. Without any room the request waits.
 pub const FETCH_ANSWER_BYTES_MIN: usize = (1 << 20) + (4 << 10);
 
 /// An answer to a fetch has at most one part in so many of the room for answers that is left. At
 /// four, a dozen clients that do not read leave a thirtieth of it to the others.
 pub const FETCH_ANSWER_SHARE: usize = 4;
+
+/// Listings may take one part in so many of the room for answers beyond what fetches may fill.
+pub const LISTINGS_SHARE: usize = 4;
+
+/// Listings that are made at once while fetches wait for room: a listing waits for others seldom and
+/// shortly, and two keep the core busy.
+pub const LISTINGS_BESIDE_FETCHES: usize = 2;
 
 /// How long a client may leave its answers unread, or take them slowly, while others wait for their
 /// memory. A consumer that works on a batch for longer is disconnected then, and asks again when it

@@ -1,5 +1,7 @@
 //! Clients that do not read cost themselves something, and nobody else.
 //!
+//! Lists of everything are made for each who asks, from requests of a few bytes that are sent a hundred at a time.
+//!
 //! Old records come from the disk, and each answer has its own copy of them unless another asked for the same a moment
 //! ago: what the broker gathers for clients that ask and do not read is what this test measures.
 
@@ -84,4 +86,47 @@ fn consumers_that_do_not_read_fill_no_memory_and_silence_nobody() {
     reader.join().expect("a reader that reads gets its records");
     assert!(highest < BUDGET + BESIDES, "{before} bytes before, {highest} at most");
     assert!(disconnected(admin) > 0, "who does not read made room");
+}
+
+/// An answer about all of them has a quarter of a MiB.
+const PARTITIONS: i32 = 10_000;
+/// Far more for each client than is served at once, and than the kernel takes.
+const LISTINGS: usize = 1_000;
+/// How often who reads asks meanwhile.
+const ROUNDS: usize = 50;
+
+#[test]
+fn listings_that_nobody_reads_fill_no_memory_and_silence_nobody() {
+    let folder = Folder::fresh();
+    let broker = broker(&folder, free_port());
+    let mut producer = wire(&broker);
+    assert_eq!(producer.create_topic_of("wide", PARTITIONS), Some(0));
+    assert_eq!(producer.create_topic(TOPIC), Some(0));
+    assert_eq!(producer.produce(TOPIC, 100), Some(0));
+    let before = broker.resident_bytes();
+    let mut highest = before;
+    let mut sleepers: Vec<Wire> = (0..SLEEPERS).map(|_| wire(&broker)).collect();
+    for sleeper in &mut sleepers {
+        assert!(sleeper.begin_listing(LISTINGS));
+    }
+    let reader = {
+        let mut reader = wire(&broker);
+        thread::spawn(move || {
+            for _ in 0..ROUNDS {
+                assert!(reader.begin_listing(1));
+                let answer = (0..3).find_map(|_| reader.receive());
+                assert!(answer.expect("a list").len() > PARTITIONS as usize * 20);
+                assert!(reader.begin_fetch(TOPIC, &[0]));
+                assert!((0..3).find_map(|_| reader.receive()).is_some(), "records");
+                thread::sleep(APART);
+            }
+        })
+    };
+    while !reader.is_finished() {
+        highest = highest.max(broker.resident_bytes());
+        assert_eq!(producer.produce(TOPIC, 100), Some(0), "others go on");
+        thread::sleep(Duration::from_millis(20));
+    }
+    reader.join().expect("who reads gets lists and records");
+    assert!(highest - before < BUDGET, "{before} bytes before, {highest} at most");
 }

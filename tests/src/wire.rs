@@ -95,10 +95,15 @@ impl Wire {
 
     /// Makes a topic with one partition, by CreateTopics version 2. The error code; `None` without a whole answer.
     pub fn create_topic(&mut self, name: &str) -> Option<i16> {
+        self.create_topic_of(name, 1)
+    }
+
+    /// Makes a topic with so many partitions, by CreateTopics version 2. The error code; `None` without a whole answer.
+    pub fn create_topic_of(&mut self, name: &str, partitions: i32) -> Option<i16> {
         let mut body = Vec::new();
         body.extend(1_i32.to_be_bytes());
         put_string(&mut body, name);
-        body.extend(1_i32.to_be_bytes()); // partitions
+        body.extend(partitions.to_be_bytes());
         body.extend(1_i16.to_be_bytes()); // replicas
         body.extend([0; 8]); // neither assignments nor settings
         body.extend(30_000_i32.to_be_bytes());
@@ -167,6 +172,12 @@ impl Wire {
             body.extend((1_i32 << 20).to_be_bytes());
         }
         self.send(&request(FETCH, 4, 11, &body))
+    }
+
+    /// Asks so many times for all topics, by Metadata version 1, and does not wait for an answer. False where the other
+    /// side has hung up already.
+    pub fn begin_listing(&mut self, count: usize) -> bool {
+        self.send(&request(METADATA, 1, 12, &(-1_i32).to_be_bytes()).repeat(count))
     }
 
     /// Everything the other side says until it hangs up.

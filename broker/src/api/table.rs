@@ -208,11 +208,11 @@ impl Waiting {
         }
     }
 
-    /// Bytes of memory that its answer takes, or may take before more is known: what is gathered
+    /// Bytes of memory that its answer takes, or may take before more is known, where it is gathered
     /// from logs. Other answers are made in one go.
-    pub fn answer_bytes(&self) -> usize {
+    pub fn answer_bytes(&self) -> Option<usize> {
         match self {
-            Self::Fetch(waiting) => waiting.answer_bytes(),
+            Self::Fetch(waiting) => Some(waiting.answer_bytes()),
             Self::Produce(_)
             | Self::ListOffsets(_)
             | Self::Metadata(_)
@@ -234,7 +234,7 @@ impl Waiting {
             | Self::DeleteGroups(_)
             | Self::IncrementalAlterConfigs(_)
             | Self::DescribeQuorum(_)
-            | Self::UpdateFeatures(_) => 0,
+            | Self::UpdateFeatures(_) => None,
         }
     }
 

@@ -1,4 +1,5 @@
-//! Which requests the next one of the same connection waits for.
+//! Which requests the next one of the same connection waits for, and which may lead to a large
+//! answer.
 //!
 //! Does: tell them by the first bytes of a frame.
 //! Does not: hold anything back; the connection does.
@@ -6,12 +7,9 @@
 
 use flumen_protocol::api_table::ApiKey;
 
-/// Clients wait for one fetch before they send the next; serving many at once would gather as many
-/// large answers for a client that may never read them. What follows a change of topics or settings
-/// must see it, as in Kafka, where all requests of a connection wait for each other: a topic is
-/// made and then grown, deleted and then made anew.
-pub const ALONE: [ApiKey; 7] = [
-    ApiKey::Fetch,
+/// What follows a change of topics or settings must see it, as in Kafka, where all requests of a
+/// connection wait for each other: a topic is made and then grown, deleted and then made anew.
+const CHANGES: [ApiKey; 6] = [
     ApiKey::CreateTopics,
     ApiKey::DeleteTopics,
     ApiKey::CreatePartitions,
@@ -20,12 +18,67 @@ pub const ALONE: [ApiKey; 7] = [
     ApiKey::UpdateFeatures,
 ];
 
-/// Whether what follows this request waits for its answer.
-pub fn goes_alone(frame: &[u8]) -> bool {
-    ALONE.iter().any(|key| frame.starts_with(&key.code().to_be_bytes()))
+/// Few bytes of a request may bring about any number of bytes of an answer. CreateTopics tells the
+/// settings of every topic, also where it only validates.
+const LISTINGS: [ApiKey; 8] = [
+    ApiKey::Metadata,
+    ApiKey::OffsetFetch,
+    ApiKey::DescribeGroups,
+    ApiKey::ListGroups,
+    ApiKey::CreateTopics,
+    ApiKey::DescribeConfigs,
+    ApiKey::DescribeLogDirs,
+    ApiKey::DescribeTopicPartitions,
+];
+
+/// What a large answer is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Appetite {
+    /// Records: they are gathered up to what there is room for.
+    Fetch,
+    /// A list, which is as long as it is.
+    Listing,
 }
 
-/// Whether this is a fetch, whose answer may be large.
-pub fn is_fetch(frame: &[u8]) -> bool {
-    frame.starts_with(&ApiKey::Fetch.code().to_be_bytes())
+/// Whether what follows this request waits for its answer: it is a change, or its answer may be
+/// large. Clients wait for one fetch before they send the next; serving many such requests at once
+/// would gather as many large answers for a client that may never read them, and keep everybody else
+/// waiting while they are made.
+pub fn goes_alone(frame: &[u8]) -> bool {
+    is_one_of(&CHANGES, frame) || appetite(frame).is_some()
+}
+
+/// What this request's answer is made of, if it may be large.
+pub fn appetite(frame: &[u8]) -> Option<Appetite> {
+    if is_one_of(&[ApiKey::Fetch], frame) {
+        Some(Appetite::Fetch)
+    } else if is_one_of(&LISTINGS, frame) {
+        Some(Appetite::Listing)
+    } else {
+        None
+    }
+}
+
+fn is_one_of(keys: &[ApiKey], frame: &[u8]) -> bool {
+    keys.iter().any(|key| frame.starts_with(&key.code().to_be_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_told_by_their_first_two_bytes() {
+        let frame = |key: ApiKey| [&key.code().to_be_bytes()[..], &[0, 9]].concat();
+        assert_eq!(appetite(&frame(ApiKey::Fetch)), Some(Appetite::Fetch));
+        for key in LISTINGS {
+            assert_eq!(appetite(&frame(key)), Some(Appetite::Listing), "{key:?}");
+            assert!(goes_alone(&frame(key)), "{key:?}");
+        }
+        assert!(goes_alone(&frame(ApiKey::DeleteTopics)) && goes_alone(&frame(ApiKey::Fetch)));
+        for key in [ApiKey::Produce, ApiKey::ListOffsets, ApiKey::Heartbeat, ApiKey::JoinGroup] {
+            assert!(!goes_alone(&frame(key)), "{key:?}");
+        }
+        assert!(!goes_alone(&[]) && !goes_alone(&[0]));
+    }
 }

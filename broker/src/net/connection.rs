@@ -21,19 +21,18 @@ use flumen_protocol::frame::{self, SIZE_BYTES};
 use flumen_protocol::time::Monotonic;
 use flumen_storage::io::ring::Readiness;
 
-use super::alone;
+use super::alone::{self, Appetite};
 use super::inbox::Inbox;
 use super::outgoing::Outgoing;
 use super::parting::Parting;
 use super::slots::{Next, Slots};
 use crate::limits::{
-    FETCH_ANSWER_BYTES_MIN, HEARD_OUT_TIME, READ_SCRATCH_BYTES, READS_PER_TURN,
-    REQUEST_ARRIVAL_GRACE, REQUEST_BYTES_PER_SECOND, REQUEST_BYTES_PER_SECOND_WHEN_FULL,
-    REQUEST_RESERVE_BYTES, REQUESTS_IN_FLIGHT_PER_CONNECTION, RESPONSE_BYTES_QUEUED_PER_CONNECTION,
-    SMALL_REQUEST_BYTES,
+    HEARD_OUT_TIME, READ_SCRATCH_BYTES, READS_PER_TURN, REQUEST_ARRIVAL_GRACE,
+    REQUEST_BYTES_PER_SECOND, REQUEST_BYTES_PER_SECOND_WHEN_FULL, REQUEST_RESERVE_BYTES,
+    REQUESTS_IN_FLIGHT_PER_CONNECTION, RESPONSE_BYTES_QUEUED_PER_CONNECTION, SMALL_REQUEST_BYTES,
 };
 use crate::shard::input::{CloseReason, ConnectionId, Input};
-use crate::shard::memory::RequestMemory;
+use crate::shard::memory::{AnswerRoom, RequestMemory};
 
 /// What its bytes mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,8 +83,10 @@ pub struct Connection {
     stream: TcpStream,
     slots: Slots,
     out: Outgoing,
-    /// Room is set aside for the answer to the fetch at the front.
-    has_answer_room: bool,
+    /// Set aside for the large answer to the request at the front, which has waited for it.
+    answer_room: Option<AnswerRoom>,
+    /// The slot of a listing that is being made. Invariant: counted by the budget of answers.
+    listing: Option<u64>,
     /// Bytes received that are no served request yet. Invariant: counted by the budget.
     held: Vec<u8>,
     last_used: Monotonic,
@@ -125,7 +126,8 @@ impl Connection {
             stream,
             slots: Slots::default(),
             out: Outgoing::new(now),
-            has_answer_room: false,
+            answer_room: None,
+            listing: None,
             held: Vec::new(),
             last_used: now,
             arriving: (now, 0),
@@ -174,7 +176,16 @@ impl Connection {
     }
 
     /// Fills a slot with an answer that is counted by the budget, and queues what is now in order.
-    pub fn answer(&mut self, slot: u64, answer: Vec<Bytes>, now: Monotonic) {
+    pub fn answer(
+        &mut self,
+        slot: u64,
+        answer: Vec<Bytes>,
+        now: Monotonic,
+        memory: &RequestMemory,
+    ) {
+        if self.listing.take_if(|listing| *listing == slot).is_some() {
+            memory.end_listing();
+        }
         self.out.give(answer.iter().map(Bytes::len).sum(), now);
         self.slots.fill(slot, answer);
         self.last_used = now;
@@ -226,9 +237,14 @@ impl Connection {
     pub fn bury(mut self, memory: &RequestMemory) -> CloseReason {
         memory.unreceive(self.held.len());
         memory.give_overdraft_back(self.id);
-        memory.forget_fetch(self.id);
-        let aside = if self.has_answer_room { FETCH_ANSWER_BYTES_MIN } else { 0 };
-        memory.recount_answer(self.out.given_bytes() + aside, 0);
+        memory.forget_waiting(self.id);
+        if let Some(room) = self.answer_room {
+            memory.give_room_back(room);
+        }
+        memory.recount_answer(self.out.given_bytes(), 0);
+        if self.listing.is_some() {
+            memory.end_listing();
+        }
         self.reason.take().unwrap_or(CloseReason::ByBroker)
     }
 
@@ -259,9 +275,9 @@ impl Connection {
         self.out.is_slow(now)
     }
 
-    /// Room was set aside for the answer to the fetch at the front.
-    pub fn give_answer_room(&mut self) {
-        self.has_answer_room = true;
+    /// This was set aside for the answer to the request at the front.
+    pub fn give_answer_room(&mut self, room: AnswerRoom) {
+        self.answer_room = Some(room);
     }
 
     /// Whether its socket may have bytes that were not read for want of room.
@@ -326,9 +342,12 @@ impl Connection {
             && !(self.goes_alone && open > 0)
     }
 
-    /// Whether this request may have an answer now; a fetch may have to wait for the memory.
-    fn may_answer(&mut self, frame: &[u8], memory: &RequestMemory) -> bool {
-        !alone::is_fetch(frame) || take(&mut self.has_answer_room) || memory.admit_fetch(self.id)
+    /// Whether this request may have an answer now, and the bytes set aside for it; where it may be
+    /// large the request may have to wait for them.
+    fn may_answer(&mut self, frame: &[u8], memory: &RequestMemory) -> Option<usize> {
+        let Some(appetite) = alone::appetite(frame) else { return Some(0) };
+        let room = self.answer_room.take().or_else(|| memory.admit(self.id, appetite));
+        room.map(|room| room.bytes)
     }
 
     /// How many bytes may be read now. Without room a small request may still come, one per
@@ -475,11 +494,11 @@ impl Connection {
             && matches!(frame::measure(&held, around.request_bytes), Ok(Some(n)) if n == held.len());
         if !is_one_whole {
             self.serve(&held, around);
-        } else if self.may_answer(&held[SIZE_BYTES..], around.memory) {
+        } else if let Some(answer_bytes) = self.may_answer(&held[SIZE_BYTES..], around.memory) {
             // Large requests arrive to the byte: what was received is what is served.
             let mut frame = BytesMut::from(Bytes::from(held));
             frame.advance(SIZE_BYTES);
-            self.hand_over(frame, around);
+            self.hand_over(frame, answer_bytes, around);
         } else {
             self.held = held;
         }
@@ -502,11 +521,10 @@ impl Connection {
             match frame::measure(rest, around.request_bytes) {
                 Ok(Some(whole)) if whole <= rest.len() => {
                     let (front, behind) = rest.split_at(whole);
-                    if !self.may_answer(&front[SIZE_BYTES..], around.memory) {
-                        break;
-                    }
+                    let frame = &front[SIZE_BYTES..];
+                    let Some(answer_bytes) = self.may_answer(frame, around.memory) else { break };
                     rest = behind;
-                    self.hand_over(BytesMut::from(&front[SIZE_BYTES..]), around);
+                    self.hand_over(BytesMut::from(frame), answer_bytes, around);
                 }
                 Ok(_) => break,
                 Err(error) => {
@@ -533,15 +551,18 @@ impl Connection {
         self.held.extend_from_slice(rest);
     }
 
-    fn hand_over(&mut self, frame: BytesMut, around: &Around<'_>) {
+    fn hand_over(&mut self, frame: BytesMut, answer_bytes: usize, around: &Around<'_>) {
         let Speech::Kafka { listener } = self.speech else { unreachable!("HTTP has no frames") };
         around.memory.unreceive(frame.len() + SIZE_BYTES);
         around.memory.charge(frame.len());
         around.memory.give_overdraft_back(self.id);
         self.arriving = (around.now, 0);
         self.goes_alone = alone::goes_alone(&frame);
-        let answer_bytes = if alone::is_fetch(&frame) { FETCH_ANSWER_BYTES_MIN } else { 0 };
+        let is_listing = alone::appetite(&frame) == Some(Appetite::Listing);
         let (connection, peer, slot) = (self.id, self.peer, self.slots.reserve());
+        if is_listing {
+            self.listing = Some(slot);
+        }
         around.inbox.push(Input::Request { connection, slot, listener, peer, frame, answer_bytes });
     }
 }
@@ -567,8 +588,8 @@ mod tests {
     use flumen_protocol::api_table::ApiKey;
 
     use super::*;
-    use crate::limits::ANSWER_GRACE;
     use crate::limits::PARTING_BYTES_MAX;
+    use crate::limits::{ANSWER_GRACE, FETCH_ANSWER_BYTES_MIN};
 
     /// Both ends of a connection and what the broker's end needs.
     struct Line {
@@ -648,7 +669,7 @@ mod tests {
         /// Gives an answer as the shard does: counted.
         fn fill(&mut self, slot: u64, answer: Vec<Bytes>) {
             self.memory.recount_answer(0, answer.iter().map(Bytes::len).sum());
-            self.connection.answer(slot, answer, Monotonic(0));
+            self.connection.answer(slot, answer, Monotonic(0), &self.memory);
         }
 
         /// Reads so many bytes of an answer.
@@ -675,10 +696,10 @@ mod tests {
         }
     }
 
-    /// A request of an API that is no fetch, with so many further bytes.
+    /// A request of an API that goes with others, with so many further bytes.
     fn frame(fill: u8, bytes: usize) -> Vec<u8> {
         let mut wire = (bytes as u32 + 2).to_be_bytes().to_vec();
-        wire.extend_from_slice(&ApiKey::Metadata.code().to_be_bytes());
+        wire.extend_from_slice(&ApiKey::ListOffsets.code().to_be_bytes());
         wire.resize(wire.len() + bytes, fill);
         wire
     }
@@ -725,7 +746,7 @@ mod tests {
     #[test]
     fn what_follows_a_fetch_or_a_change_waits_for_its_answer() {
         let frame = |key: ApiKey| [&[0, 0, 0, 2][..], &key.code().to_be_bytes()].concat();
-        for key in alone::ALONE {
+        for key in [ApiKey::Fetch, ApiKey::Metadata, ApiKey::DeleteTopics] {
             let mut line = Line::new(4 * LIMIT);
             line.send(&[frame(key), frame(key)].concat());
             line.request();
@@ -736,7 +757,7 @@ mod tests {
             assert_eq!(line.request(), key.code().to_be_bytes());
         }
         let mut line = Line::new(4 * LIMIT);
-        line.send(&[frame(ApiKey::Metadata), frame(ApiKey::Fetch)].concat());
+        line.send(&[frame(ApiKey::ListOffsets), frame(ApiKey::Fetch)].concat());
         line.request();
         line.connection.note(READY);
         line.work();
@@ -931,11 +952,12 @@ mod tests {
         line.connection.note(READY);
         line.work();
         assert!(line.inbox.is_empty());
-        assert_eq!(line.memory.next_fetch(), None, "there is no room");
+        assert_eq!(line.memory.next_admitted(), None, "there is no room");
 
         line.memory.recount_answer(LIMIT, 0);
-        assert_eq!(line.memory.next_fetch(), Some(ConnectionId(1)));
-        line.connection.give_answer_room();
+        let (next, aside) = line.memory.next_admitted().expect("there is room");
+        assert_eq!(next, ConnectionId(1));
+        line.connection.give_answer_room(aside);
         assert_eq!(line.request(), fetch()[SIZE_BYTES..]);
         assert_eq!(line.memory.answers(), FETCH_ANSWER_BYTES_MIN, "set aside once");
         line.answer(1, b"data");
@@ -952,8 +974,9 @@ mod tests {
         line.fill(1, vec![Bytes::from(vec![0; 1 << 20])]);
         assert_eq!(line.work(), Worked::Waits);
         assert_eq!(line.memory.answers(), line.connection.out.given_bytes());
-        line.connection.give_answer_room();
-        line.memory.recount_answer(0, FETCH_ANSWER_BYTES_MIN);
+        let room = AnswerRoom { appetite: Appetite::Fetch, bytes: 1_000 };
+        line.connection.give_answer_room(room);
+        line.memory.recount_answer(0, room.bytes);
         assert!(line.connection.abort(CloseReason::Unread) > 1 << 20);
         assert_eq!(line.work(), Worked::Ended);
         assert!(matches!(line.connection.bury(&line.memory), CloseReason::Unread));

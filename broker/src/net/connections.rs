@@ -201,7 +201,7 @@ impl Connections {
         if !self.held_back && memory.take_resumable() {
             self.resume_readers();
         }
-        self.resume_fetches(memory);
+        self.resume_admitted(memory);
         let mut around = Around {
             inbox,
             memory,
@@ -236,7 +236,7 @@ impl Connections {
             self.bury(id, inbox, memory, ring);
         }
         // What was written or ended made room: whoever waited for it has work now.
-        self.resume_fetches(memory);
+        self.resume_admitted(memory);
     }
 
     fn bury(&mut self, id: ConnectionId, inbox: &Inbox, memory: &RequestMemory, ring: &mut Ring) {
@@ -336,7 +336,7 @@ impl Connections {
         let Some(member) = self.open.get_mut(&id) else {
             return memory.recount_answer(answer.iter().map(Bytes::len).sum(), 0);
         };
-        member.connection.answer(slot, answer, self.now);
+        member.connection.answer(slot, answer, self.now, memory);
         enter_line(&mut self.line, id, member);
     }
 
@@ -366,18 +366,19 @@ impl Connections {
         }
     }
 
-    /// Lets the fetches go on for which there is room now, in the order in which they came.
-    fn resume_fetches(&mut self, memory: &RequestMemory) {
-        while let Some(id) = memory.next_fetch() {
+    /// Lets the requests go on for whose large answers there is room now, in the order in which they
+    /// came.
+    fn resume_admitted(&mut self, memory: &RequestMemory) {
+        while let Some((id, room)) = memory.next_admitted() {
             let member = self.open.get_mut(&id).expect("only open connections wait");
-            member.connection.give_answer_room();
+            member.connection.give_answer_room(room);
             enter_line(&mut self.line, id, member);
         }
     }
 
     /// Ends connections whose clients do not read, as many as hold what others wait for.
     fn close_unread(&mut self, memory: &RequestMemory) {
-        let mut wanted = memory.fetches_waiting() * FETCH_ANSWER_BYTES_MIN;
+        let mut wanted = memory.waiting_count() * FETCH_ANSWER_BYTES_MIN;
         for (id, member) in &mut self.open {
             let connection = &mut member.connection;
             if connection.is_unread(self.now) && wanted > 0 {

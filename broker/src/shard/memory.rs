@@ -1,18 +1,23 @@
 //! The byte budget of requests that a core serves at once, and of their answers.
 //!
 //! Does: count bytes of requests from their first byte to their answer, and of answers until they
-//! are written; say when to stop reading, which fetch comes next, and how much it may gather.
+//! are written; say when to stop reading, which request for a large answer comes next, and how much a
+//! fetch may gather.
 //! Does not: refuse anything: back-pressure only (Kafka's `queued.max.request.bytes`, G25).
 //! Invariants: never negative; either sum of requests exceeds the budget by one large request and
-//! small ones of every connection at most, that of answers by what is no fetch and by first batches
-//! beyond what is set aside for a fetch; whatever fills the budget, small requests are read.
+//! small ones of every connection at most; that of answers by the share of listings, by first batches
+//! and listings beyond what is set aside for them, and by answers no larger than their requests.
+//! Whatever fills the budget, small requests are read.
 //! Apart because the readers of sockets and the shard share these numbers.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
 use super::input::ConnectionId;
-use crate::limits::{FETCH_ANSWER_BYTES_MIN, FETCH_ANSWER_SHARE};
+use crate::limits::{
+    FETCH_ANSWER_BYTES_MIN, FETCH_ANSWER_SHARE, LISTINGS_BESIDE_FETCHES, LISTINGS_SHARE,
+};
+use crate::net::alone::Appetite;
 
 /// Bytes of requests and answers on this core. Two sums for requests, so that those which never
 /// become whole cannot keep whole ones out; a third for answers, so that clients which never read
@@ -32,6 +37,19 @@ pub struct RequestMemory {
     answers: Cell<usize>,
     /// Connections with a fetch that waits for room, first come, first served.
     fetches: RefCell<VecDeque<ConnectionId>>,
+    /// The same for listings.
+    listings: RefCell<VecDeque<ConnectionId>>,
+    /// Listings that are being made.
+    listings_in_flight: Cell<usize>,
+}
+
+/// Room that is set aside for a large answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AnswerRoom {
+    /// What the answer is made of.
+    pub appetite: Appetite,
+    /// How much it is. Invariant: counted with the answers.
+    pub bytes: usize,
 }
 
 impl RequestMemory {
@@ -45,6 +63,8 @@ impl RequestMemory {
             overdraft: Cell::new(None),
             answers: Cell::new(0),
             fetches: RefCell::default(),
+            listings: RefCell::default(),
+            listings_in_flight: Cell::new(0),
         }
     }
 
@@ -129,7 +149,22 @@ impl RequestMemory {
 
     /// Whether one more fetch may be served.
     pub fn has_answer_room(&self) -> bool {
-        self.answers.get() < self.budget
+        self.has_room_for(Appetite::Fetch)
+    }
+
+    /// Listings have a share beyond the budget: consumers that do not read must not keep everybody
+    /// from finding the leaders. Only a few at a time while fetches wait, which a stream of them would
+    /// otherwise leave no room.
+    fn has_room_for(&self, appetite: Appetite) -> bool {
+        let used = self.answers.get();
+        match appetite {
+            Appetite::Fetch => used < self.budget,
+            Appetite::Listing => {
+                let is_calm = self.fetches.borrow().is_empty()
+                    || self.listings_in_flight.get() < LISTINGS_BESIDE_FETCHES;
+                is_calm && used < self.budget + self.budget / LISTINGS_SHARE
+            }
+        }
     }
 
     /// An answer, or what is set aside for it, has so many bytes now instead of `before`.
@@ -141,38 +176,79 @@ impl RequestMemory {
         self.answers.set(others + now);
     }
 
-    /// Sets [`FETCH_ANSWER_BYTES_MIN`] aside for a fetch, if there is room and nobody waits for it
-    /// already; otherwise the connection waits, too.
-    pub fn admit_fetch(&self, connection: ConnectionId) -> bool {
-        let mut waiting = self.fetches.borrow_mut();
-        let admitted = waiting.is_empty() && self.has_answer_room();
-        if admitted {
-            self.recount_answer(0, FETCH_ANSWER_BYTES_MIN);
-        } else if !waiting.contains(&connection) {
+    /// Sets room aside for a large answer, if there is some and nobody waits for it already; otherwise
+    /// the connection waits, too.
+    pub fn admit(&self, connection: ConnectionId, appetite: Appetite) -> Option<AnswerRoom> {
+        let mut waiting = self.waiting(appetite).borrow_mut();
+        if waiting.is_empty() && self.has_room_for(appetite) {
+            return Some(self.set_aside(appetite));
+        }
+        if !waiting.contains(&connection) {
             waiting.push_back(connection);
         }
-        admitted
+        None
     }
 
-    /// The connection that has waited longest for room, once there is some, which is set aside for
-    /// it.
-    pub fn next_fetch(&self) -> Option<ConnectionId> {
-        if !self.has_answer_room() {
-            return None;
+    /// The connection that has waited longest for room, once there is some, and what is set aside for
+    /// it. Fetches go first, since listings may take more than they.
+    pub fn next_admitted(&self) -> Option<(ConnectionId, AnswerRoom)> {
+        [Appetite::Fetch, Appetite::Listing].into_iter().find_map(|appetite| {
+            if !self.has_room_for(appetite) {
+                return None;
+            }
+            let next = self.waiting(appetite).borrow_mut().pop_front()?;
+            Some((next, self.set_aside(appetite)))
+        })
+    }
+
+    /// A fetch gathers by what is set aside. How long a listing gets is known when it is made; until
+    /// then it may be as large as a fetch, so that only a few of unknown length are made at once.
+    fn set_aside(&self, appetite: Appetite) -> AnswerRoom {
+        let bytes = match appetite {
+            Appetite::Fetch => FETCH_ANSWER_BYTES_MIN,
+            Appetite::Listing => {
+                self.listings_in_flight.set(self.listings_in_flight.get() + 1);
+                self.answer_bytes_max()
+            }
+        };
+        self.recount_answer(0, bytes);
+        AnswerRoom { appetite, bytes }
+    }
+
+    /// What was set aside is not used: its connection ended.
+    pub fn give_room_back(&self, room: AnswerRoom) {
+        self.recount_answer(room.bytes, 0);
+        if room.appetite == Appetite::Listing {
+            self.end_listing();
         }
-        let next = self.fetches.borrow_mut().pop_front()?;
-        self.recount_answer(0, FETCH_ANSWER_BYTES_MIN);
-        Some(next)
     }
 
-    /// How many fetches wait for room.
-    pub fn fetches_waiting(&self) -> usize {
-        self.fetches.borrow().len()
+    fn waiting(&self, appetite: Appetite) -> &RefCell<VecDeque<ConnectionId>> {
+        match appetite {
+            Appetite::Fetch => &self.fetches,
+            Appetite::Listing => &self.listings,
+        }
+    }
+
+    /// A listing that was admitted is made, or its connection ended.
+    ///
+    /// # Panics
+    /// When none is being made.
+    pub fn end_listing(&self) {
+        let left = self.listings_in_flight.get().checked_sub(1).expect("ends what was admitted");
+        self.listings_in_flight.set(left);
+    }
+
+    /// How many requests wait for room for their answers.
+    pub fn waiting_count(&self) -> usize {
+        self.fetches.borrow().len() + self.listings.borrow().len()
     }
 
     /// A connection ended and waits for nothing.
-    pub fn forget_fetch(&self, connection: ConnectionId) {
-        self.fetches.borrow_mut().retain(|waiting| *waiting != connection);
+    pub fn forget_waiting(&self, connection: ConnectionId) {
+        for waiting in [&self.fetches, &self.listings] {
+            waiting.borrow_mut().retain(|waiting| *waiting != connection);
+        }
     }
 
     /// How large the answer to a fetch may be: the fuller the budget, the less, so that a few
@@ -213,19 +289,70 @@ mod tests {
         let budget = 2 * FETCH_ANSWER_BYTES_MIN;
         let memory = RequestMemory::new(budget);
         let [a, b, c, d, e] = [1, 2, 3, 4, 5].map(ConnectionId);
-        assert!(memory.admit_fetch(a) && memory.admit_fetch(b), "there is room for two");
-        assert!(!memory.admit_fetch(c) && !memory.admit_fetch(d) && !memory.admit_fetch(d));
-        assert_eq!(memory.next_fetch(), None);
+        let admit = |id| memory.admit(id, Appetite::Fetch).is_some();
+        let next = || memory.next_admitted().map(|(id, _)| id);
+        assert!(admit(a) && admit(b), "there is room for two");
+        assert!(!admit(c) && !admit(d) && !admit(d));
+        assert_eq!(next(), None);
         // The first turns out small, and is written.
         memory.recount_answer(FETCH_ANSWER_BYTES_MIN, 10);
-        assert!(!memory.admit_fetch(e), "nobody overtakes");
+        assert!(!admit(e), "nobody overtakes");
         memory.recount_answer(10, 0);
-        memory.forget_fetch(c);
-        assert_eq!(memory.next_fetch(), Some(d));
-        assert_eq!(memory.next_fetch(), None, "there was room for one");
+        memory.forget_waiting(c);
+        assert_eq!(next(), Some(d));
+        assert_eq!(next(), None, "there was room for one");
         memory.recount_answer(budget, 0);
-        assert_eq!((memory.next_fetch(), memory.next_fetch()), (Some(e), None));
+        assert_eq!((next(), next()), (Some(e), None));
         assert_eq!(memory.answers(), FETCH_ANSWER_BYTES_MIN);
+    }
+
+    #[test]
+    fn listings_have_room_where_fetches_have_none_left() {
+        let budget = 64 * FETCH_ANSWER_BYTES_MIN;
+        let memory = RequestMemory::new(budget);
+        let id = |number: usize| ConnectionId(number as u64);
+        memory.recount_answer(0, budget);
+        let listings = (1..).take_while(|n| memory.admit(id(*n), Appetite::Listing).is_some());
+        assert_eq!(listings.count(), 64 / LISTINGS_SHARE, "each has a fetch's least");
+        assert_eq!((memory.waiting_count(), memory.next_admitted()), (1, None));
+    }
+
+    #[test]
+    fn neither_listings_nor_fetches_keep_the_others_waiting_for_ever() {
+        let memory = RequestMemory::new(8 * FETCH_ANSWER_BYTES_MIN);
+        let id = ConnectionId;
+        let admit_listing = |n| memory.admit(id(n), Appetite::Listing).map(|room| room.bytes);
+        let mut in_flight: VecDeque<usize> = (0..).map_while(admit_listing).collect();
+        assert_eq!(memory.admit(id(100), Appetite::Fetch), None);
+        // As listings are made and written, more come: until the fetch has room.
+        let fetch = loop {
+            let made = in_flight.pop_front().expect("some are always being made");
+            memory.recount_answer(made, 0);
+            memory.end_listing();
+            if let Some((next, room)) = memory.next_admitted() {
+                break (next, room.appetite);
+            }
+            in_flight.extend(admit_listing(7));
+        };
+        assert_eq!(fetch, (id(100), Appetite::Fetch));
+        // The same with fetches that are not read: listings go on, a few at a time.
+        memory.recount_answer(0, memory.budget().saturating_sub(memory.answers()));
+        assert_eq!(memory.admit(id(101), Appetite::Fetch), None);
+        (0..100).for_each(|n| memory.forget_waiting(id(n)));
+        while in_flight.len() >= LISTINGS_BESIDE_FETCHES {
+            in_flight.pop_front();
+            memory.end_listing();
+        }
+        assert!(admit_listing(8).is_some());
+    }
+
+    #[test]
+    fn few_listings_of_unknown_length_are_made_at_once() {
+        let memory = RequestMemory::new(1024 * FETCH_ANSWER_BYTES_MIN);
+        let admitted =
+            (0..1_000).take_while(|n| memory.admit(ConnectionId(*n), Appetite::Listing).is_some());
+        assert!(admitted.count() < 300);
+        assert!(memory.answers() <= 1300 * FETCH_ANSWER_BYTES_MIN);
     }
 
     #[test]

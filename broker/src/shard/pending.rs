@@ -40,7 +40,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// Whether records are being gathered for it that nobody can call back.
+    /// Whether records or a list are being gathered for it that nobody can call back.
     pub fn is_gathering(&self) -> bool {
         self.answer_bytes > 0 && self.waiting.watched().is_empty()
     }

@@ -25,6 +25,7 @@ use super::routing;
 use super::shard::Shard;
 use crate::api::step::{Addressee, Context, Envelope, Part, Progress, Step, Wait};
 use crate::api::table::{self, Unanswerable};
+use crate::limits::FETCH_ANSWER_BYTES_MIN;
 use crate::net::connections::Refused;
 use crate::telemetry::metrics::RefusedReason;
 
@@ -103,7 +104,10 @@ impl Shard {
 
     fn wait(&mut self, origin: Origin, envelope: Envelope, wait: Wait) {
         let Wait { waiting, parts, patience } = wait;
-        let answer_bytes = waiting.answer_bytes();
+        // A list that others help to make keeps what any large answer has, not what is set aside as
+        // long as nobody knows whether it is made at once.
+        let kept = origin.answer_bytes.min(FETCH_ANSWER_BYTES_MIN);
+        let answer_bytes = waiting.answer_bytes().unwrap_or(kept);
         self.memory.recount_answer(origin.answer_bytes, answer_bytes);
         let deadline = patience.map(|patience| self.now.monotonic.after(patience));
         let number = self.pending.insert(Request {
@@ -203,8 +207,10 @@ impl Shard {
         // A request that timed out, or whose client is gone, needs no answer any more.
         let Some(request) = self.pending.get_mut(ticket.request) else { return };
         let progress = request.waiting.answer(ticket.part, answer);
-        let before = std::mem::replace(&mut request.answer_bytes, request.waiting.answer_bytes());
-        self.memory.recount_answer(before, request.answer_bytes);
+        if let Some(bytes) = request.waiting.answer_bytes() {
+            let before = std::mem::replace(&mut request.answer_bytes, bytes);
+            self.memory.recount_answer(before, bytes);
+        }
         let is_gone = request.is_gone;
         match progress {
             Progress::Open => {}
