@@ -43,6 +43,7 @@ use crate::config::topic::TopicSettings;
 use crate::limits::{APPEND_PATIENCE_MIN, COPY_BATCH_BYTES};
 use crate::shard::mailbox::{Answer, AppendQuestion, Question};
 use crate::shard::routing;
+use crate::telemetry::metrics::RefusedReason;
 
 /// The first version that may carry zstd (KIP-110).
 const ZSTD_SINCE: i16 = 7;
@@ -115,10 +116,11 @@ struct Opening {
 }
 
 impl Opening {
-    fn add_topic(&mut self, context: &Context<'_>, envelope: &Envelope, asked: ProduceTopic) {
+    fn add_topic(&mut self, context: &mut Context<'_>, envelope: &Envelope, asked: ProduceTopic) {
+        let image = context.image;
         let topic = match &asked.name {
-            Some(name) => context.image.topic_named(name),
-            None => context.image.topic(asked.id),
+            Some(name) => image.topic_named(name),
+            None => image.topic(asked.id),
         };
         let unknown = if asked.name.is_some() {
             ErrorCode::UnknownTopicOrPartition
@@ -141,6 +143,7 @@ impl Opening {
                 }
                 Err(refused) => {
                     self.waiting.refused = true;
+                    counted(refused.code).into_iter().for_each(|it| context.metrics.refused(it));
                     refusal(index, refused)
                 }
             });
@@ -337,6 +340,24 @@ fn acknowledged(index: PartitionIndex, receipt: &AppendReceipt) -> ProducePartit
         record_errors: Vec::new(),
         error_message: None,
         current_leader: None,
+    }
+}
+
+/// What a batch that was refused before anybody was asked is counted as. A client that names what is
+/// not there is no matter for an operator.
+fn counted(code: ErrorCode) -> Option<RefusedReason> {
+    const INVALID: [ErrorCode; 6] = [
+        ErrorCode::CorruptMessage,
+        ErrorCode::InvalidRecord,
+        ErrorCode::InvalidTimestamp,
+        ErrorCode::MessageTooLarge,
+        ErrorCode::UnsupportedCompressionType,
+        ErrorCode::UnsupportedForMessageFormat,
+    ];
+    if INVALID.contains(&code) {
+        Some(RefusedReason::InvalidBatch)
+    } else {
+        (code == ErrorCode::KafkaStorageError).then_some(RefusedReason::DiskReserve)
     }
 }
 

@@ -27,6 +27,7 @@ use crate::shard::mailbox::{Leader, Question};
 use crate::shard::producer_ids::ProducerIds;
 use crate::shard::routing::{self, Leaders};
 use crate::shard::settings::Settings;
+use crate::telemetry::metrics::Metrics;
 
 /// A request's envelope: what its header and connection say.
 #[derive(Clone, Debug)]
@@ -71,6 +72,8 @@ pub struct Context<'a> {
     pub answer_bytes_max: usize,
     /// Producer ids this core may hand out.
     pub producer_ids: &'a mut ProducerIds,
+    /// The counters of this core.
+    pub metrics: &'a mut Metrics,
 }
 
 impl Context<'_> {

@@ -4,10 +4,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use flumen_protocol::api_table::ApiKey;
 use flumen_protocol::error_code::ErrorCode;
 use flumen_protocol::ids::{LeaderEpoch, LogId, NodeId, PartitionIndex, TopicId};
+use flumen_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use flumen_protocol::messages::*;
 use flumen_protocol::time::{Monotonic, Now, Wall};
 use flumen_replication::dice::Dice;
@@ -23,6 +24,7 @@ use crate::shard::mailbox::{Answer, Leader, Sizes, Space};
 use crate::shard::producer_ids::ProducerIds;
 use crate::shard::routing::Leaders;
 use crate::shard::settings::Settings;
+use crate::telemetry::metrics::{Metrics, RefusedReason};
 
 /// The identity of the one topic of these tests.
 const TOPIC: TopicId = TopicId([7; 16]);
@@ -35,6 +37,8 @@ struct Bare {
     leaders: Leaders,
     dice: Dice,
     producer_ids: ProducerIds,
+    metrics: Metrics,
+    writable: bool,
 }
 
 impl Bare {
@@ -47,6 +51,8 @@ impl Bare {
             leaders: Leaders::default(),
             dice: Dice::new(1),
             producer_ids: ProducerIds::default(),
+            metrics: Metrics::new(),
+            writable: true,
         }
     }
 
@@ -75,9 +81,10 @@ impl Bare {
             cluster_id: "cluster",
             cores: 2,
             dice: &mut self.dice,
-            writable: true,
+            writable: self.writable,
             answer_bytes_max: 1 << 20,
             producer_ids: &mut self.producer_ids,
+            metrics: &mut self.metrics,
         }
     }
 
@@ -410,4 +417,27 @@ fn an_election_is_answered_for_each_partition() {
     assert_eq!(codes(5, Some(asked)), (42, vec![42, 42, 42, 42]));
     // Of all partitions only those that would need one.
     assert_eq!(codes(0, None), (0, vec![80]));
+}
+
+#[test]
+fn batches_that_are_not_taken_are_counted_by_their_reason() {
+    let mut bare = Bare::with_topic("t", 1);
+    let partition =
+        PartitionProduceData::default().with_records(Some(Bytes::from_static(b"noise")));
+    let topic = |name: &'static str| {
+        TopicProduceData::default()
+            .with_name(TopicName(StrBytes::from_static_str(name)))
+            .with_partition_data(vec![partition.clone()])
+    };
+    let request =
+        ProduceRequest::default().with_acks(-1).with_topic_data(vec![topic("t"), topic("nowhere")]);
+    bare.ask(ApiKey::Produce, 9, &request);
+    let count = |bare: &Bare| {
+        [RefusedReason::InvalidBatch, RefusedReason::DiskReserve]
+            .map(|reason| bare.metrics.refused_total(reason))
+    };
+    assert_eq!(count(&bare), [1, 0], "what is nowhere is no batch at fault");
+    bare.writable = false;
+    bare.ask(ApiKey::Produce, 9, &request);
+    assert_eq!(count(&bare), [1, 1]);
 }

@@ -85,6 +85,7 @@ impl Shard {
             cores: self.identity.cores,
             dice: &mut self.dice,
             producer_ids: &mut self.producer_ids,
+            metrics: &mut self.metrics,
             writable: self.writable,
             answer_bytes_max: self.memory.answer_bytes_max(),
         }

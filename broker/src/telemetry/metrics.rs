@@ -36,7 +36,7 @@ pub enum RefusedReason {
     Memory,
     /// Less disk is free than the reserve.
     DiskReserve,
-    /// A record batch that is damaged or too large.
+    /// A record batch that its topic does not take: damaged, too large, or against its settings.
     InvalidBatch,
     /// A request that does not arrive, or a connection idle for too long.
     Idle,
