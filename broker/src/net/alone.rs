@@ -40,17 +40,17 @@ pub enum Appetite {
     Listing,
 }
 
-/// Whether what follows this request waits for its answer: it is a change, or its answer may be
-/// large. Clients wait for one fetch before they send the next; serving many such requests at once
+/// Whether what follows this request, which has this appetite, waits for its answer: it is a change,
+/// or its answer may be large. Clients wait for one fetch before they send the next; serving many such requests at once
 /// would gather as many large answers for a client that may never read them, and keep everybody else
 /// waiting while they are made.
-pub fn goes_alone(frame: &[u8]) -> bool {
-    is_one_of(&CHANGES, frame) || appetite(frame).is_some()
+pub fn goes_alone(frame: &[u8], appetite: Option<Appetite>) -> bool {
+    appetite.is_some() || is_one_of(&CHANGES, frame)
 }
 
 /// What this request's answer is made of, if it may be large.
 pub fn appetite(frame: &[u8]) -> Option<Appetite> {
-    if is_one_of(&[ApiKey::Fetch], frame) {
+    if frame.starts_with(&ApiKey::Fetch.code().to_be_bytes()) {
         Some(Appetite::Fetch)
     } else if is_one_of(&LISTINGS, frame) {
         Some(Appetite::Listing)
@@ -60,7 +60,11 @@ pub fn appetite(frame: &[u8]) -> Option<Appetite> {
 }
 
 fn is_one_of(keys: &[ApiKey], frame: &[u8]) -> bool {
-    keys.iter().any(|key| frame.starts_with(&key.code().to_be_bytes()))
+    // The layout of a request is checked later: what is too short for a key is none of them.
+    let Some(code) = frame.first_chunk().map(|code| i16::from_be_bytes(*code)) else {
+        return false;
+    };
+    keys.iter().any(|key| key.code() == code)
 }
 
 #[cfg(test)]
@@ -70,6 +74,7 @@ mod tests {
     #[test]
     fn requests_are_told_by_their_first_two_bytes() {
         let frame = |key: ApiKey| [&key.code().to_be_bytes()[..], &[0, 9]].concat();
+        let goes_alone = |frame: &[u8]| goes_alone(frame, appetite(frame));
         assert_eq!(appetite(&frame(ApiKey::Fetch)), Some(Appetite::Fetch));
         for key in LISTINGS {
             assert_eq!(appetite(&frame(key)), Some(Appetite::Listing), "{key:?}");

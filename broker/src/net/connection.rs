@@ -342,12 +342,16 @@ impl Connection {
             && !(self.goes_alone && open > 0)
     }
 
-    /// Whether this request may have an answer now, and the bytes set aside for it; where it may be
-    /// large the request may have to wait for them.
-    fn may_answer(&mut self, frame: &[u8], memory: &RequestMemory) -> Option<usize> {
-        let Some(appetite) = alone::appetite(frame) else { return Some(0) };
+    /// What is set aside for the answer to this request, where it may be large; the request may have
+    /// to wait for it.
+    fn room_for(
+        &mut self,
+        frame: &[u8],
+        memory: &RequestMemory,
+    ) -> Result<Option<AnswerRoom>, NoRoomYet> {
+        let Some(appetite) = alone::appetite(frame) else { return Ok(None) };
         let room = self.answer_room.take().or_else(|| memory.admit(self.id, appetite));
-        room.map(|room| room.bytes)
+        room.map(Some).ok_or(NoRoomYet)
     }
 
     /// How many bytes may be read now. Without room a small request may still come, one per
@@ -494,11 +498,11 @@ impl Connection {
             && matches!(frame::measure(&held, around.request_bytes), Ok(Some(n)) if n == held.len());
         if !is_one_whole {
             self.serve(&held, around);
-        } else if let Some(answer_bytes) = self.may_answer(&held[SIZE_BYTES..], around.memory) {
+        } else if let Ok(room) = self.room_for(&held[SIZE_BYTES..], around.memory) {
             // Large requests arrive to the byte: what was received is what is served.
             let mut frame = BytesMut::from(Bytes::from(held));
             frame.advance(SIZE_BYTES);
-            self.hand_over(frame, answer_bytes, around);
+            self.hand_over(frame, room, around);
         } else {
             self.held = held;
         }
@@ -522,9 +526,9 @@ impl Connection {
                 Ok(Some(whole)) if whole <= rest.len() => {
                     let (front, behind) = rest.split_at(whole);
                     let frame = &front[SIZE_BYTES..];
-                    let Some(answer_bytes) = self.may_answer(frame, around.memory) else { break };
+                    let Ok(room) = self.room_for(frame, around.memory) else { break };
                     rest = behind;
-                    self.hand_over(BytesMut::from(frame), answer_bytes, around);
+                    self.hand_over(BytesMut::from(frame), room, around);
                 }
                 Ok(_) => break,
                 Err(error) => {
@@ -551,21 +555,24 @@ impl Connection {
         self.held.extend_from_slice(rest);
     }
 
-    fn hand_over(&mut self, frame: BytesMut, answer_bytes: usize, around: &Around<'_>) {
+    fn hand_over(&mut self, frame: BytesMut, room: Option<AnswerRoom>, around: &Around<'_>) {
         let Speech::Kafka { listener } = self.speech else { unreachable!("HTTP has no frames") };
         around.memory.unreceive(frame.len() + SIZE_BYTES);
         around.memory.charge(frame.len());
         around.memory.give_overdraft_back(self.id);
         self.arriving = (around.now, 0);
-        self.goes_alone = alone::goes_alone(&frame);
-        let is_listing = alone::appetite(&frame) == Some(Appetite::Listing);
+        self.goes_alone = alone::goes_alone(&frame, room.map(|room| room.appetite));
+        let answer_bytes = room.map_or(0, |room| room.bytes);
         let (connection, peer, slot) = (self.id, self.peer, self.slots.reserve());
-        if is_listing {
-            self.listing = Some(slot);
+        if room.is_some_and(|room| room.appetite == Appetite::Listing) {
+            assert!(self.listing.replace(slot).is_none(), "listings go alone");
         }
         around.inbox.push(Input::Request { connection, slot, listener, peer, frame, answer_bytes });
     }
 }
+
+/// There is no room for the answer; the connection waits for it.
+struct NoRoomYet;
 
 /// How a connection stands after its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
