@@ -17,9 +17,9 @@ pub const FRAME_BYTES_MAX_UNAUTHENTICATED: usize = 512 * 1024;
 /// hold on to that. Beyond it the request is malformed.
 pub const STRING_BYTES_MAX: usize = i16::MAX as usize;
 
-/// Elements of all arrays of one request, Produce and Fetch aside. Each costs a core some
-/// microseconds and, with its answer, up to a KiB; a commit of 100,000 partitions fits.
-/// Beyond it the request is malformed.
+/// Elements of all arrays of one request, together with its unknown tagged fields where the generic
+/// decoder keeps them. Each costs a core some microseconds and, with its answer, up to a KiB; a
+/// commit or a fetch of 100,000 partitions fits. Beyond it the request is malformed.
 pub const ELEMENTS_MAX: usize = 250_000;
 
 /// Tagged fields in one struct. Kafka defines at most four anywhere; the rest is room for versions
@@ -34,6 +34,11 @@ pub const DECODED_BYTES_PER_BODY_BYTE: usize = 16;
 /// Memory the generic decoder may take on top, so that small requests with unknown tagged fields
 /// (each of which costs a tree node) still pass: about forty of them.
 pub const DECODED_BYTES_SLACK: usize = 16 * 1024;
+
+/// Memory that any parsed request may take, not counting its body: elements of the usual 128 bytes,
+/// as many as there may be. With an unknown tagged field in each they would take a hundred MiB,
+/// which no budget of the broker knows of. Beyond it the request is malformed.
+pub const DECODED_BYTES_MAX: usize = 32 << 20;
 
 /// What one struct with unknown tagged fields costs the generic decoder: a leaf of its tree.
 pub const TAGGED_FIELDS_FIRST_BYTES: usize = 416;
@@ -56,4 +61,5 @@ pub const HOT_BYTES_SLACK: usize = 4 * 1024;
 
 const _: () = assert!(FRAME_BYTES_MAX_UNAUTHENTICATED < FRAME_BYTES_MAX);
 const _: () = assert!(FRAME_BYTES_MAX <= i32::MAX as usize);
+const _: () = assert!(ELEMENTS_MAX * 128 < DECODED_BYTES_MAX);
 const _: () = assert!(TAGGED_FIELDS_FIRST_BYTES * 32 < DECODED_BYTES_SLACK);

@@ -17,7 +17,7 @@ use crate::ids::{LeaderEpoch, NodeId, Offset, PartitionIndex, ProducerId, TopicI
 use crate::limits;
 use crate::messages::StrBytes;
 use crate::wire::Encoding;
-use crate::wire::read::{DecodeError, DecodeErrorKind, MemoryBudget, Reader};
+use crate::wire::read::{Budget, DecodeError, DecodeErrorKind, Reader};
 use crate::wire::tagged::Section;
 use crate::wire::write::{Sink, Tally, Writer};
 
@@ -115,15 +115,16 @@ impl FetchRequest {
     /// Reads a request's body.
     ///
     /// # Errors
-    /// The first malformed field, an unknown isolation level, a version that is not served, or more
-    /// memory than [`limits::FETCH_BYTES_PER_BODY_BYTE`] allows.
+    /// The first malformed field, an unknown isolation level, a version that is not served, more
+    /// memory than [`limits::FETCH_BYTES_PER_BODY_BYTE`] allows, or more topics and partitions than
+    /// [`limits::ELEMENTS_MAX`].
     pub fn parse(body: &[u8], version: i16) -> Result<Self, DecodeError> {
         let row = ApiKey::Fetch.row();
         let reader = Reader::new(body, Encoding::of(row.request_is_flexible(version)));
         if !row.supports(version) {
             return Err(reader.error(row.name, DecodeErrorKind::UnsupportedVersion));
         }
-        let budget = MemoryBudget::hot(body.len(), limits::FETCH_BYTES_PER_BODY_BYTE);
+        let budget = Budget::hot(body.len(), limits::FETCH_BYTES_PER_BODY_BYTE);
         Parser { reader, version, budget }.request()
     }
 }
@@ -131,7 +132,7 @@ impl FetchRequest {
 struct Parser<'a> {
     reader: Reader<'a>,
     version: i16,
-    budget: MemoryBudget,
+    budget: Budget,
 }
 
 impl Parser<'_> {
@@ -265,7 +266,7 @@ impl Parser<'_> {
         element_memory: usize,
     ) -> Result<usize, DecodeError> {
         let count = self.reader.count(what, element_bytes_min)?;
-        self.budget.spend(&self.reader, what, count * element_memory)?;
+        self.budget.elements(&self.reader, what, count, element_memory)?;
         Ok(count)
     }
 
@@ -580,6 +581,21 @@ mod tests {
         body.extend([1, 1, 0]);
         let error = FetchRequest::parse(&body, 12).unwrap_err();
         assert_eq!((error.what, error.kind), ("topics", DecodeErrorKind::TooMuchMemory));
+    }
+
+    #[test]
+    fn a_million_partitions_are_refused_and_a_hundred_thousand_are_not() {
+        // Version 4: partitions of one topic, which pay for their memory.
+        let asked = |count: i32| {
+            let mut body = vec![0; 4 * 4 + 1];
+            body.extend([0, 0, 0, 1, 0, 3, b'a', b'b', b'c']);
+            body.extend(count.to_be_bytes());
+            body.extend(std::iter::repeat_n([0; 16], count as usize).flatten());
+            FetchRequest::parse(&body, 4)
+        };
+        assert_eq!(asked(100_000).unwrap().topics[0].partitions.len(), 100_000);
+        let error = asked(1_000_000).unwrap_err();
+        assert_eq!((error.what, error.kind), ("partitions", DecodeErrorKind::TooManyElements));
     }
 
     #[test]

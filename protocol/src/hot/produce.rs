@@ -18,7 +18,7 @@ use crate::ids::{LeaderEpoch, NodeId, Offset, PartitionIndex, TopicId};
 use crate::limits;
 use crate::messages::StrBytes;
 use crate::wire::Encoding;
-use crate::wire::read::{DecodeError, DecodeErrorKind, MemoryBudget, Reader};
+use crate::wire::read::{Budget, DecodeError, DecodeErrorKind, Reader};
 use crate::wire::write::{Sink, Tally, Writer};
 
 /// The first version that identifies topics by id.
@@ -69,7 +69,8 @@ impl ProduceRequest {
     ///
     /// # Errors
     /// The first malformed field (positions count from the start of the frame), a version that is
-    /// not served, or more memory than [`limits::PRODUCE_BYTES_PER_BODY_BYTE`] allows.
+    /// not served, more memory than [`limits::PRODUCE_BYTES_PER_BODY_BYTE`] allows, or more topics
+    /// and partitions than [`limits::ELEMENTS_MAX`].
     pub fn parse(
         mut frame: BytesMut,
         body_offset: usize,
@@ -85,7 +86,7 @@ impl ProduceRequest {
             return Err(refused(DecodeErrorKind::Truncated));
         }
         frame.advance(body_offset);
-        let budget = MemoryBudget::hot(frame.len(), limits::PRODUCE_BYTES_PER_BODY_BYTE);
+        let budget = Budget::hot(frame.len(), limits::PRODUCE_BYTES_PER_BODY_BYTE);
         Splitter { rest: frame, at: body_offset, encoding, version, budget }.request()
     }
 }
@@ -96,7 +97,7 @@ struct Splitter {
     at: usize,
     encoding: Encoding,
     version: i16,
-    budget: MemoryBudget,
+    budget: Budget,
 }
 
 impl Splitter {
@@ -173,7 +174,7 @@ impl Splitter {
     ) -> Result<usize, DecodeError> {
         let mut reader = Reader::resume(&self.rest, self.at, self.encoding);
         let count = reader.count(what, element_bytes_min)?;
-        self.budget.spend(&reader, what, count * element_memory)?;
+        self.budget.elements(&reader, what, count, element_memory)?;
         let read = reader.at();
         self.advance(read);
         Ok(count)
@@ -474,6 +475,26 @@ mod tests {
         body.push(0);
         let error = parse(&body, 9).unwrap_err();
         assert_eq!((error.what, error.kind), ("topic_data", DecodeErrorKind::TooMuchMemory));
+    }
+
+    #[test]
+    fn a_million_partitions_are_refused_and_a_hundred_thousand_are_not() {
+        // Version 3: partitions of one topic without records, behind one whose records pay for the
+        // memory of all.
+        let sent = |count: i32| {
+            let mut body = vec![0xff, 0xff, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 1, b'a'];
+            body.extend((count + 1).to_be_bytes());
+            body.extend([0; 4]);
+            body.extend((count * 16).to_be_bytes());
+            body.resize(body.len() + count as usize * 16, 0);
+            body.extend(
+                std::iter::repeat_n([0, 0, 0, 0, 255, 255, 255, 255], count as usize).flatten(),
+            );
+            parse(&body, 3)
+        };
+        assert_eq!(sent(100_000).unwrap().topics[0].partitions.len(), 100_001);
+        let error = sent(1_000_000).unwrap_err();
+        assert_eq!((error.what, error.kind), ("partition_data", DecodeErrorKind::TooManyElements));
     }
 
     fn response() -> ProduceResponse {

@@ -1,10 +1,11 @@
 //! Walks a request's raw bytes along its table, before any decoder sees them.
 //!
-//! Does: hold every length and count against what is left, every string against UTF-8, and the
-//! memory the decoder will take against a budget.
+//! Does: hold every length and count against what is left, every string against UTF-8, and what the
+//! decoder will make of it against a budget.
 //! Does not: build anything; the walk takes a few words of stack per level and no heap.
 //! Invariants: bytes that pass are decoded without panic, and with at most
-//! [`limits::DECODED_BYTES_PER_BODY_BYTE`] times their length (plus a constant) of memory.
+//! [`limits::DECODED_BYTES_PER_BODY_BYTE`] times their length (plus a constant) of memory, never
+//! more than [`limits::DECODED_BYTES_MAX`].
 //! Apart because the generic decoder trusts the counts it reads: four hostile bytes would make it
 //! reserve gigabytes and take the process down (decisions/0001).
 
@@ -12,7 +13,7 @@ use super::{Field, Kind, Layout, tables};
 use crate::api_table::ApiKey;
 use crate::limits;
 use crate::wire::Encoding;
-use crate::wire::read::{DecodeError, DecodeErrorKind, MemoryBudget, Reader};
+use crate::wire::read::{Budget, DecodeError, DecodeErrorKind, Reader};
 use crate::wire::tagged::{Section, TaggedField};
 
 /// Whether `body` begins with a well-formed request of this API and version.
@@ -28,20 +29,15 @@ pub fn check(key: ApiKey, version: i16, body: &[u8]) -> Result<(), DecodeError> 
     if !row.supports(version) {
         return Err(reader.error(row.name, DecodeErrorKind::UnsupportedVersion));
     }
-    let budget = MemoryBudget::new(
-        body.len(),
-        limits::DECODED_BYTES_PER_BODY_BYTE,
-        limits::DECODED_BYTES_SLACK,
-    );
-    let mut walk = Walk { version, budget, elements_left: limits::ELEMENTS_MAX };
+    let budget =
+        Budget::new(body.len(), limits::DECODED_BYTES_PER_BODY_BYTE, limits::DECODED_BYTES_SLACK);
+    let mut walk = Walk { version, budget };
     walk.fields(&mut reader, tables::request(key), row.name)
 }
 
 struct Walk {
     version: i16,
-    budget: MemoryBudget,
-    /// How many more elements the arrays of this request may have together.
-    elements_left: usize,
+    budget: Budget,
 }
 
 impl Walk {
@@ -103,11 +99,7 @@ impl Walk {
     ) -> Result<bool, DecodeError> {
         let bytes_min = bytes_min(element, self.version, reader.encoding());
         let Some(count) = reader.nullable_count(what, bytes_min)? else { return Ok(false) };
-        self.elements_left = self
-            .elements_left
-            .checked_sub(count)
-            .ok_or_else(|| reader.error(what, DecodeErrorKind::TooManyElements))?;
-        self.budget.spend(reader, what, count.saturating_mul(memory(element)))?;
+        self.budget.elements(reader, what, count, memory(element))?;
         for _ in 0..count {
             if !self.value(reader, element, what)? {
                 return Err(reader.error(what, DecodeErrorKind::UnexpectedNull));
@@ -141,7 +133,7 @@ impl Walk {
             match layout.tags.iter().find(|tag| tag.number == tagged.tag) {
                 Some(tag) => self.known_tag(reader, &tag.field, tagged)?,
                 None => {
-                    self.budget.spend(reader, what, price)?;
+                    self.budget.elements(reader, what, 1, price)?;
                     price = limits::TAGGED_FIELD_FURTHER_BYTES;
                     reader.take(what, tagged.size)?;
                 }
@@ -391,6 +383,26 @@ mod tests {
         };
         assert_eq!(check(ApiKey::DescribeGroups, 0, &named(100_000)), Ok(()));
         let error = check(ApiKey::DescribeGroups, 0, &named(1_000_000)).unwrap_err();
+        assert_eq!(error.kind, DecodeErrorKind::TooManyElements);
+    }
+    #[test]
+    fn tagged_fields_nobody_knows_count_as_elements() {
+        // Metadata v9: so many topics with 64 unknown tagged fields of a KiB each, which alone would
+        // pay for the memory.
+        let tagged = |count: usize| {
+            let mut body = vec![((count + 1) & 0x7f | 0x80) as u8, ((count + 1) >> 7) as u8];
+            for _ in 0..count {
+                body.extend([2, b'a', 64]);
+                (100..164).for_each(|tag: u8| {
+                    body.extend([tag | 0x80, u8::from(tag >= 128), 0x80, 8]);
+                    body.extend([0; 1024]);
+                });
+            }
+            body.extend([0, 0, 0, 0]);
+            body
+        };
+        assert_eq!(check(ApiKey::Metadata, 9, &tagged(1000)), Ok(()));
+        let error = check(ApiKey::Metadata, 9, &tagged(4000)).unwrap_err();
         assert_eq!(error.kind, DecodeErrorKind::TooManyElements);
     }
 }

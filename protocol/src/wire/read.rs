@@ -37,7 +37,7 @@ pub enum DecodeErrorKind {
     TaggedFieldSize,
     /// Bytes after the last field.
     TrailingBytes,
-    /// The arrays of the request have more than [`limits::ELEMENTS_MAX`] elements together.
+    /// The request has more than [`limits::ELEMENTS_MAX`] elements and unknown tagged fields.
     TooManyElements,
     /// The elements would take more memory than [`limits`] allows for a body of this size.
     TooMuchMemory,
@@ -365,26 +365,47 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// How much memory the elements of one request may still take.
+/// How many elements one request may still have, and how much memory they may take.
 ///
 /// A count that fits the bytes can still be hostile: an empty element takes three bytes on the wire
-/// and eighty in memory. So whoever turns elements into memory pays for them here first.
+/// and eighty in memory, and costs its share of the answer. So whoever turns elements into memory
+/// pays for them here first.
 #[derive(Clone, Copy, Debug)]
-pub struct MemoryBudget {
-    left: usize,
+pub struct Budget {
+    elements: usize,
+    bytes: usize,
 }
 
-impl MemoryBudget {
+impl Budget {
     /// The budget of a body of `body_bytes`.
     #[must_use]
     pub fn new(body_bytes: usize, per_byte: usize, slack: usize) -> Self {
-        Self { left: body_bytes.saturating_mul(per_byte).saturating_add(slack) }
+        let bytes = body_bytes.saturating_mul(per_byte).saturating_add(slack);
+        Self { elements: limits::ELEMENTS_MAX, bytes: bytes.min(limits::DECODED_BYTES_MAX) }
     }
 
     /// The budget of a hand-written message, see [`limits::HOT_BYTES_SLACK`].
     #[must_use]
     pub fn hot(body_bytes: usize, per_byte: usize) -> Self {
         Self::new(body_bytes, per_byte, limits::HOT_BYTES_SLACK)
+    }
+
+    /// Pays for `count` elements that take `each` bytes of memory.
+    ///
+    /// # Errors
+    /// [`DecodeErrorKind::TooManyElements`], and as [`Self::spend`].
+    pub fn elements(
+        &mut self,
+        reader: &Reader<'_>,
+        what: &'static str,
+        count: usize,
+        each: usize,
+    ) -> Result<(), DecodeError> {
+        match self.elements.checked_sub(count) {
+            Some(left) => self.elements = left,
+            None => return Err(reader.error(what, DecodeErrorKind::TooManyElements)),
+        }
+        self.spend(reader, what, count.saturating_mul(each))
     }
 
     /// Pays for `bytes` of memory.
@@ -397,9 +418,9 @@ impl MemoryBudget {
         what: &'static str,
         bytes: usize,
     ) -> Result<(), DecodeError> {
-        match self.left.checked_sub(bytes) {
+        match self.bytes.checked_sub(bytes) {
             Some(left) => {
-                self.left = left;
+                self.bytes = left;
                 Ok(())
             }
             None => Err(reader.error(what, DecodeErrorKind::TooMuchMemory)),
@@ -477,8 +498,22 @@ mod tests {
     #[test]
     fn a_budget_refuses_what_it_does_not_cover() {
         let reader = Reader::new(&[], Encoding::Classic);
-        let mut budget = MemoryBudget::new(10, 2, 4);
-        assert_eq!(budget.spend(&reader, "topics", 24), Ok(()));
+        let mut budget = Budget::new(10, 2, 4);
+        assert_eq!(budget.elements(&reader, "topics", 3, 7), Ok(()));
+        assert_eq!(budget.spend(&reader, "topics", 3), Ok(()));
         assert_eq!(kind(budget.spend(&reader, "topics", 1)), Some(DecodeErrorKind::TooMuchMemory));
+    }
+
+    #[test]
+    fn a_budget_ends_however_large_the_body() {
+        let reader = Reader::new(&[], Encoding::Classic);
+        let whole = || Budget::new(100 << 20, 16, 4);
+        assert_eq!(whole().spend(&reader, "topics", limits::DECODED_BYTES_MAX), Ok(()));
+        let refused = kind(whole().spend(&reader, "topics", limits::DECODED_BYTES_MAX + 1));
+        assert_eq!(refused, Some(DecodeErrorKind::TooMuchMemory));
+        let mut budget = whole();
+        assert_eq!(budget.elements(&reader, "topics", limits::ELEMENTS_MAX - 1, 1), Ok(()));
+        let refused = kind(budget.elements(&reader, "partitions", 2, 0));
+        assert_eq!(refused, Some(DecodeErrorKind::TooManyElements));
     }
 }
