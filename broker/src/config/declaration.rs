@@ -161,16 +161,16 @@ pub const DECLARATIONS: &[Declaration] = &[
     ),
     row(
         "max.connections",
-        Kind::int_from(0),
+        Kind::int_from(1),
         "2147483647",
-        "Most client connections of the broker at one time; more are closed at once.",
+        "Most client connections of the broker at one time; more are closed at once. 0, which would let nobody in to take it back, is refused.",
         Field::I32(|o| &mut o.max_connections),
     ),
     row(
         "max.connections.per.ip",
-        Kind::int_from(0),
+        Kind::int_from(1),
         "2147483647",
-        "Most client connections from one address at one time.",
+        "Most client connections from one address at one time. 0 is refused: max.connections.per.ip.overrides, which Kafka has for that case, has no effect here.",
         Field::I32(|o| &mut o.max_connections_per_ip),
     ),
     row(

@@ -330,6 +330,8 @@ mod tests {
             ("log.retention.ms", "abc", "Invalid value abc for configuration log.retention.ms"),
             ("log.retention.ms", "0", "delete everything"),
             ("log.segment.bytes", "1", "at least 1048576"),
+            ("max.connections", "0", "at least 1"),
+            ("max.connections.per.ip", "0", "at least 1"),
             ("compression.type", "gzip", "does not recompress"),
             ("log.cleanup.policy", "compact", "not there yet"),
             ("num.io.threads", "many", "not a number of type int"),
@@ -375,10 +377,14 @@ mod tests {
             ("of.tomorrow", "1"),
             ("sasl.kerberos.service.name", "x"),
             ("message.max.bytes", "-1"),
+            ("max.connections", "0"),
         ]);
         let (options, mut left_out) = overlay(&started, &shared, &Overrides::new());
         left_out.sort_unstable();
-        assert_eq!(left_out, ["message.max.bytes", "of.tomorrow", "sasl.kerberos.service.name"]);
+        let expected =
+            ["max.connections", "message.max.bytes", "of.tomorrow", "sasl.kerberos.service.name"];
+        assert_eq!(left_out, expected);
+        assert_eq!(options.max_connections, i32::MAX, "nobody is locked out");
         assert_eq!((options.log_retention_ms, options.message_max_bytes), (77, 1_048_588));
         let (options, left_out) =
             overlay(&started, &settings(&[("log.retention.ms", "0")]), &Overrides::new());
