@@ -25,7 +25,7 @@ use super::folder::{self, Folder};
 use super::pulse::Pulse;
 use super::{core_change, seed};
 use crate::cli::ServeArguments;
-use crate::config::listener::Listener;
+use crate::config::listener::{Listener, authority};
 use crate::config::load;
 use crate::config::options::Options;
 use crate::doctor::{self, Verdict, machine};
@@ -47,6 +47,7 @@ pub fn run(arguments: &ServeArguments) -> Result<(), String> {
     examine(&options)?;
     let addresses = find_addresses(&mut options)?;
     let admin = admin_address(&options)?;
+    check_apart(&options, &addresses, admin)?;
     let cpus = allowed_cpus();
     let wanted = wanted_cores(&options, cpus.len());
     let seed = seed::seed(options.seed).map_err(|error| format!("no randomness: {error}"))?;
@@ -257,6 +258,37 @@ fn admin_address(options: &Options) -> Result<Option<SocketAddr>, String> {
     })
 }
 
+/// Whether each listener, and the admin page, has an address of its own, whatever names were written.
+/// The doors of all cores share their address on purpose, so the system would let two listeners
+/// share one as well, and give each of them half of the connections. Every address of the machine
+/// overlaps with itself in either family; one address beside all of them is well-defined.
+fn check_apart(
+    options: &Options,
+    addresses: &[Vec<SocketAddr>],
+    admin: Option<SocketAddr>,
+) -> Result<(), String> {
+    let written = |listener: &Listener| {
+        format!("{}://{}", listener.name, authority(&listener.host, listener.port))
+    };
+    let mut taken: Vec<(String, SocketAddr)> = Vec::new();
+    let listeners = options.listeners.iter().zip(addresses);
+    let doors = listeners.flat_map(|(it, found)| found.iter().map(move |at| (written(it), *at)));
+    let page = options.admin_listener.iter().map(|text| format!("flumen.admin.listener={text}"));
+    for (name, address) in doors.chain(page.zip(admin)) {
+        let is_same = |other: &SocketAddr| {
+            let both_all = other.ip().is_unspecified() && address.ip().is_unspecified();
+            other.port() == address.port() && (both_all || other.ip() == address.ip())
+        };
+        if let Some((other, _)) = taken.iter().find(|(_, other)| is_same(other)) {
+            return Err(format!(
+                "{name} and {other} are one address, {address}: give each a port of its own"
+            ));
+        }
+        taken.push((name, address));
+    }
+    Ok(())
+}
+
 /// The processors this process may use, by affinity.
 fn allowed_cpus() -> Vec<usize> {
     match rustix::thread::sched_getaffinity(None) {
@@ -288,6 +320,41 @@ fn stop_signal() -> Result<Arc<AtomicBool>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn apart(listeners: &str, found: &[&str], admin: Option<&str>) -> Result<(), String> {
+        let map = "listener.security.protocol.map=A:PLAINTEXT,B:PLAINTEXT";
+        let admin_text = format!("flumen.admin.listener={}", admin.unwrap_or_default());
+        let text = format!("{map}\nlisteners={listeners}\n{admin_text}");
+        let options = load::load_text(text.as_bytes(), &[], "box").unwrap().options;
+        let found: Vec<Vec<SocketAddr>> =
+            found.iter().map(|text| text.parse().into_iter().collect()).collect();
+        check_apart(&options, &found, admin.map(|text| text.parse().unwrap()))
+    }
+
+    #[test]
+    fn two_names_of_one_address_are_refused() {
+        let two = "A://127.0.0.1:9,B://localhost:9";
+        let error = apart(two, &["127.0.0.1:9", "127.0.0.1:9"], None).unwrap_err();
+        assert_eq!(
+            error,
+            "B://localhost:9 and A://127.0.0.1:9 are one address, 127.0.0.1:9: give each a port of \
+             its own"
+        );
+        assert!(apart(two, &["127.0.0.1:9", "[::1]:9"], None).is_ok(), "both families");
+        assert!(apart(two, &["127.0.0.1:9", ""], None).is_ok(), "one does not exist here");
+        let every = "A://:9,B://0.0.0.0:9";
+        assert!(apart(every, &["[::]:9", "0.0.0.0:9"], None).is_err());
+        let inside = "A://:9,B://127.0.0.1:9";
+        assert!(apart(inside, &["[::]:9", "127.0.0.1:9"], None).is_ok(), "the narrower goes first");
+    }
+
+    #[test]
+    fn the_admin_page_is_not_behind_the_clients_door() {
+        let found = ["127.0.0.1:9"];
+        let error = apart("A://localhost:9", &found, Some("127.0.0.1:9")).unwrap_err();
+        assert!(error.starts_with("flumen.admin.listener=127.0.0.1:9 and"), "{error}");
+        assert!(apart("A://localhost:9", &found, Some("127.0.0.1:10")).is_ok());
+    }
 
     #[test]
     fn connections_leave_descriptors_for_the_disk() {
