@@ -224,9 +224,7 @@ fn is_known(name: &str) -> bool {
 }
 
 fn kind_of(name: &str) -> Option<Kind> {
-    declaration::find(name)
-        .map(|row| row.kind)
-        .or_else(|| kafka_names::find(name).map(|row| Kind::any(row.value_type)))
+    declaration::find(name).map(|row| row.kind).or_else(|| kafka_names::kind(name))
 }
 
 fn check_value(name: &str, value: &str) -> Result<(), String> {
@@ -336,6 +334,7 @@ mod tests {
             ("log.cleanup.policy", "compact", "not there yet"),
             ("num.io.threads", "many", "not a number of type int"),
             ("log.preallocate", "maybe", "true or false"),
+            ("max.connections.per.ip.overrides", "garbage", "host:number"),
         ] {
             for scope in [Scope::Own, Scope::Shared] {
                 let Fault::Unsettable(why) = refusal(scope, &[(name, value)]) else { panic!() };

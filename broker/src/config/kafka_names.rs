@@ -6,7 +6,7 @@
 //! Invariants: sorted by name; no name is also declared (tests).
 //! Apart because it is a long list that changes only when the mirrored Kafka version does.
 
-use super::kind::ValueType;
+use super::kind::{Kind, ValueType};
 
 /// A Kafka setting that is accepted and does nothing.
 pub struct Accepted {
@@ -21,6 +21,14 @@ pub struct Accepted {
 /// The row of one name.
 pub fn find(name: &str) -> Option<&'static Accepted> {
     ACCEPTED.binary_search_by(|row| row.name.cmp(name)).ok().map(|index| &ACCEPTED[index])
+}
+
+/// The values of a name that Kafka takes, as far as its type says; `None` where it is not described.
+pub fn kind(name: &str) -> Option<Kind> {
+    match name {
+        "max.connections.per.ip.overrides" => Some(Kind::HostNumbers),
+        _ => find(name).map(|row| Kind::any(row.value_type)),
+    }
 }
 
 /// Whether Kafka knows the name, or knew it, or leaves it to a plug-in, and Flumen may ignore it.

@@ -92,6 +92,8 @@ pub enum Kind {
     List(&'static [&'static str]),
     /// `*`, or comma-separated `partition:broker` pairs.
     ThrottledReplicas,
+    /// Comma-separated `host:number` pairs.
+    HostNumbers,
 }
 
 impl Kind {
@@ -113,7 +115,7 @@ impl Kind {
             Self::Int { .. } => ValueType::Int,
             Self::Long { .. } => ValueType::Long,
             Self::Double { .. } => ValueType::Double,
-            Self::Text | Self::Choice(_) => ValueType::String,
+            Self::Text | Self::Choice(_) | Self::HostNumbers => ValueType::String,
             Self::List(_) | Self::ThrottledReplicas => ValueType::List,
         }
     }
@@ -156,6 +158,7 @@ impl Kind {
             Self::List([]) => "list".to_owned(),
             Self::List(words) => format!("list of {}", words.join(", ")),
             Self::ThrottledReplicas => "* or partition:broker, …".to_owned(),
+            Self::HostNumbers => "host:number, …".to_owned(),
         }
     }
 
@@ -176,6 +179,8 @@ impl Kind {
             Self::List(words) => list_complaint(value, words),
             Self::ThrottledReplicas => (!is_throttled_replicas(value))
                 .then(|| "must be * or pairs of partition:broker separated by commas".to_owned()),
+            Self::HostNumbers => (!are_host_numbers(value))
+                .then(|| "must be pairs of host:number separated by commas".to_owned()),
         }
     }
 }
@@ -233,6 +238,16 @@ fn is_throttled_replicas(value: &str) -> bool {
         })
 }
 
+/// As Kafka takes them: the last colon separates, so that an IPv6 address needs no brackets.
+fn are_host_numbers(value: &str) -> bool {
+    let is_host = |b: u8| b.is_ascii_alphanumeric() || b"-%._:".contains(&b);
+    words(value).all(|pair| {
+        pair.rsplit_once(':').is_some_and(|(host, number)| {
+            host.trim().bytes().all(is_host) && number.trim().parse::<i32>().is_ok()
+        })
+    })
+}
+
 fn bounds(min: i64, max: i64, lowest: i64, highest: i64) -> String {
     match (min == lowest, max == highest) {
         (true, true) => String::new(),
@@ -274,6 +289,12 @@ mod tests {
         assert!(Kind::ThrottledReplicas.check("x", "0:1,1:2").is_ok());
         assert!(Kind::ThrottledReplicas.check("x", "*").is_ok());
         assert!(Kind::ThrottledReplicas.check("x", "0-1").is_err());
+        for good in ["", "a:1,b.c:2", "::1:5", "a:-1, b_c:0"] {
+            assert!(Kind::HostNumbers.check("x", good).is_ok(), "{good}");
+        }
+        for bad in ["garbage", "a:x", "a b:1", "a:1,b"] {
+            assert!(Kind::HostNumbers.check("x", bad).is_err(), "{bad}");
+        }
         assert!(Kind::Double { min: 0.0, max: 1.0 }.check("x", "NaN").is_err());
     }
 }

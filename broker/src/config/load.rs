@@ -1,7 +1,7 @@
 //! From a file and overrides to `Options`.
 //!
-//! Does: reads the file, lets overrides win, sorts every name into honoured, accepted or refused, and
-//! says what was accepted without effect. Does not: combine settings (`resolve` does).
+//! Does: reads the file, lets overrides win, sorts every name into honoured, accepted or refused, holds
+//! also what is accepted without effect against its type, and says what it is. Does not: combine settings (`resolve` does).
 //! Invariants: nothing is guessed; an unknown name stops the start and is answered with its nearest
 //! known neighbour; all problems are reported together.
 //! Apart because this is the only file of the room that touches the disk.
@@ -101,6 +101,9 @@ pub fn load_text(text: &[u8], overrides: &[String], hostname: &str) -> Result<Lo
         }
     }
     // Judged only now, so that an override can take back what the file says.
+    problems.extend(
+        given.iter().filter_map(|(name, value)| kafka_names::kind(name)?.check(name, value).err()),
+    );
     problems.extend(given.iter().filter_map(|(name, value)| {
         let reason = refused::reason(name, value)?;
         Some(format!("{name}={value} cannot be honoured: {reason}"))
@@ -226,6 +229,17 @@ log.retention.check.interval.ms=300000
         assert!(loaded("authorizer.class.name=").options.listeners.len() == 2);
         assert!(refusal("compression.type=zstd").contains("does not recompress"));
         assert!(refusal("log.cleanup.policy=compact").contains("not there yet"));
+    }
+
+    #[test]
+    fn what_has_no_effect_is_held_against_its_type() {
+        assert_eq!(
+            refusal("num.io.threads=many"),
+            "Invalid value many for configuration num.io.threads: not a number of type int"
+        );
+        assert!(refusal("max.connections.per.ip.overrides=garbage").contains("host:number"));
+        let loaded = loaded("max.connections.per.ip.overrides=10.0.0.1:5, ::1:6");
+        assert_eq!(loaded.ignored, ["max.connections.per.ip.overrides"]);
     }
 
     #[test]
