@@ -59,8 +59,9 @@ fn logical_lines(text: &str) -> Vec<(usize, String)> {
     lines
 }
 
+/// A line ends with a line feed, a carriage return or both.
 fn split_lines(text: &str) -> impl Iterator<Item = &str> {
-    text.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line))
+    text.split('\n').flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'))
 }
 
 fn ends_with_continuation(line: &str) -> bool {
@@ -170,6 +171,18 @@ mod tests {
     fn escapes_in_keys_and_values() {
         assert_eq!(pairs("a\\ b\\=c=d\\te"), [pair("a b=c", "d\te")]);
         assert_eq!(pairs("a=\\u00e9\\uD83D\\uDE00\\q"), [pair("a", "é😀q")]);
+    }
+
+    #[test]
+    fn any_of_three_line_ends_will_do() {
+        for text in
+            ["a=1\nb=2\nc=3", "a=1\rb=2\rc=3\r", "a=1\r\nb=2\r\nc=3\r\n", "a=1\r\n\rb=2\r#\nc=3"]
+        {
+            assert_eq!(pairs(text), [pair("a", "1"), pair("b", "2"), pair("c", "3")], "{text:?}");
+        }
+        assert_eq!(pairs("a=1,\\\r  2\rb=3"), [pair("a", "1,2"), pair("b", "3")]);
+        let error = parse(b"a=1\rb=\\u12g4").unwrap_err();
+        assert!(error.starts_with("line 2:"), "{error}");
     }
 
     #[test]

@@ -83,5 +83,5 @@ fn is_recompression(value: &str) -> bool {
 }
 
 fn is_not_plain_delete(value: &str) -> bool {
-    !words(value).eq(["delete"])
+    words(value).any(|word| word != "delete")
 }

@@ -153,11 +153,9 @@ pub fn effective(options: &Options, overrides: &Overrides, config: &TopicConfig)
 pub fn inherited(options: &Options, config: &TopicConfig) -> Option<String> {
     config.inherits.iter().find_map(|inherited| {
         let given = options.given(inherited.name)?;
-        if inherited.factor == 1 {
-            return Some(given.to_owned());
-        }
+        let Some(factor) = inherited.factor else { return Some(given.to_owned()) };
         let number: i64 = given.parse().ok()?;
-        let converted = if number < 0 { -1 } else { number.saturating_mul(inherited.factor) };
+        let converted = if number < 0 { -1 } else { number.saturating_mul(factor) };
         Some(converted.to_string())
     })
 }
@@ -258,8 +256,20 @@ mod tests {
 
     #[test]
     fn for_ever_in_hours_is_for_ever_in_milliseconds() {
-        let options = options("log.retention.hours=-1");
-        assert_eq!(TopicSettings::compute(&options, &Overrides::new()).retention_ms, -1);
+        for text in ["log.retention.hours=-1", "log.retention.hours=-5", "log.retention.ms=-5"] {
+            let options = options(text);
+            assert_eq!(options.log_retention_ms, -1, "{text}");
+            let settings = TopicSettings::compute(&options, &Overrides::new());
+            assert_eq!(settings.retention_ms, -1, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_broker_without_a_cleanup_policy_keeps_everything() {
+        let options = options("log.cleanup.policy=\nlog.retention.bytes=-5");
+        let settings = TopicSettings::compute(&options, &Overrides::new());
+        assert_eq!(settings.cleanup_policy, CleanupPolicy { delete: false, compact: false });
+        assert_eq!(settings.retention_bytes, -5, "negative, as Kafka shows it");
     }
 
     #[test]

@@ -27,8 +27,9 @@ pub struct TopicConfig {
 pub struct Inherited {
     /// Kafka's broker name.
     pub name: &'static str,
-    /// What one unit there is here: 3,600,000 for hours into milliseconds.
-    pub factor: i64,
+    /// What one unit there is here: 3,600,000 for hours into milliseconds; any negative number is -1
+    /// here. `None` takes the text as it is.
+    pub factor: Option<i64>,
 }
 
 /// The row of one name.
@@ -47,15 +48,19 @@ const fn row(
 }
 
 const fn same(name: &'static str) -> Inherited {
-    Inherited { name, factor: 1 }
+    Inherited { name, factor: None }
+}
+
+const fn milliseconds(name: &'static str) -> Inherited {
+    Inherited { name, factor: Some(1) }
 }
 
 const fn minutes(name: &'static str) -> Inherited {
-    Inherited { name, factor: 60_000 }
+    Inherited { name, factor: Some(60_000) }
 }
 
 const fn hours(name: &'static str) -> Inherited {
-    Inherited { name, factor: 3_600_000 }
+    Inherited { name, factor: Some(3_600_000) }
 }
 
 const FOREVER: &str = "9223372036854775807";
@@ -255,7 +260,11 @@ pub const TOPIC_CONFIGS: &[TopicConfig] = &[
         "retention.ms",
         Kind::long_from(-1),
         "604800000",
-        &[same("log.retention.ms"), minutes("log.retention.minutes"), hours("log.retention.hours")],
+        &[
+            milliseconds("log.retention.ms"),
+            minutes("log.retention.minutes"),
+            hours("log.retention.hours"),
+        ],
         "Records older than this may be deleted; -1 keeps them for ever.",
     ),
     row(
