@@ -79,11 +79,14 @@ fn offsets_are_listed_at_every_version() {
             let topic = ListOffsetsTopic::default()
                 .with_name(name("t"))
                 .with_partitions(partitions.collect());
-            let request = ListOffsetsRequest::default()
-                .with_replica_id(BrokerId(-1))
-                .with_topics(vec![topic]);
-            let answer = world.ask(1, ApiKey::ListOffsets, version, &request);
-            for partition in &answer.topics[0].partitions {
+            // As a consumer, as Kafka's tools, and with a replica id that somebody left at zero.
+            let answers = [-1, -2, 0].map(|replica| {
+                let request = ListOffsetsRequest::default()
+                    .with_replica_id(BrokerId(replica))
+                    .with_topics(vec![topic.clone()]);
+                world.ask(1, ApiKey::ListOffsets, version, &request)
+            });
+            for partition in answers.iter().flat_map(|answer| &answer.topics[0].partitions) {
                 let (code, offset) = if version >= since {
                     (ErrorCode::None, expected)
                 } else {
@@ -106,12 +109,13 @@ fn the_ends_of_epochs_are_told_at_every_version() {
             .with_leader_epoch(1);
         let topic =
             OffsetForLeaderTopic::default().with_topic(name("t")).with_partitions(vec![partition]);
-        let replica = if version >= 3 { -1 } else { -2 };
-        let request = OffsetForLeaderEpochRequest::default()
-            .with_replica_id(BrokerId(replica))
-            .with_topics(vec![topic]);
-        let answer = world.ask(0, ApiKey::OffsetForLeaderEpoch, version, &request);
-        assert_eq!(answer.topics[0].partitions[0].error_code, 0, "version {version}");
+        for replica in if version >= 3 { [-1, 0] } else { [-2, -2] } {
+            let request = OffsetForLeaderEpochRequest::default()
+                .with_replica_id(BrokerId(replica))
+                .with_topics(vec![topic.clone()]);
+            let answer = world.ask(0, ApiKey::OffsetForLeaderEpoch, version, &request);
+            assert_eq!(answer.topics[0].partitions[0].error_code, 0, "version {version}");
+        }
     }
 }
 

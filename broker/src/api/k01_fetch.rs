@@ -7,8 +7,9 @@
 //! - Topics by name up to version 12, by id from 13 (G66).
 //!
 //! Deviations: no fetch sessions yet: every answer says session 0, which declines them, and a step
-//! of a session that another broker gave is FETCH_SESSION_ID_NOT_FOUND (G69);
-//! `read_committed` equals `read_uncommitted` while there are no transactions.
+//! of a session that another broker gave is FETCH_SESSION_ID_NOT_FOUND (G69); a fetch in the name of
+//! a replica closes the connection; `read_committed` equals `read_uncommitted` while there are no
+//! transactions.
 //! KIPs: 74, 227 (declined), 320 (epochs), 516 (ids).
 
 use std::collections::BTreeMap;

@@ -8,14 +8,15 @@
 //!   partition named twice is INVALID_REQUEST.
 //! - The client's leader epoch is checked from version 4 (G79).
 //!
-//! Deviations: `read_committed` equals `read_uncommitted` while there are no transactions.
+//! Deviations: `read_committed` equals `read_uncommitted` while there are no transactions. A request
+//! in the name of a replica is answered as a consumer's; Kafka tells it of what is not committed.
 //! KIPs: 79, 207 (OFFSET_NOT_AVAILABLE), 320, 734 (largest timestamp), 405 (−4, −5).
 
 use std::collections::BTreeMap;
 
 use bytes::BytesMut;
 use flumen_protocol::error_code::ErrorCode;
-use flumen_protocol::ids::{LeaderEpoch, LogId, NodeId, PartitionIndex};
+use flumen_protocol::ids::{LeaderEpoch, LogId, PartitionIndex};
 use flumen_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use flumen_protocol::messages::list_offsets_response::{
     ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
@@ -40,9 +41,6 @@ pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, bod
     let Some(request) = step::decode::<ListOffsetsRequest>(envelope, frame, body) else {
         return Step::Close("malformed ListOffsets request");
     };
-    if request.replica_id.0 != NodeId::NONE.0 && request.replica_id.0 != DEBUG_CONSUMER {
-        return Step::Close("a look-up in the name of a replica");
-    }
     let mut waiting = Waiting { topics: Vec::new(), places: Vec::new(), missing: 0 };
     let mut parts = Vec::new();
     let counts = counts(&request.topics);
@@ -116,9 +114,6 @@ fn is_known_time(timestamp: i64, version: i16) -> bool {
         ..-5 => false,
     }
 }
-
-/// The replica id with which Kafka's tools read as a replica would (KIP-227, debugging).
-const DEBUG_CONSUMER: i32 = -2;
 
 impl Waiting {
     /// Takes one partition's answer in.

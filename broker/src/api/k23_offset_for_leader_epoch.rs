@@ -4,6 +4,7 @@
 //! - The answer is the largest known epoch not above the one asked for, with its end; −1 and −1
 //!   when there is none (G80).
 //! - The client's own epoch is checked: FENCED_LEADER_EPOCH, UNKNOWN_LEADER_EPOCH.
+//! - Whoever asks in the name of a replica is answered as a consumer.
 //!
 //! Deviations: none known. KIPs: 101, 320.
 
@@ -37,9 +38,6 @@ pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, bod
     let Some(request) = step::decode::<OffsetForLeaderEpochRequest>(envelope, frame, body) else {
         return Step::Close("malformed OffsetForLeaderEpoch request");
     };
-    if request.replica_id.0 >= 0 {
-        return Step::Close("a look-up in the name of a replica");
-    }
     let mut waiting = Waiting { topics: Vec::new(), places: Vec::new(), missing: 0 };
     let mut parts = Vec::new();
     for topic in request.topics {

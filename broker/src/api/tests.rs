@@ -226,6 +226,18 @@ fn an_election_of_many_partitions_gives_its_reason_once_for_each_topic() {
 }
 
 #[test]
+fn an_assignment_is_refused_without_the_protocol_from_version_5_on() {
+    let mut bare = Bare::new();
+    let unnamed = SyncGroupRequest::default().with_group_id(GroupId(text("g")));
+    let named = unnamed.clone().with_protocol_type(Some(text("consumer")));
+    let named = named.with_protocol_name(Some(text("range")));
+    // NOT_COORDINATOR, since there is none here, and INCONSISTENT_GROUP_PROTOCOL.
+    assert_eq!(bare.ask(ApiKey::SyncGroup, 4, &unnamed).error_code, 16);
+    assert_eq!(bare.ask(ApiKey::SyncGroup, 5, &unnamed).error_code, 23);
+    assert_eq!(bare.ask(ApiKey::SyncGroup, 5, &named).error_code, 16);
+}
+
+#[test]
 fn times_are_refused_where_the_version_does_not_have_them() {
     let mut bare = Bare::new();
     let asked = |index, timestamp| {
