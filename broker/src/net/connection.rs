@@ -33,6 +33,7 @@ use crate::limits::{
 };
 use crate::shard::input::{CloseReason, ConnectionId, Input};
 use crate::shard::memory::{AnswerRoom, RequestMemory};
+use crate::telemetry::admin::{self, Reading};
 
 /// What its bytes mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -514,6 +515,9 @@ impl Connection {
             return;
         }
         if self.speech == Speech::Admin {
+            if admin::read_request(received) == Reading::Incomplete {
+                return self.keep(received, around.request_bytes);
+            }
             around.memory.unreceive(received.len());
             let slot = self.slots.reserve();
             let head = BytesMut::from(received);
@@ -709,6 +713,20 @@ mod tests {
         wire.extend_from_slice(&ApiKey::ListOffsets.code().to_be_bytes());
         wire.resize(wire.len() + bytes, fill);
         wire
+    }
+
+    #[test]
+    fn a_head_for_the_admin_page_may_come_in_pieces() {
+        let mut line = Line::new(LIMIT);
+        line.connection.speech = Speech::Admin;
+        for piece in ["G", "ET /metrics HTTP/1.1\r\n", "Host: a\r\n", "\r"] {
+            line.send(piece.as_bytes());
+            assert!(line.inbox.pop().is_none(), "after {piece:?}");
+        }
+        line.send(b"\n");
+        let Some(Input::Admin { head, .. }) = line.inbox.pop() else { panic!("it is whole") };
+        assert_eq!(head[..], b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"[..]);
+        assert_eq!(line.memory.used(), 0, "nothing stays counted");
     }
 
     #[test]

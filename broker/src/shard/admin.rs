@@ -43,14 +43,7 @@ impl Shard {
     /// Answers a request on the admin listener.
     pub(super) fn open_admin(&mut self, connection: ConnectionId, slot: u64, head: &[u8]) {
         match admin::read_request(head) {
-            Reading::Incomplete => {
-                // A request head comes in one piece from every client there is.
-                self.close_admin(
-                    connection,
-                    slot,
-                    admin::mistake_response(admin::Mistake::BadRequest),
-                );
-            }
+            Reading::Incomplete => unreachable!("connections wait for the whole head"),
             Reading::Wrong(mistake) => {
                 self.close_admin(connection, slot, admin::mistake_response(mistake));
             }
