@@ -215,7 +215,8 @@ pub const PRODUCER_IDS_PER_PARTITION: usize = 10_000;
 /// string cannot be longer than 32,767 bytes; nobody reads more than this.
 pub const REFUSAL_MESSAGE_BYTES: usize = 1 << 10;
 
-/// Head of an HTTP request on the admin listener. Scrapers send a few hundred bytes.
+/// Head of an HTTP request on the admin listener. Scrapers send a few hundred bytes; more is refused
+/// with 431.
 pub const ADMIN_HEAD_BYTES: usize = 4 << 10;
 
 /// Partitions of one topic, and of one request that creates them: each costs about 4 KiB of

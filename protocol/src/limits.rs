@@ -5,14 +5,6 @@
 //! Invariants: relations between limits are asserted at compile time, below.
 //! Apart because a bound nobody can find is a bound nobody keeps.
 
-/// Largest frame a connection may send once it is allowed to speak: Kafka's
-/// `socket.request.max.bytes`. Beyond it the connection is closed without an answer.
-pub const FRAME_BYTES_MAX: usize = 100 * 1024 * 1024;
-
-/// Largest frame before authentication: Kafka's `sasl.server.max.receive.size`. A stranger may not
-/// make us hold more than this. Beyond it the connection is closed.
-pub const FRAME_BYTES_MAX_UNAUTHENTICATED: usize = 512 * 1024;
-
 /// Bytes of one string, in every encoding: Kafka counts them in 16 bits, and its compact readers
 /// hold on to that. Beyond it the request is malformed.
 pub const STRING_BYTES_MAX: usize = i16::MAX as usize;
@@ -59,7 +51,5 @@ pub const FETCH_BYTES_PER_BODY_BYTE: usize = 5;
 /// Memory a parsed Produce or Fetch request may take on top, so that tiny ones always pass.
 pub const HOT_BYTES_SLACK: usize = 4 * 1024;
 
-const _: () = assert!(FRAME_BYTES_MAX_UNAUTHENTICATED < FRAME_BYTES_MAX);
-const _: () = assert!(FRAME_BYTES_MAX <= i32::MAX as usize);
 const _: () = assert!(ELEMENTS_MAX * 128 < DECODED_BYTES_MAX);
 const _: () = assert!(TAGGED_FIELDS_FIRST_BYTES * 32 < DECODED_BYTES_SLACK);

@@ -102,10 +102,11 @@ impl fmt::Display for EncodeError {
 
 impl std::error::Error for EncodeError {}
 
-/// Decodes a request's body, after the layout check. Strings share the body's memory.
+/// Decodes a request's body, after the layout check. Strings share the body's memory; bytes behind
+/// the request, which nobody looks at, are left in `body`.
 ///
 /// # Errors
-/// Whatever the check finds; nothing is left of the body on success.
+/// Whatever the check finds.
 ///
 /// # Panics
 /// When `T` is not the request of `key`: our own bug.

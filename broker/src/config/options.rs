@@ -11,7 +11,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use flumen_storage::journal::journal::JournalConfig;
 
@@ -182,12 +181,6 @@ impl Options {
             Scope::Own => &self.given.own,
             Scope::Shared => &self.given.shared,
         }
-    }
-
-    /// How long an answer waits for other rooms of the broker where the request itself does not
-    /// say: `request.timeout.ms`.
-    pub fn request_patience(&self) -> Duration {
-        Duration::from_millis(u64::try_from(self.request_timeout_ms).unwrap_or(0))
     }
 
     /// Bytes the whole broker may hold, given what the machine or its cgroup allows. Unless

@@ -12,7 +12,7 @@ use flumen_protocol::time::Wall;
 use super::kind::{parse_boolean, words};
 use super::options::{Options, TimestampType};
 use super::refused::RECOMPRESSION;
-use super::topic_names::{TOPIC_CONFIGS, TopicConfig, find};
+use super::topic_names::{TopicConfig, find};
 
 /// A topic's own values by name; what is not in it is inherited.
 pub type Overrides = BTreeMap<String, String>;
@@ -158,11 +158,6 @@ pub fn inherited(options: &Options, config: &TopicConfig) -> Option<String> {
         let converted = if number < 0 { -1 } else { number.saturating_mul(factor) };
         Some(converted.to_string())
     })
-}
-
-/// The names a topic may set, for tools that list them.
-pub fn names() -> impl Iterator<Item = &'static str> {
-    TOPIC_CONFIGS.iter().map(|config| config.name)
 }
 
 struct Source<'a> {

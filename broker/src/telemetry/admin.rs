@@ -9,9 +9,7 @@
 use bytes::Bytes;
 
 use super::exposition::CONTENT_TYPE;
-
-/// Longest head that is read. A scraper sends a few hundred bytes; more is refused with 431.
-pub const HEAD_BYTES_MAX: usize = 4096;
+use crate::limits::ADMIN_HEAD_BYTES;
 
 /// Most header lines; more is refused with 431.
 const HEADERS_MAX: usize = 64;
@@ -32,7 +30,7 @@ pub enum Mistake {
     NotFound,
     /// A method other than GET.
     MethodNotAllowed,
-    /// Longer than `HEAD_BYTES_MAX`, or too many header lines.
+    /// Longer than `ADMIN_HEAD_BYTES`, or too many header lines.
     HeadTooLong,
     /// Not HTTP.
     BadRequest,
@@ -41,7 +39,7 @@ pub enum Mistake {
 /// What the bytes so far amount to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reading {
-    /// Read more, up to `HEAD_BYTES_MAX`.
+    /// Read more, up to `ADMIN_HEAD_BYTES`.
     Incomplete,
     /// A page is wanted.
     Wanted(Page),
@@ -66,12 +64,12 @@ pub enum Health {
 pub fn read_request(received: &[u8]) -> Reading {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut headers);
-    let head = &received[..received.len().min(HEAD_BYTES_MAX)];
+    let head = &received[..received.len().min(ADMIN_HEAD_BYTES)];
     match request.parse(head) {
         Ok(httparse::Status::Complete(_)) => {
             page_of(request.method.unwrap_or(""), request.path.unwrap_or(""))
         }
-        Ok(httparse::Status::Partial) if received.len() < HEAD_BYTES_MAX => Reading::Incomplete,
+        Ok(httparse::Status::Partial) if received.len() < ADMIN_HEAD_BYTES => Reading::Incomplete,
         Ok(httparse::Status::Partial) | Err(httparse::Error::TooManyHeaders) => {
             Reading::Wrong(Mistake::HeadTooLong)
         }
@@ -160,7 +158,7 @@ mod tests {
         assert_eq!(wrong(b"GET /metrics/ HTTP/1.1\r\n\r\n"), Mistake::NotFound);
         assert_eq!(wrong(b"POST /metrics HTTP/1.1\r\n\r\n"), Mistake::MethodNotAllowed);
         assert_eq!(wrong(b"\x16\x03\x01\x02\x00"), Mistake::BadRequest);
-        let long = [b"GET /metrics HTTP/1.1\r\nA: ".as_slice(), &[b'x'; HEAD_BYTES_MAX]].concat();
+        let long = [b"GET /metrics HTTP/1.1\r\nA: ".as_slice(), &[b'x'; ADMIN_HEAD_BYTES]].concat();
         assert_eq!(wrong(&long), Mistake::HeadTooLong);
         let many = format!("GET /metrics HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(HEADERS_MAX + 1));
         assert_eq!(wrong(many.as_bytes()), Mistake::HeadTooLong);
