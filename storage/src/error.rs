@@ -50,6 +50,14 @@ impl DiskErrorKind {
     }
 }
 
+impl DiskError {
+    /// The file does not exist.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        self.kind == DiskErrorKind::NotFound
+    }
+}
+
 impl fmt::Display for DiskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "cannot {} {}: {}", self.action, self.file, self.kind)

@@ -199,6 +199,17 @@ pub enum Output {
     Size(Option<u64>),
 }
 
+impl Output {
+    /// What was read, if anything was.
+    #[must_use]
+    pub fn bytes(&self) -> Option<&Bytes> {
+        match self {
+            Self::Bytes(bytes) => Some(bytes),
+            Self::Done | Self::Listing(_) | Self::Size(_) => None,
+        }
+    }
+}
+
 /// One file found in a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Listed {

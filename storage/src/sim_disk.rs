@@ -29,6 +29,8 @@ pub enum Fault {
     MisdirectWrite(FileName, u64),
     /// From now on every read of this file that touches the block at this place fails.
     Unreadable(FileName, u64),
+    /// The next read of this file is answered with a wrong bit; what is stored stays right.
+    GarbleRead(FileName),
 }
 
 #[derive(Clone, Debug, Default)]
@@ -109,7 +111,12 @@ impl SimDisk {
         let name = action.name();
         let result = match self.fault(|fault| matches!(fault, Fault::Fail(at, _) if *at == file)) {
             Some(Fault::Fail(_, kind)) => Err(kind),
-            Some(Fault::LoseWrite(_) | Fault::MisdirectWrite(..) | Fault::Unreadable(..))
+            Some(
+                Fault::LoseWrite(_)
+                | Fault::MisdirectWrite(..)
+                | Fault::Unreadable(..)
+                | Fault::GarbleRead(_),
+            )
             | None => self.act(file, action),
         };
         DiskDone { id, result: result.map_err(|kind| DiskError { kind, file, action: name }) }
@@ -134,7 +141,10 @@ impl SimDisk {
                 let touched = at..at + u64::from(len);
                 let is_in = |fault: &Fault| match fault {
                     Fault::Unreadable(file, block) => *file == name && touched.contains(block),
-                    Fault::Fail(..) | Fault::LoseWrite(_) | Fault::MisdirectWrite(..) => false,
+                    Fault::Fail(..)
+                    | Fault::LoseWrite(_)
+                    | Fault::MisdirectWrite(..)
+                    | Fault::GarbleRead(_) => false,
                 };
                 if self.faults.iter().any(is_in) {
                     return Err(DiskErrorKind::Io(5));
@@ -142,7 +152,12 @@ impl SimDisk {
                 let contents = self.file(name)?.contents();
                 let from = (at as usize).min(contents.len());
                 let to = (from + len as usize).min(contents.len());
-                return Ok(Output::Bytes(Bytes::copy_from_slice(&contents[from..to])));
+                let mut read = contents[from..to].to_vec();
+                let is_garbled = self.fault(|fault| *fault == Fault::GarbleRead(name)).is_some();
+                if let Some(first) = read.first_mut().filter(|_| is_garbled) {
+                    *first ^= 1;
+                }
+                return Ok(Output::Bytes(read.into()));
             }
             Action::ReadAll => {
                 let contents = self.file(name)?.contents();
@@ -195,12 +210,12 @@ impl SimDisk {
     fn place(&mut self, name: FileName, at: u64) -> Option<u64> {
         let about_writes = |fault: &Fault| match fault {
             Fault::LoseWrite(file) | Fault::MisdirectWrite(file, _) => *file == name,
-            Fault::Fail(..) | Fault::Unreadable(..) => false,
+            Fault::Fail(..) | Fault::Unreadable(..) | Fault::GarbleRead(_) => false,
         };
         match self.fault(about_writes) {
             Some(Fault::LoseWrite(_)) => None,
             Some(Fault::MisdirectWrite(_, elsewhere)) => Some(elsewhere),
-            Some(Fault::Fail(..) | Fault::Unreadable(..)) | None => Some(at),
+            Some(Fault::Fail(..) | Fault::Unreadable(..) | Fault::GarbleRead(_)) | None => Some(at),
         }
     }
 

@@ -210,7 +210,7 @@ mod tests {
 
     fn grown(image: &LogImage, log: LogId, base: i64, end: i64) -> Record {
         let open = OpenChunk::at(Offset(base), 0);
-        let active = Active { first_timestamp: 1, index_blocks: 0, open };
+        let active = Active { first_timestamp: 1, index_blocks: 0, open, partial_crc: 0 };
         let mut record = image.record(log);
         record.active = Some((segment(base, end), active));
         record.settled_end = Offset(end);

@@ -167,6 +167,12 @@ impl<'a> Chunk<'a> {
             let (file, found, known) = (FileName::Manifest, chunk.version, VERSION);
             return Some(Err(StorageError::NewerFormat { file, found, known }));
         }
+        if chunk.version < VERSION {
+            let found = chunk.version;
+            return Some(Err(corrupt(&format!(
+                "it has format version {found}, from before the first release"
+            ))));
+        }
         let follows = before
             .is_none_or(|(sequence, crc)| chunk.sequence == sequence + 1 && chunk.chain == crc);
         follows.then_some(Ok(chunk))

@@ -12,7 +12,8 @@
 //!  tag 1 log      : log id | hard state: term u64, vote i32 (−1 none), commit u64
 //!                 | settled index u64, term u64 | applied u64 | start i64 | settled end i64
 //!                 | has active u8 [ segment | first timestamp i64 | index blocks u32
-//!                                 | open chunk: first i64, position u64, max timestamp i64, crc u32 ]
+//!                                 | open chunk: first i64, position u64, max timestamp i64, crc u32
+//!                                 | partial block: crc u32 ]
 //!                 | state: the rest
 //!  tag 2 sealed   : log id | segment
 //!  tag 3 condemned: log id | base i64
@@ -215,6 +216,7 @@ fn encode_log(record: &LogRecord, out: &mut Vec<u8>) {
         out.extend_from_slice(&active.open.position.to_le_bytes());
         out.extend_from_slice(&active.open.max_timestamp.to_le_bytes());
         out.extend_from_slice(&active.open.crc.to_le_bytes());
+        out.extend_from_slice(&active.partial_crc.to_le_bytes());
     }
     out.extend_from_slice(&record.state);
 }
@@ -350,6 +352,7 @@ impl<'a> Cursor<'a> {
                 max_timestamp: self.i64()?,
                 crc: self.u32()?,
             },
+            partial_crc: self.u32()?,
         })
     }
 }
@@ -369,7 +372,7 @@ mod tests {
             written: 5,
         };
         let open = OpenChunk { first: Offset(15), position: 50, max_timestamp: 8, crc: 77 };
-        let active = Active { first_timestamp: 4, index_blocks: 2, open };
+        let active = Active { first_timestamp: 4, index_blocks: 2, open, partial_crc: 78 };
         let hard_state = HardState { term: Term(4), vote: Some(NodeId(2)), commit: LogIndex(9) };
         let records = vec![
             Record::Sealed { log, segment },

@@ -214,7 +214,7 @@ mod tests {
             written: 0,
         };
         let open = OpenChunk::at(Offset(30), 300);
-        let active = Active { first_timestamp: -1, index_blocks: 1, open };
+        let active = Active { first_timestamp: -1, index_blocks: 1, open, partial_crc: 0 };
         let known = vec![chunk(0, 10, 0, 100), chunk(20, 30, 200, 100), chunk(30, 45, 300, 150)];
         let mut index = SegmentIndex::new(known, &segment, Some(&active));
         let place =

@@ -37,7 +37,7 @@ mod tests {
         let segment =
             Segment { base: Offset(0), end: Offset(5), length: 90, max_timestamp: 10, written: 0 };
         let open = OpenChunk::at(Offset(0), 0);
-        let active = Active { first_timestamp: 10, index_blocks: 0, open };
+        let active = Active { first_timestamp: 10, index_blocks: 0, open, partial_crc: 0 };
         let batch = |last: i64, time: i64| Records {
             base_offset: Offset(5),
             last_offset: Offset(last),

@@ -34,6 +34,9 @@ pub struct Active {
     pub index_blocks: u32,
     /// What was written after the last closed chunk.
     pub open: OpenChunk,
+    /// CRC-32C over the bytes after the last whole block: what is read of it to be written again
+    /// is held against this.
+    pub partial_crc: u32,
 }
 
 /// Batches at the end of an active segment that do not fill a chunk yet; may be none.

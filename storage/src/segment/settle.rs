@@ -5,16 +5,20 @@
 //! Does not: know the manifest or the journal; the store records the outcome there, after which
 //! the journal may forget.
 //! Invariants: whole blocks are written, and a sealed segment is cut to its length at last; a
-//! partial last block is rewritten with an identical prefix; the bytes of a segment are flushed
-//! before the job reports itself written, those of its index need not be, since it can be learnt
-//! again; nothing outside the job changes before that, so a crash at any step leaves the old truth.
+//! partial last block is rewritten with an identical prefix: what was read of it is held against its
+//! checksum; the bytes of a segment are flushed before the job reports itself written, those of its
+//! index need not be, since it can be learnt again; nothing outside the job changes before that, so
+//! a crash at any step leaves the old truth. A segment begun and not recorded is overwritten by the
+//! next settle, which rolls at the same batch unless the topic's settings changed in between or the
+//! end of the segment before could be read only once; such a file goes with its log.
 //! Apart because it is the one long-running thing that happens to a log.
 //!
 //! ```text
 //!  for every piece (one segment):
 //!  ReadTail? -> Write* -> Flush -> Index? -> Truncate? (sealed)  -> next piece ... -> Written
-//!  ReadTail fails -> planned again with a new segment
-//!  any write: no space -> Abandoned
+//!  a piece that is only sealed begins at Index
+//!  ReadTail fails or reads something else, twice -> planned again with a new segment
+//!  any step: no room, no descriptors -> given up; the store tries anew later
 //! ```
 
 use std::collections::VecDeque;
@@ -71,6 +75,8 @@ pub struct Piece {
     pub segment: Segment,
     /// Where the new bytes begin; need not be aligned.
     from: u64,
+    /// CRC-32C over the bytes before that in its block, as the manifest has it.
+    partial_crc: u32,
     /// The new bytes.
     parts: VecDeque<Bytes>,
     /// Chunks closed on the way.
@@ -127,8 +133,9 @@ impl Plan {
         pieces.extend(piece);
         for piece in &mut pieces {
             let (blocks, _) = piece.index_after();
+            let partial_crc = piece.partial_crc_after();
             if let Some(active) = &mut piece.active {
-                active.index_blocks = blocks;
+                (active.index_blocks, active.partial_crc) = (blocks, partial_crc);
             }
         }
         Self { pieces }
@@ -145,7 +152,8 @@ impl Piece {
             max_timestamp: -1,
             written: 0,
         };
-        let active = Active { first_timestamp: batch.max_timestamp, index_blocks: 0, open };
+        let first_timestamp = batch.max_timestamp;
+        let active = Active { first_timestamp, index_blocks: 0, open, partial_crc: 0 };
         Self::grow(segment, active, None)
     }
 
@@ -156,6 +164,7 @@ impl Piece {
         Self {
             segment,
             from: segment.length,
+            partial_crc: active.partial_crc,
             parts: VecDeque::new(),
             closed: Vec::new(),
             index_at,
@@ -190,6 +199,10 @@ impl Piece {
         self.active = None;
     }
 
+    fn is_only_sealed(&self) -> bool {
+        self.from == self.segment.length
+    }
+
     /// Blocks the index has after this piece, and what the last of them holds if it has room.
     fn index_after(&self) -> (u32, Vec<Chunk>) {
         let entries = self.index_block.len() + self.closed.len();
@@ -197,6 +210,27 @@ impl Piece {
         let mut last: Vec<Chunk> = self.index_block.iter().chain(&self.closed).copied().collect();
         last.drain(..entries / ENTRIES_PER_BLOCK * ENTRIES_PER_BLOCK);
         (self.index_at + blocks, last)
+    }
+
+    /// CRC-32C over the bytes after the last whole block that the piece ends with.
+    fn partial_crc_after(&self) -> u32 {
+        let block = self.segment.length / BLOCK * BLOCK;
+        let (before, mut skip) = match block.checked_sub(self.from) {
+            Some(skip) => (0, skip as usize),
+            None => (self.partial_crc, 0),
+        };
+        self.parts.iter().fold(before, |crc, part| {
+            let skipped = skip.min(part.len());
+            skip -= skipped;
+            crc32c::crc32c_append(crc, &part[skipped..])
+        })
+    }
+
+    /// What of `read`, the block with the piece's first new byte, comes before that byte; `None` if
+    /// it is not what was written there.
+    fn carried(&self, read: &[u8]) -> Option<Bytes> {
+        let carried = read.get(..(self.from % BLOCK) as usize)?;
+        (crc32c::crc32c(carried) == self.partial_crc).then(|| Bytes::copy_from_slice(carried))
     }
 
     fn index_action(&self) -> Action {
@@ -211,8 +245,9 @@ impl Piece {
 /// How far a job is with the piece in front.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
-    /// The bytes after the last whole block must be read first.
-    ReadTail,
+    /// The bytes after the last whole block must be read first; `again`: the first answer was an
+    /// error or not what was written.
+    ReadTail { again: bool },
     /// From this aligned position on is to be written.
     Write { at: u64 },
     /// All bytes are written.
@@ -228,9 +263,10 @@ enum Step {
 pub enum Progress {
     /// More to do.
     Going,
-    /// The active segment's end cannot be read: plan again with a new segment.
+    /// The active segment's end cannot be read, or is not what was written: plan again with a new
+    /// segment. The old one keeps its checksums, so that readers notice as well.
     TailUnreadable,
-    /// The disk is full; nothing changed.
+    /// No room, or no descriptor left; nothing changed.
     NoSpace,
 }
 
@@ -324,11 +360,11 @@ impl Job {
         let kept =
             warm.filter(|w| w.base == piece.segment.base && at + w.tail.len() as u64 == piece.from);
         self.carry = kept.map(|warm| warm.tail.clone()).unwrap_or_default();
-        self.step = if piece.parts.is_empty() {
+        self.step = if piece.is_only_sealed() {
             // Only sealed: nothing new, but it must not keep the padding of its last block.
             Step::Index
         } else if piece.from > at && kept.is_none() {
-            Step::ReadTail
+            Step::ReadTail { again: false }
         } else {
             Step::Write { at }
         };
@@ -344,7 +380,9 @@ impl Job {
         let base = piece.segment.base;
         let mut file = FileName::Segment { log: self.log, base };
         let action = match &mut self.step {
-            Step::ReadTail => Action::Read { at: piece.from / BLOCK * BLOCK, len: BLOCK as u32 },
+            Step::ReadTail { .. } => {
+                Action::Read { at: piece.from / BLOCK * BLOCK, len: BLOCK as u32 }
+            }
             Step::Write { at } => {
                 let (parts, padded_len) =
                     gather(&mut self.carry, &mut piece.parts, pace.write_bytes());
@@ -371,7 +409,7 @@ impl Job {
             match self.step {
                 Step::Index if piece.closed.is_empty() => self.step = Step::Truncate,
                 Step::Truncate if piece.active.is_some() => self.end_piece(),
-                Step::ReadTail
+                Step::ReadTail { .. }
                 | Step::Write { .. }
                 | Step::Flush
                 | Step::Index
@@ -408,23 +446,27 @@ impl Job {
         self.op = None;
         let piece = self.pieces.front().expect("a piece is under way");
         let output = match (done.result, self.step) {
-            (Ok(output), _) => output,
-            (Err(_), Step::ReadTail) => return Ok(Progress::TailUnreadable),
+            (Ok(output), _) => Some(output),
             (Err(error), _) if error.kind.is_want_of_room() => {
                 return Ok(Progress::NoSpace);
             }
+            (Err(_), Step::ReadTail { .. }) => None,
+            // A segment that is lost is sealed all the same: readers say so, and the log goes on.
+            (Err(error), Step::Truncate) if piece.is_only_sealed() && error.is_missing() => None,
             (Err(error), _) => return Err(StorageError::DeviceFailed(error)),
         };
         match self.step {
-            Step::ReadTail => {
-                let at = piece.from / BLOCK * BLOCK;
-                let wanted = (piece.from - at) as usize;
-                let Output::Bytes(bytes) = output else { return Ok(Progress::TailUnreadable) };
-                if bytes.len() < wanted {
-                    return Ok(Progress::TailUnreadable);
+            Step::ReadTail { again } => {
+                let read = output.as_ref().and_then(Output::bytes);
+                match read.and_then(|read| piece.carried(read)) {
+                    Some(carried) => {
+                        self.carry = carried;
+                        self.step = Step::Write { at: piece.from / BLOCK * BLOCK };
+                    }
+                    // The device may give the right bytes the next time.
+                    None if !again => self.step = Step::ReadTail { again: true },
+                    None => return Ok(Progress::TailUnreadable),
                 }
-                self.carry = Bytes::copy_from_slice(&bytes[..wanted]);
-                self.step = Step::Write { at };
             }
             Step::Write { .. } if piece.parts.is_empty() => self.step = Step::Flush,
             Step::Write { .. } => {}

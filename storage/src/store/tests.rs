@@ -987,19 +987,57 @@ fn a_start_on_a_full_disk_waits_for_room() {
 }
 
 #[test]
-fn an_unreadable_end_of_a_segment_begins_a_new_one() {
-    let mut world = World::new(11);
+fn an_unreadable_end_of_a_segment_is_read_again_and_then_begins_a_new_one() {
+    let segment = FileName::Segment { log: log(0), base: Offset(0) };
+    for fault in [Fault::Fail(segment, DiskErrorKind::Io(5)), Fault::GarbleRead(segment)] {
+        for times in [1, 2] {
+            let mut world = World::new(11);
+            world.create(log(0), LogSettings::KEEP_ALL);
+            world.append_batch(log(0), 1, 5_000);
+            world.settle(log(0));
+            world.restart();
+            world.append_batch(log(0), 2, 5_000);
+            world.run();
+            (0..times).for_each(|_| world.disk.inject(fault));
+            world.settle(log(0));
+            let next = FileName::Segment { log: log(0), base: Offset(5) };
+            assert_eq!(world.files_of(log(0)).contains(&next), times == 2, "{fault:?}");
+            world.restart();
+            world.assert_readable(log(0), 1 << 20);
+        }
+    }
+}
+
+#[test]
+fn a_lost_segment_does_not_keep_its_log_from_being_settled() {
+    let mut world = World::new(13);
     world.create(log(0), LogSettings::KEEP_ALL);
     world.append_batch(log(0), 1, 5_000);
     world.settle(log(0));
     world.restart();
+    world.disk.shorten(FileName::Segment { log: log(0), base: Offset(0) }, None);
     world.append_batch(log(0), 2, 5_000);
-    world.run();
-    let segment = FileName::Segment { log: log(0), base: Offset(0) };
-    world.disk.inject(Fault::Fail(segment, DiskErrorKind::Io(5)));
     world.settle(log(0));
-    let next = FileName::Segment { log: log(0), base: Offset(5) };
-    assert!(world.files_of(log(0)).contains(&next));
+    assert!(world.read_from(log(0), 0, 1).is_err());
+    assert!(world.read_from(log(0), 5, 1).is_ok());
+}
+
+#[test]
+fn a_rotten_end_of_a_segment_is_not_written_again_as_if_it_were_right() {
+    let mut world = World::new(12);
+    world.create(log(0), LogSettings::KEEP_ALL);
+    (0..3).for_each(|n| world.append_batch(log(0), n, 5_000));
+    world.settle(log(0));
+    world.restart();
+    let segment = FileName::Segment { log: log(0), base: Offset(0) };
+    world.disk.flip_bit(segment, 14_000, 3);
+    world.append_batch(log(0), 3, 5_000);
+    world.settle(log(0));
+    world.restart();
+    let damaged = ReadError::Damaged { log: log(0), from: Offset(10), until: Offset(15) };
+    assert_eq!(world.read_from(log(0), 10, 1), Err(damaged), "the damage is still seen");
+    assert!(world.read_from(log(0), 15, 1).is_ok(), "what came after it is not part of it");
+    world.disk.flip_bit(segment, 14_000, 3);
     world.restart();
     world.assert_readable(log(0), 1 << 20);
 }
