@@ -1,5 +1,6 @@
 //! The manifest: one small log per core that says what its segments consist of.
 
+mod ballast;
 pub mod handover;
 pub mod hold;
 pub mod image;

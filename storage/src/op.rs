@@ -49,6 +49,8 @@ pub enum FileName {
     Journal(u64),
     /// What the segments of this core consist of.
     Manifest,
+    /// Zeros that are given up when the manifest finds no room. One per core.
+    Ballast,
     /// A segment: whole record batches back to back.
     Segment {
         /// Whose records.
@@ -226,6 +228,7 @@ impl fmt::Display for FileName {
             Self::Watermark => f.write_str("journal watermark"),
             Self::Journal(slot) => write!(f, "journal file {slot}"),
             Self::Manifest => f.write_str("manifest"),
+            Self::Ballast => f.write_str("ballast"),
             Self::Segment { log, base } => write!(f, "segment {base} of {log}"),
             Self::Index { log, base } => write!(f, "index {base} of {log}"),
             Self::Quarantine(name) => name.fmt(f),

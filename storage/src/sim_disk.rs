@@ -52,6 +52,11 @@ impl SimFile {
         contents
     }
 
+    fn len(&self) -> u64 {
+        let ends = self.loose.iter().map(|(at, bytes)| at + bytes.len() as u64);
+        ends.max().unwrap_or(0).max(self.stable.len() as u64)
+    }
+
     fn flush(&mut self) {
         self.stable = self.contents();
         self.loose.clear();
@@ -168,7 +173,7 @@ impl SimDisk {
             }
             Action::Replace { parts } => {
                 let stable = parts.concat();
-                self.room_for(name, stable.len() as u64)?;
+                self.room_beside(stable.len() as u64)?;
                 self.files.insert(name, SimFile { stable, loose: Vec::new(), is_linked: true });
             }
             Action::Truncate { len } => {
@@ -181,8 +186,7 @@ impl SimDisk {
             }
             Action::List => return Ok(Output::Listing(self.list(name))),
             Action::Size => {
-                let size = self.files.get(&name).map(|file| file.contents().len() as u64);
-                return Ok(Output::Size(size));
+                return Ok(Output::Size(self.files.get(&name).map(SimFile::len)));
             }
         }
         Ok(Output::Done)
@@ -200,9 +204,14 @@ impl SimDisk {
     }
 
     fn room_for(&self, name: FileName, bytes: u64) -> Result<(), DiskErrorKind> {
-        let others = self.files.iter().filter(|(other, _)| **other != name);
-        let used: u64 = others.map(|(_, file)| file.contents().len() as u64).sum();
-        let fits = self.capacity.is_none_or(|capacity| used + bytes <= capacity);
+        self.room_beside(bytes.saturating_sub(self.files.get(&name).map_or(0, SimFile::len)))
+    }
+
+    /// Whether there is room for so much more.
+    fn room_beside(&self, bytes: u64) -> Result<(), DiskErrorKind> {
+        let Some(capacity) = self.capacity else { return Ok(()) };
+        let used: u64 = self.files.values().map(SimFile::len).sum();
+        let fits = bytes == 0 || used + bytes <= capacity;
         fits.then_some(()).ok_or(DiskErrorKind::NoSpace)
     }
 
@@ -233,14 +242,13 @@ impl SimDisk {
             FileName::Node
             | FileName::Watermark
             | FileName::Manifest
+            | FileName::Ballast
             | FileName::CoreFolder
             | FileName::PartitionsFolder
             | FileName::LogFolder(_) => false,
         };
         let files = self.files.iter().filter(|(name, _)| is_in(name));
-        files
-            .map(|(name, file)| Listed { file: *name, bytes: file.contents().len() as u64 })
-            .collect()
+        files.map(|(name, file)| Listed { file: *name, bytes: file.len() }).collect()
     }
 
     /// Asks for a fault.

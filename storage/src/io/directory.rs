@@ -27,6 +27,7 @@ pub fn path_of(root: &Path, core: CoreId, name: FileName) -> PathBuf {
         FileName::Watermark => of_core.join("watermark"),
         FileName::Journal(slot) => of_core.join(format!("journal-{slot:05}.log")),
         FileName::Manifest => of_core.join("manifest"),
+        FileName::Ballast => of_core.join("ballast"),
         FileName::Quarantine(name) => of_core.join(name.to_string()),
         FileName::CoreFolder => of_core,
         FileName::PartitionsFolder => root.join("partitions"),
@@ -142,6 +143,7 @@ pub(crate) fn list(root: &Path, core: CoreId, folder: FileName) -> io::Result<Ve
         | FileName::Watermark
         | FileName::Journal(_)
         | FileName::Manifest
+        | FileName::Ballast
         | FileName::Segment { .. }
         | FileName::Index { .. }
         | FileName::Quarantine(_) => return Err(io::Error::from(io::ErrorKind::NotADirectory)),

@@ -163,7 +163,11 @@ impl Driver {
         file.truncate(bytes).await.map_err(|error| kind(&error))?;
         match file.pre_allocate(bytes, false).await.map_err(|error| kind(&error)) {
             Ok(()) | Err(DiskErrorKind::Io(libc::EOPNOTSUPP | libc::ENOSYS)) => {}
-            Err(failed) => return Err(failed),
+            Err(failed) => {
+                // On a full disk a part of it was allocated, which others may need more.
+                file.truncate(0).await.map_err(|error| kind(&error))?;
+                return Err(failed);
+            }
         }
         let mut at = 0;
         while at < bytes {
@@ -215,6 +219,7 @@ impl Driver {
             | FileName::Watermark
             | FileName::Journal(_)
             | FileName::Manifest
+            | FileName::Ballast
             | FileName::Segment { .. }
             | FileName::Index { .. }
             | FileName::Quarantine(_) => false,
@@ -222,7 +227,11 @@ impl Driver {
         blocking(move || {
             let removed = if is_folder { fs::remove_dir(&path) } else { fs::remove_file(&path) };
             match removed {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                // An earlier try may have removed it and then failed to make that durable.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => match sync_parent(&path) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                    synced => synced,
+                },
                 removed => removed.and_then(|()| sync_parent(&path)),
             }
         })
@@ -445,13 +454,23 @@ fn replace(path: &Path, parts: &[Bytes]) -> io::Result<()> {
     make_parent(path)?;
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
-    let mut file = File::create(&beside)?;
+    let written = write_whole(Path::new(&beside), parts);
+    if written.is_err() {
+        // What there is of it must not keep room from others on a full disk. If it stays all the
+        // same, the next try writes over it.
+        let _ = fs::remove_file(&beside);
+    }
+    written?;
+    fs::rename(&beside, path)?;
+    sync_parents(path)
+}
+
+fn write_whole(path: &Path, parts: &[Bytes]) -> io::Result<()> {
+    let mut file = File::create(path)?;
     for part in parts {
         file.write_all(part)?;
     }
-    file.sync_all()?;
-    fs::rename(&beside, path)?;
-    sync_parents(path)
+    file.sync_all()
 }
 
 fn size(path: &Path) -> io::Result<Option<u64>> {

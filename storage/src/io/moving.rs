@@ -131,11 +131,11 @@ fn steps(root: &Path, core_count: u16) -> io::Result<Vec<Step>> {
     Ok(steps)
 }
 
-/// The files a core's journal consists of, and its manifest if that is wanted. Quarantined bytes
+/// The files a core's journal consists of, its ballast, and its manifest if that is wanted. Quarantined bytes
 /// and strange names are not among them.
 fn own_files(folder: &Path, with_manifest: bool) -> io::Result<Vec<PathBuf>> {
     let is_own = |name: &str| match name {
-        "watermark" | "watermark.new" | "manifest.new" => true,
+        "watermark" | "watermark.new" | "manifest.new" | "ballast" => true,
         "manifest" => with_manifest,
         _ => name.starts_with("journal-"),
     };

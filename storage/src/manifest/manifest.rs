@@ -18,7 +18,7 @@
 //!
 //!  Idle --queue--> Writing --answered--> Flushing --answered--> Idle
 //!  Idle --queue, mostly garbage or first use--> Replacing --answered--> Idle
-//!  Writing, Flushing, Replacing --no space--> Full --a second later--> Idle
+//!  Writing, Flushing, Replacing --no room--> Full --a second later, or the ballast gone--> Idle
 //! ```
 
 use std::mem;
@@ -26,9 +26,10 @@ use std::mem;
 use bytes::Bytes;
 use flumen_protocol::time::{Monotonic, Now, Wall};
 
+use super::ballast::{self, Ballast};
 use super::image::Image;
 use super::record::Record;
-use crate::error::StorageError;
+use crate::error::{DiskErrorKind, StorageError};
 use crate::format::node::Identity;
 use crate::limits::{BLOCK, BLOCK_BYTES, MANIFEST_GARBAGE_BYTES, MANIFEST_RETRY};
 use crate::op::{Action, DiskDone, DiskOp, FileName, OpId, OpIds};
@@ -253,6 +254,7 @@ pub struct Manifest {
     /// The file must be rewritten before anything is appended.
     must_replace: bool,
     state: State,
+    ballast: Ballast,
 }
 
 #[derive(Debug)]
@@ -294,6 +296,7 @@ impl Manifest {
             live_bytes: 0,
             must_replace: true,
             state: State::Idle,
+            ballast: Ballast::new(),
         }
     }
 
@@ -359,9 +362,22 @@ impl Manifest {
             | State::Flushing(_)
             | State::Replacing(_) => {}
         }
-        if matches!(self.state, State::Idle) && self.is_busy() {
-            self.begin(now, ids, out);
+        self.ballast.delete_if_doomed(ids, out);
+        if !matches!(self.state, State::Idle) {
+            return;
         }
+        if self.is_busy() {
+            self.begin(now, ids, out);
+        } else if !self.must_replace {
+            self.ballast.make_if_due(self.live_bytes, now.monotonic, ids, out);
+        }
+    }
+
+    /// Whether a record found no room, or would find none but what is left of the ballast: then
+    /// nothing else should be written that a record must follow.
+    #[must_use]
+    pub fn is_short_of_room(&self) -> bool {
+        matches!(self.state, State::Full { .. }) || self.ballast.is_missed()
     }
 
     fn begin(&mut self, now: Now, ids: &mut OpIds, out: &mut Vec<DiskOp>) {
@@ -398,6 +414,12 @@ impl Manifest {
     /// # Errors
     /// [`StorageError::DeviceFailed`]: stop the shard. A full disk is no error: the records wait.
     pub fn on_done(&mut self, done: DiskDone, now: Now) -> Result<Option<DiskDone>, StorageError> {
+        if let Some(is_shed) = self.ballast.on_done(&done, now.monotonic)? {
+            if is_shed && matches!(self.state, State::Full { .. }) {
+                self.state = State::Idle;
+            }
+            return Ok(None);
+        }
         let state = mem::replace(&mut self.state, State::Idle);
         match state {
             State::Writing(flight) if flight.op == done.id => {
@@ -439,15 +461,19 @@ impl Manifest {
     ) -> Result<Option<DiskDone>, StorageError> {
         match done.result {
             Ok(_) => then(self, flight),
-            Err(error) if error.kind.is_want_of_room() => self.full(flight, now),
+            Err(error) if error.kind.is_want_of_room() => self.full(flight, error.kind, now),
             Err(error) => return Err(StorageError::DeviceFailed(error)),
         }
         Ok(None)
     }
 
     /// Nothing landed that anybody relies on: the whole file is written anew, beside the old one,
-    /// once there is room. The place that failed is never written again.
-    fn full(&mut self, flight: Flight, now: Now) {
+    /// once there is room: in place of the ballast, or when somebody else made some. The place that
+    /// failed is never written again.
+    fn full(&mut self, flight: Flight, kind: DiskErrorKind, now: Now) {
+        if ballast::helps(kind) {
+            self.ballast.shed();
+        }
         let mut body = flight.body;
         body.append(&mut self.queue);
         self.queue = body;

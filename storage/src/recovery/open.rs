@@ -387,6 +387,7 @@ fn slot_of(file: FileName) -> Option<u64> {
         FileName::Node
         | FileName::Watermark
         | FileName::Manifest
+        | FileName::Ballast
         | FileName::Segment { .. }
         | FileName::Index { .. }
         | FileName::Quarantine(_)

@@ -148,12 +148,13 @@ impl Store {
     /// First what keeps the journal from being recycled; then the largest log if the core has too
     /// much unsettled; then logs with enough to be worth a flush; last, while nothing else is
     /// being settled, a group of what is older than [`SETTLE_AGE`], or [`SETTLE_AGE_BUSY`] while
-    /// the core appends.
+    /// the core appends. None while the manifest is short of room: the record of what is settled
+    /// would wait for it.
     pub fn next_settle(&mut self, now: Now) -> Option<LogId> {
         (self.turn, self.wall) = (now.monotonic, now.wall);
         self.settles.refused.retain(|_, until| *until > now.monotonic);
         self.settles.pace = self.pace();
-        if !self.settles.has_room() {
+        if !self.settles.has_room() || self.manifest.is_short_of_room() {
             return None;
         }
         let pressing = self.journal.pressing().find(|log| self.may_settle(*log));

@@ -283,6 +283,11 @@ impl World {
         self.events.clear();
     }
 
+    /// Bytes of all files.
+    fn used(&self) -> u64 {
+        self.disk.all().map(|(_, bytes)| bytes.len() as u64).sum()
+    }
+
     fn files_of(&self, log: LogId) -> Vec<FileName> {
         let of_log = |name: &FileName| match name {
             FileName::Segment { log: of, .. } | FileName::Index { log: of, .. } => *of == log,
@@ -925,7 +930,9 @@ fn want_of_room_or_descriptors_stops_settling_and_nothing_else() {
         world.now.monotonic = world.now.monotonic.after(Duration::from_secs(11));
         assert_eq!(world.store.next_settle(world.now), Some(log(0)));
     }
-    world.disk.inject(Fault::Fail(FileName::Manifest, DiskErrorKind::NoSpace));
+    for _ in ["with a ballast", "without it"] {
+        world.disk.inject(Fault::Fail(FileName::Manifest, DiskErrorKind::NoSpace));
+    }
     assert!(world.store.begin_settle(log(0), LogIndex(20), (LogIndex(20), Bytes::new())));
     world.run();
     assert_eq!(world.store.settled(log(0)).map(|s| s.0), Some(LogIndex(20)));
@@ -936,6 +943,44 @@ fn want_of_room_or_descriptors_stops_settling_and_nothing_else() {
     world.restart();
     assert_eq!(world.recovered[0].entries, []);
     world.assert_readable(log(0), 1 << 20);
+}
+
+#[test]
+fn on_a_full_disk_a_deletion_is_recorded_in_place_of_the_ballast() {
+    for is_restarted in [false, true] {
+        let mut world = World::new(18);
+        world.create(log(0), small_segments());
+        world.create(log(1), small_segments());
+        (0..120).for_each(|n| world.append_batch(log(0), n, 10_000));
+        (0..120).for_each(|n| world.append_batch(log(1), n, 10_000));
+        world.settle(log(0));
+        world.settle(log(1));
+        world.run();
+        world.disk.set_capacity(world.used());
+        if is_restarted {
+            world.restart();
+        }
+        world.store.set_start_offset(log(0), Offset(600));
+        world.run();
+        assert!(world.store.manifest.is_short_of_room(), "the ballast went");
+        world.append_batch(log(1), 1, 100);
+        world.run();
+        assert_eq!(world.store.next_settle(world.now), None, "no settle takes its place");
+        let full = world.used();
+        world.store.retention(log(0), world.now, Offset(600)).expect("all before the start goes");
+        world.store.delete(log(1));
+        world.run();
+        assert_eq!(world.files_of(log(0)), [], "without any time passing");
+        assert_eq!(world.files_of(log(1)), []);
+        assert!(!world.store.outstanding());
+        world.now.monotonic = world.now.monotonic.after(HOUR);
+        world.run();
+        assert!(!world.store.manifest.is_short_of_room(), "there is a ballast again");
+        assert!(world.used() < full);
+        world.restart();
+        assert_eq!(world.recovered.len(), 1);
+        assert_eq!(world.recovered[0].start_offset, Offset(600));
+    }
 }
 
 #[test]
