@@ -74,7 +74,8 @@ pub(crate) struct Files {
     /// Have another size than files are made today: prepared again before their next use.
     resized: BTreeSet<u16>,
     logs: BTreeMap<LogId, LogState>,
-    slots: u16,
+    /// The numbers of all files there are.
+    slots: BTreeSet<u16>,
 }
 
 impl Files {
@@ -83,7 +84,7 @@ impl Files {
         if let Some(active) = self.used.back() {
             assert!(active.last_sequence < first_sequence, "files are used in order");
         }
-        self.slots = self.slots.max(slot + 1);
+        self.slots.insert(slot);
         self.used.push_back(UsedFile {
             slot,
             first_sequence,
@@ -97,13 +98,13 @@ impl Files {
 
     /// A file that may be begun right away (it was wholly written once).
     pub(crate) fn add_spare(&mut self, slot: u16) {
-        self.slots = self.slots.max(slot + 1);
+        self.slots.insert(slot);
         self.spare.push_back(slot);
     }
 
     /// A file that exists but has to be prepared before it is used.
     pub(crate) fn add_unprepared(&mut self, slot: u16) {
-        self.slots = self.slots.max(slot + 1);
+        self.slots.insert(slot);
         self.unprepared.push_back(slot);
     }
 
@@ -122,21 +123,23 @@ impl Files {
         self.spare.pop_front()
     }
 
-    /// A file to be prepared: one that was left unfinished, or a new slot below `slots_max`.
+    /// A file to be prepared: one that was left unfinished, or a new one while there are fewer than
+    /// `slots_max`. That has the lowest number nobody has, whatever numbers a start has found.
     pub(crate) fn take_unprepared(&mut self, slots_max: u64) -> Option<u16> {
         if let Some(slot) = self.unprepared.pop_front() {
             return Some(slot);
         }
-        if u64::from(self.slots) >= slots_max {
+        if self.slots.len() as u64 >= slots_max {
             return None;
         }
-        self.slots += 1;
-        Some(self.slots - 1)
+        let slot = (0..=u16::MAX).find(|slot| !self.slots.contains(slot))?;
+        self.slots.insert(slot);
+        Some(slot)
     }
 
     /// Whether a file could still be prepared.
     pub(crate) fn can_grow(&self, slots_max: u64) -> bool {
-        !self.unprepared.is_empty() || u64::from(self.slots) < slots_max
+        !self.unprepared.is_empty() || (self.slots.len() as u64) < slots_max
     }
 
     pub(crate) fn has_spare(&self) -> bool {
@@ -384,6 +387,18 @@ mod tests {
         assert_eq!(files.floor(6, 7), 5);
         files.floor_durable(5);
         assert!(files.has_spare() && !files.has_waiting());
+    }
+
+    #[test]
+    fn the_number_of_a_file_says_nothing_about_how_many_there_are() {
+        let mut files = Files::default();
+        files.add_spare(u16::MAX);
+        files.begin_use(1, 1);
+        assert_eq!(files.take_unprepared(4), Some(0));
+        assert_eq!(files.take_unprepared(4), Some(2));
+        assert_eq!(files.take_unprepared(4), None);
+        assert!(!files.can_grow(4));
+        assert_eq!(files.take_spare(), Some(u16::MAX));
     }
 
     #[test]
