@@ -46,8 +46,9 @@ pub const WATERMARK_EVERY_BYTES: u64 = 64 << 20;
 /// … and this long after something became durable that it does not cover yet.
 pub const WATERMARK_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// How long to wait after "no space" before preparing a journal file is tried again.
-pub const PREPARE_RETRY: std::time::Duration = std::time::Duration::from_secs(1);
+/// How long to wait after "no space" before a journal file is prepared, or the watermark written,
+/// again.
+pub const ERRAND_RETRY: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Largest single write while a file is prepared: commits and reads need not wait long behind it.
 pub const PREPARE_WRITE_BYTES: usize = 1 << 20;

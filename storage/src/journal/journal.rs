@@ -28,7 +28,7 @@ use crate::journal::packer::{Commit, Cursor, Landed, LandedContent, front_fits, 
 use crate::journal::queue::{Queue, Queued};
 use crate::journal::recycle::Files;
 use crate::limits::{
-    BLOCK_BYTES, COMMITS_IN_FLIGHT_MAX, JOURNAL_FILES_MAX, PREPARE_RETRY, QUEUE_BYTES_MAX,
+    BLOCK_BYTES, COMMITS_IN_FLIGHT_MAX, ERRAND_RETRY, JOURNAL_FILES_MAX, QUEUE_BYTES_MAX,
     WATERMARK_EVERY, WATERMARK_EVERY_BYTES,
 };
 use crate::manifest::hold::Void;
@@ -118,13 +118,25 @@ impl Errand {
     }
 }
 
-/// Whether preparing a file is held up.
+/// Whether an errand is held up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Hold {
     No,
     /// It just failed for want of room; the clock is not known yet.
     Noted,
     Until(Monotonic),
+}
+
+impl Hold {
+    /// Lets go after a while; whether it holds still.
+    fn holds(&mut self, now: Monotonic) -> bool {
+        match *self {
+            Self::Noted => *self = Self::Until(now.after(ERRAND_RETRY)),
+            Self::Until(then) if now >= then => *self = Self::No,
+            Self::Until(_) | Self::No => {}
+        }
+        *self != Self::No
+    }
 }
 
 /// The journal of one core.
@@ -142,6 +154,7 @@ pub struct Journal {
     /// Invariant: at most one of each kind.
     errands: Vec<Errand>,
     prepare_hold: Hold,
+    watermark_hold: Hold,
     durable: u64,
     /// Files of an earlier life end at or before this sequence.
     inherited: u64,
@@ -181,6 +194,7 @@ impl Journal {
             issued: VecDeque::with_capacity(COMMITS_IN_FLIGHT_MAX),
             errands: Vec::new(),
             prepare_hold: Hold::No,
+            watermark_hold: Hold::No,
             durable: start.next_sequence - 1,
             inherited: start.next_sequence - 1,
             counter: start.watermark.counter,
@@ -338,15 +352,11 @@ impl Journal {
     }
 
     fn prepare_ahead(&mut self, now: Monotonic, ids: &mut OpIds, out: &mut Vec<DiskOp>) {
-        match self.prepare_hold {
-            Hold::Noted => self.prepare_hold = Hold::Until(now.after(PREPARE_RETRY)),
-            Hold::Until(then) if now >= then => self.prepare_hold = Hold::No,
-            Hold::Until(_) | Hold::No => {}
-        }
+        let is_held = self.prepare_hold.holds(now);
         let half_full = self.cursor.position >= self.config.file_bytes / 2;
         let wanted = !self.has_active || half_full;
         let coming = self.files.has_spare() || self.files.has_waiting() || self.is_preparing();
-        if self.prepare_hold != Hold::No || !wanted || coming {
+        if is_held || !wanted || coming {
             return;
         }
         let Some(slot) = self.files.take_unprepared(self.slots_max()) else { return };
@@ -365,7 +375,7 @@ impl Journal {
             Errand::PrepareWatermark { .. } | Errand::WriteWatermark { .. } => true,
             Errand::PrepareJournal { .. } => false,
         });
-        if busy || !self.watermark_due(now) {
+        if busy || self.watermark_hold.holds(now) || !self.watermark_due(now) {
             return;
         }
         let id = ids.next_id();
@@ -456,6 +466,13 @@ impl Journal {
                 self.files.add_unprepared(slot);
                 self.prepare_hold = Hold::Noted;
                 out.push(JournalEvent::NoSpace);
+            }
+            // Its two copies lie in different blocks: the other one holds until this is written
+            // again, in the same place. Meanwhile no file is recycled, and appends go on in others.
+            (Errand::PrepareWatermark { .. } | Errand::WriteWatermark { .. }, Some(error))
+                if error.kind.is_want_of_room() =>
+            {
+                self.watermark_hold = Hold::Noted
             }
             (
                 Errand::PrepareJournal { .. }
@@ -678,6 +695,30 @@ mod tests {
         rig.pass(2);
         rig.run();
         assert_eq!(rig.events, [JournalEvent::NoSpace, durable(log(1), 1)]);
+    }
+
+    #[test]
+    fn want_of_room_for_the_watermark_is_tried_again_later() {
+        let mut rig = Rig::fresh(SMALL, 1);
+        let kinds = [DiskErrorKind::NoSpace, DiskErrorKind::NoDescriptors];
+        // Preparing it fails, then writing it.
+        for (index, kind) in (1..).zip(kinds.into_iter().cycle()).take(4) {
+            rig.disk.inject(Fault::Fail(FileName::Watermark, kind));
+            rig.appended(log(1), std::iter::once(entry(index, "a")));
+            rig.pass(2);
+            assert_eq!(rig.turn().len(), 1);
+            rig.run();
+            assert!(rig.turn().is_empty(), "not at once");
+            rig.appended(log(1), std::iter::empty());
+            if index > 1 {
+                rig.pass(2);
+                rig.run();
+                let file = rig.disk.contents(FileName::Watermark).unwrap();
+                let owner = crate::journal::rig::IDENTITY;
+                let watermark = Watermark::decode(&owner, &file).unwrap().unwrap();
+                assert_eq!(watermark.durable, index + 1);
+            }
+        }
     }
 
     #[test]
