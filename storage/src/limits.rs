@@ -141,8 +141,10 @@ pub const SETTLE_AGE_BUSY: std::time::Duration = std::time::Duration::from_secs(
 pub const APPENDING_FOR: std::time::Duration = std::time::Duration::from_secs(1);
 /// How long a log that could not be settled (nothing committed, disk full) is left alone.
 pub const SETTLE_BACKOFF: std::time::Duration = std::time::Duration::from_secs(1);
-/// Files being deleted at once: deleting large files keeps the file system busy.
+/// Files being deleted, or folders listed, at once: deleting large files keeps the file system busy.
 pub const REMOVALS_IN_FLIGHT_MAX: usize = 4;
+/// How long removals pause when there was no descriptor for one.
+pub const REMOVAL_RETRY: std::time::Duration = std::time::Duration::from_secs(1);
 /// Logs whose last partial block is kept in memory between settles: at most 2 MiB together.
 pub const WARM_LOGS_MAX: usize = 256;
 /// Entries of loaded segment indexes, over all logs: 48 bytes each, 6 MiB together.

@@ -228,7 +228,7 @@ impl Store {
         self.journal.next_ops(now, &mut self.ids, out);
         self.settles.next_ops(&mut self.ids, out);
         self.manifest.next_op(now, &mut self.ids, out);
-        self.removals.next_ops(self.manifest.durable(), &mut self.ids, out);
+        self.removals.next_ops(self.manifest.durable(), self.turn, &mut self.ids, out);
         self.reader.next_ops(&mut self.ids, out);
     }
 

@@ -230,7 +230,7 @@ fn chunk(place: (u64, u32), wall: Wall, identity: &Identity, body: &[u8]) -> Vec
 }
 
 /// Counts records in the order they were queued.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket(u64);
 
 /// The running manifest of one core.

@@ -4,7 +4,8 @@
 //! manifest says durably that nobody needs them.
 //! Does not: decide that a log is deleted: the caller has the committed proof.
 //! Invariants: manifest first, files second; a file whose deletion was cut short is deleted by the
-//! next start; a name is free again only when nothing of the old log is left.
+//! next start; a name is free again only when nothing of the old log is left. Want of descriptors
+//! is waited out.
 //! Apart because deleting is the one thing that cannot be undone.
 //!
 //! ```text
@@ -13,39 +14,51 @@
 //!             --found others--> Files again --> Listing --nothing left--> Folder --> done
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use flumen_protocol::ids::{LogId, Offset};
-use flumen_protocol::time::Now;
+use flumen_protocol::time::{Monotonic, Now};
 
 use super::Store;
 use crate::answers::StoreEvent;
 use crate::error::StorageError;
 use crate::format::frame::Mark;
-use crate::limits::REMOVALS_IN_FLIGHT_MAX;
+use crate::limits::{REMOVAL_RETRY, REMOVALS_IN_FLIGHT_MAX};
 use crate::manifest::manifest::Ticket;
 use crate::manifest::record::Record;
 use crate::op::{Action, DiskDone, DiskOp, FileName, OpId, OpIds, Output};
 use crate::retention::{Bounds, expired};
 
-/// Removals of one core under way.
+/// Removals of one core under way. A hundred thousand segments may wait here: what is next and
+/// what an answer belongs to is found without a walk over them.
 #[derive(Debug, Default)]
 pub(crate) struct Removals {
-    segments: BTreeMap<(LogId, Offset), SegmentRemoval>,
+    /// Condemned segments whose files are not all gone.
+    files: BTreeSet<(LogId, Offset)>,
+    /// Those of which nothing is gone, by the record that must be durable before.
+    waiting: BTreeSet<(Ticket, LogId, Offset)>,
+    /// Those of which only the index is left.
+    indexes: Vec<(LogId, Offset)>,
     logs: BTreeMap<LogId, LogRemoval>,
+    /// Deleted logs by the record that must be durable before their files go.
+    recording: BTreeSet<(Ticket, LogId)>,
+    /// Logs whose folder is to be listed or deleted now.
+    folders: VecDeque<LogId>,
+    /// Invariant: at most [`REMOVALS_IN_FLIGHT_MAX`].
+    under_way: BTreeMap<OpId, Task>,
+    /// Nothing is begun before this: there was no descriptor left.
+    hold: Option<Monotonic>,
 }
 
-/// How far the removal of a segment's files is.
+/// One operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum SegmentRemoval {
-    /// Until this record is durable the files stay.
-    Waiting(Ticket),
-    /// The segment itself is being deleted.
-    Data(OpId),
-    /// The segment is gone, its index is next.
-    DataGone,
-    /// The index is being deleted.
-    Index(OpId),
+enum Task {
+    /// Deletes a segment.
+    Data(LogId, Offset),
+    /// Deletes its index.
+    Index(LogId, Offset),
+    /// Lists or deletes the folder of a log, as its state says.
+    Folder(LogId),
 }
 
 /// How far the deletion of a log is.
@@ -54,82 +67,127 @@ enum LogRemoval {
     /// The journal is asked to mark it.
     Marking,
     /// The manifest records it; the mark's place in the journal.
-    Recording(Ticket, u64),
+    Recording(u64),
     /// Segments the manifest or the folder knows are being deleted.
     Files,
-    /// Those are gone; the folder is to be listed for what an unfinished settle left.
-    FilesGone,
-    /// The folder is being listed.
-    Listing(OpId),
-    /// Nothing is in the folder any more.
-    Empty,
-    /// The folder is being deleted.
-    Folder(OpId),
+    /// Those are gone; the folder is listed for what an unfinished settle left.
+    Listing,
+    /// Nothing is in the folder any more: it is deleted.
+    Folder,
+}
+
+/// What an answer means to the store.
+#[derive(Debug, PartialEq, Eq)]
+enum Taken {
+    /// It belongs to somebody else.
+    Strange(DiskDone),
+    /// Something else follows.
+    Going,
+    /// Both files of a segment are gone.
+    Gone(LogId, Offset),
+    /// Nothing of a log is left.
+    Deleted(LogId),
 }
 
 impl Removals {
     pub(crate) fn is_busy(&self) -> bool {
-        !(self.segments.is_empty() && self.logs.is_empty())
+        !(self.files.is_empty() && self.logs.is_empty())
     }
 
     /// The files of a segment go once `after` is durable.
     pub(crate) fn condemn(&mut self, log: LogId, base: Offset, after: Ticket) {
-        self.segments.entry((log, base)).or_insert(SegmentRemoval::Waiting(after));
+        if self.files.insert((log, base)) {
+            self.waiting.insert((after, log, base));
+        }
     }
 
     /// The folder of a log goes with the last of its condemned segments: its deletion was
     /// recorded before this process.
     pub(crate) fn resume_log(&mut self, log: LogId) {
-        let removal = if self.has_files(log) { LogRemoval::Files } else { LogRemoval::FilesGone };
-        self.logs.insert(log, removal);
+        self.logs.insert(log, LogRemoval::Files);
+        self.list_if_no_files(log);
     }
 
-    pub(super) fn next_ops(&mut self, durable: Ticket, ids: &mut OpIds, out: &mut Vec<DiskOp>) {
-        let under_way = |removal: &&SegmentRemoval| {
-            matches!(removal, SegmentRemoval::Data(_) | SegmentRemoval::Index(_))
-        };
-        let mut room =
-            REMOVALS_IN_FLIGHT_MAX.saturating_sub(self.segments.values().filter(under_way).count());
-        for ((log, base), removal) in &mut self.segments {
-            if room == 0 {
-                break;
-            }
-            let (log, base) = (*log, *base);
-            let file = match removal {
-                SegmentRemoval::Waiting(after) if *after <= durable => {
-                    FileName::Segment { log, base }
-                }
-                SegmentRemoval::DataGone => FileName::Index { log, base },
-                SegmentRemoval::Waiting(_) | SegmentRemoval::Data(_) | SegmentRemoval::Index(_) => {
-                    continue;
-                }
-            };
+    /// If no known file of a deleted log is left, its folder is looked into.
+    fn list_if_no_files(&mut self, log: LogId) {
+        if self.logs.get(&log) == Some(&LogRemoval::Files) && !self.has_files(log) {
+            self.logs.insert(log, LogRemoval::Listing);
+            self.folders.push_back(log);
+        }
+    }
+
+    pub(super) fn next_ops(
+        &mut self,
+        durable: Ticket,
+        now: Monotonic,
+        ids: &mut OpIds,
+        out: &mut Vec<DiskOp>,
+    ) {
+        if self.hold.is_some_and(|then| now < then) {
+            return;
+        }
+        while self.under_way.len() < REMOVALS_IN_FLIGHT_MAX
+            && let Some((task, file, action)) = self.next_task(durable)
+        {
             let id = ids.next_id();
-            let is_data = matches!(removal, SegmentRemoval::Waiting(_));
-            *removal = if is_data { SegmentRemoval::Data(id) } else { SegmentRemoval::Index(id) };
-            out.push(DiskOp { id, file, action: Action::Delete });
-            room -= 1;
+            self.under_way.insert(id, task);
+            out.push(DiskOp { id, file, action });
         }
-        for (log, removal) in &mut self.logs {
-            let file = FileName::LogFolder(*log);
-            match removal {
-                LogRemoval::FilesGone => {
-                    let id = ids.next_id();
-                    *removal = LogRemoval::Listing(id);
-                    out.push(DiskOp { id, file, action: Action::List });
-                }
-                LogRemoval::Empty => {
-                    let id = ids.next_id();
-                    *removal = LogRemoval::Folder(id);
-                    out.push(DiskOp { id, file, action: Action::Delete });
-                }
-                LogRemoval::Marking
-                | LogRemoval::Recording(..)
-                | LogRemoval::Files
-                | LogRemoval::Listing(_)
-                | LogRemoval::Folder(_) => {}
+    }
+
+    fn next_task(&mut self, durable: Ticket) -> Option<(Task, FileName, Action)> {
+        if let Some((log, base)) = self.indexes.pop() {
+            return Some((Task::Index(log, base), FileName::Index { log, base }, Action::Delete));
+        }
+        if let Some(&(after, log, base)) = self.waiting.first()
+            && after <= durable
+        {
+            self.waiting.pop_first();
+            return Some((Task::Data(log, base), FileName::Segment { log, base }, Action::Delete));
+        }
+        let log = self.folders.pop_front()?;
+        let is_empty = self.logs.get(&log) == Some(&LogRemoval::Folder);
+        let action = if is_empty { Action::Delete } else { Action::List };
+        Some((Task::Folder(log), FileName::LogFolder(log), action))
+    }
+
+    /// Takes an answer if it is its own.
+    fn on_done(
+        &mut self,
+        done: DiskDone,
+        durable: Ticket,
+        now: Monotonic,
+    ) -> Result<Taken, StorageError> {
+        let Some(task) = self.under_way.remove(&done.id) else {
+            return Ok(Taken::Strange(done));
+        };
+        let is_want = done.result.as_ref().is_err_and(|error| error.kind.is_want_of_room());
+        if is_want {
+            self.hold = Some(now.after(REMOVAL_RETRY));
+        }
+        match task {
+            Task::Data(log, base) if is_want => drop(self.waiting.insert((durable, log, base))),
+            Task::Index(log, base) if is_want => self.indexes.push((log, base)),
+            Task::Folder(log) if is_want => self.folders.push_back(log),
+            Task::Data(log, base) => {
+                done.result.map_err(StorageError::DeviceFailed)?;
+                self.indexes.push((log, base));
+            }
+            Task::Index(log, base) => {
+                done.result.map_err(StorageError::DeviceFailed)?;
+                self.files.remove(&(log, base));
+                return Ok(Taken::Gone(log, base));
+            }
+            Task::Folder(log) if self.logs.get(&log) == Some(&LogRemoval::Listing) => {
+                self.listed(log, done, durable);
+            }
+            Task::Folder(log) => {
+                // A folder that cannot be removed is in nobody's way.
+                self.logs.remove(&log);
+                return Ok(Taken::Deleted(log));
             }
         }
+        Ok(Taken::Going)
     }
 
     /// Takes what the folder of a deleted log still holds.
@@ -144,13 +202,31 @@ impl Removals {
                 self.condemn(log, base, durable);
             }
         }
-        let next = if self.has_files(log) { LogRemoval::Files } else { LogRemoval::Empty };
-        self.logs.insert(log, next);
+        let is_empty = !self.has_files(log);
+        self.logs.insert(log, if is_empty { LogRemoval::Folder } else { LogRemoval::Files });
+        if is_empty {
+            self.folders.push_back(log);
+        }
+    }
+
+    /// The deletions whose records are durable by now, and the places of their marks.
+    fn recorded(&mut self, durable: Ticket) -> Vec<(LogId, u64)> {
+        let mut recorded = Vec::new();
+        while let Some(&(after, log)) = self.recording.first()
+            && after <= durable
+        {
+            self.recording.pop_first();
+            if let Some(LogRemoval::Recording(sequence)) = self.logs.insert(log, LogRemoval::Files)
+            {
+                recorded.push((log, sequence));
+            }
+        }
+        recorded
     }
 
     fn has_files(&self, log: LogId) -> bool {
         let range = (log, Offset(i64::MIN))..=(log, Offset(i64::MAX));
-        self.segments.range(range).next().is_some()
+        self.files.range(range).next().is_some()
     }
 }
 
@@ -192,28 +268,13 @@ impl Store {
             self.reader.forget_segment(log, base);
             self.removals.condemn(log, base, ticket);
         }
-        self.removals.logs.insert(log, LogRemoval::Recording(ticket, sequence));
+        self.removals.recording.insert((ticket, log));
+        self.removals.logs.insert(log, LogRemoval::Recording(sequence));
     }
 
     /// Goes on with deletions whose records are durable.
     pub(super) fn deletions_recorded(&mut self, durable: Ticket) {
-        let mut recorded = Vec::new();
-        for (log, removal) in &mut self.removals.logs {
-            match removal {
-                LogRemoval::Recording(ticket, sequence) if *ticket <= durable => {
-                    recorded.push((*log, *sequence));
-                    *removal = LogRemoval::Files;
-                }
-                LogRemoval::Marking
-                | LogRemoval::Recording(..)
-                | LogRemoval::Files
-                | LogRemoval::FilesGone
-                | LogRemoval::Listing(_)
-                | LogRemoval::Empty
-                | LogRemoval::Folder(_) => {}
-            }
-        }
-        for (log, sequence) in recorded {
+        for (log, sequence) in self.removals.recorded(durable) {
             self.journal.marks_settled(log, sequence);
             self.try_finish_deletion(log);
         }
@@ -221,11 +282,8 @@ impl Store {
 
     /// If no known file of a deleted log is left, its folder is next.
     pub(super) fn try_finish_deletion(&mut self, log: LogId) {
-        let left = self.removals.has_files(log) || self.settles.has_orphan(log);
-        if let Some(removal @ LogRemoval::Files) = self.removals.logs.get_mut(&log)
-            && !left
-        {
-            *removal = LogRemoval::FilesGone;
+        if !self.settles.has_orphan(log) {
+            self.removals.list_if_no_files(log);
         }
     }
 
@@ -238,30 +296,15 @@ impl Store {
         done: DiskDone,
         out: &mut Vec<StoreEvent>,
     ) -> Result<Option<DiskDone>, StorageError> {
-        let of_segment = self.removals.segments.iter().find(|(_, removal)| {
-            matches!(removal, SegmentRemoval::Data(op) | SegmentRemoval::Index(op) if *op == done.id)
-        });
-        if let Some((&(log, base), &removal)) = of_segment {
-            done.result.map_err(StorageError::DeviceFailed)?;
-            if matches!(removal, SegmentRemoval::Data(_)) {
-                self.removals.segments.insert((log, base), SegmentRemoval::DataGone);
-            } else {
-                self.removals.segments.remove(&(log, base));
+        let durable = self.manifest.durable();
+        match self.removals.on_done(done, durable, self.turn)? {
+            Taken::Strange(done) => return Ok(Some(done)),
+            Taken::Going => {}
+            Taken::Gone(log, base) => {
                 self.manifest.enqueue(Record::Gone { log, base });
                 self.try_finish_deletion(log);
             }
-            return Ok(None);
-        }
-        let of_log = self.removals.logs.iter().find(|(_, removal)| {
-            matches!(removal, LogRemoval::Listing(op) | LogRemoval::Folder(op) if *op == done.id)
-        });
-        let Some((&log, removal)) = of_log else { return Ok(Some(done)) };
-        if matches!(removal, LogRemoval::Listing(_)) {
-            self.removals.listed(log, done, self.manifest.durable());
-        } else {
-            // A folder that cannot be removed is in nobody's way.
-            self.removals.logs.remove(&log);
-            out.push(StoreEvent::Deleted { log });
+            Taken::Deleted(log) => out.push(StoreEvent::Deleted { log }),
         }
         Ok(None)
     }
@@ -316,5 +359,93 @@ impl Store {
         self.cache.forget_before(log, start);
         self.reader.forget_before(log, start);
         Some(start)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flumen_protocol::ids::{PartitionIndex, TopicId};
+
+    use super::*;
+    use crate::error::{DiskError, DiskErrorKind};
+
+    fn log(partition: i32) -> LogId {
+        LogId { topic: TopicId([9; 16]), partition: PartitionIndex(partition) }
+    }
+
+    fn answer(op: &DiskOp) -> DiskDone {
+        let output = match op.action {
+            Action::List => Output::Listing(Vec::new()),
+            _ => Output::Done,
+        };
+        DiskDone { id: op.id, result: Ok(output) }
+    }
+
+    /// With a walk over all that waits for each of them this takes minutes.
+    #[test]
+    fn a_hundred_thousand_segments_and_ten_thousand_logs_go_four_at_a_time() {
+        let (mut removals, mut ids) = (Removals::default(), OpIds::new());
+        let (durable, now) = (Ticket::default(), Monotonic(0));
+        (0..100_000).for_each(|base| removals.condemn(log(0), Offset(base), durable));
+        (0..10_000).for_each(|partition| removals.resume_log(log(partition)));
+        let (mut gone, mut deleted) = (0, 0);
+        let mut ops = Vec::new();
+        loop {
+            removals.next_ops(durable, now, &mut ids, &mut ops);
+            assert!(removals.under_way.len() <= REMOVALS_IN_FLIGHT_MAX);
+            if ops.is_empty() {
+                break;
+            }
+            for op in ops.drain(..) {
+                match removals.on_done(answer(&op), durable, now).expect("the disk works") {
+                    Taken::Strange(_) => panic!("its own answer"),
+                    Taken::Going => {}
+                    Taken::Gone(log, _) => {
+                        gone += 1;
+                        removals.list_if_no_files(log);
+                    }
+                    Taken::Deleted(_) => deleted += 1,
+                }
+            }
+        }
+        assert_eq!((gone, deleted, removals.is_busy()), (100_000, 10_000, false));
+    }
+
+    #[test]
+    fn without_a_descriptor_every_step_waits_and_is_done_again() {
+        let (mut removals, mut ids) = (Removals::default(), OpIds::new());
+        let (durable, mut now) = (Ticket::default(), Monotonic(0));
+        removals.condemn(log(0), Offset(0), durable);
+        removals.resume_log(log(0));
+        let mut done = Vec::new();
+        loop {
+            let mut ops = Vec::new();
+            removals.next_ops(durable, now, &mut ids, &mut ops);
+            let [op] = &ops[..] else { break };
+            let kind = DiskErrorKind::NoDescriptors;
+            let error = DiskError { kind, file: op.file, action: op.action.name() };
+            let refused = DiskDone { id: op.id, result: Err(error) };
+            assert_eq!(removals.on_done(refused, durable, now), Ok(Taken::Going));
+            let mut early = Vec::new();
+            removals.next_ops(durable, now, &mut ids, &mut early);
+            assert_eq!(early, []);
+            now = now.after(REMOVAL_RETRY);
+            removals.next_ops(durable, now, &mut ids, &mut early);
+            assert_eq!((early[0].file, &early[0].action), (op.file, &op.action));
+            done.push((op.file, op.action.name()));
+            if let Taken::Gone(log, _) =
+                removals.on_done(answer(&early[0]), durable, now).expect("the disk works")
+            {
+                removals.list_if_no_files(log);
+            }
+        }
+        let (segment, index) = (
+            FileName::Segment { log: log(0), base: Offset(0) },
+            FileName::Index { log: log(0), base: Offset(0) },
+        );
+        let folder = FileName::LogFolder(log(0));
+        let steps = [(segment, "delete"), (index, "delete"), (folder, "list"), (folder, "delete")];
+        assert_eq!(done, steps);
+        assert!(!removals.is_busy());
     }
 }
