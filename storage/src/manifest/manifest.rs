@@ -143,9 +143,14 @@ impl<'a> Chunk<'a> {
         let u16_at = |at: usize| u16::from_le_bytes([header[at], header[at + 1]]);
         let u32_at = |at: usize| u32::from(u16_at(at)) | (u32::from(u16_at(at + 2)) << 16);
         let u64_at = |at: usize| u64::from(u32_at(at)) | (u64::from(u32_at(at + 4)) << 32);
+        // First what is cheap: behind a torn chunk every block is looked at, and what stands there
+        // may claim any length.
+        if u32_at(0) != MAGIC {
+            return None;
+        }
         let body = bytes.get(HEADER_BYTES..HEADER_BYTES.checked_add(u32_at(16) as usize)?)?;
         let crc = crc32c::crc32c_append(crc32c::crc32c(&header[..CRC_AT]), body);
-        if u32_at(0) != MAGIC || u32_at(CRC_AT) != crc {
+        if u32_at(CRC_AT) != crc {
             return None;
         }
         Some(Self {

@@ -2,7 +2,8 @@
 //!
 //! Does: find a segment by offset or by time, add and drop at the ends.
 //! Does not: touch files.
-//! Invariants: segments are contiguous in offsets and in order; only the last may be active.
+//! Invariants: segments are contiguous in offsets and in order; only the last may be active; adding
+//! and dropping costs the same however many there are.
 //! Apart because every lookup goes through the same order.
 
 use flumen_protocol::ids::Offset;
@@ -10,9 +11,14 @@ use flumen_protocol::ids::Offset;
 use super::segment::{Active, Segment};
 
 /// The segments of one log, oldest first.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Segments {
     list: Vec<Segment>,
+    /// How many at the front of `list` were dropped: all of them are moved away at once when they
+    /// are half of it.
+    dropped: usize,
+    /// The length of all that were not.
+    bytes: u64,
     /// Invariant: describes the last of `list`; `None` when that is sealed or there is none.
     active: Option<Active>,
 }
@@ -21,44 +27,46 @@ impl Segments {
     /// All segments, oldest first, the active one included.
     #[must_use]
     pub fn all(&self) -> &[Segment] {
-        &self.list
+        &self.list[self.dropped..]
     }
 
     /// All segments that no longer grow.
     #[must_use]
     pub fn sealed(&self) -> &[Segment] {
-        &self.list[..self.list.len() - usize::from(self.active.is_some())]
+        let all = self.all();
+        &all[..all.len() - usize::from(self.active.is_some())]
     }
 
     /// The segment that grows, if there is one.
     #[must_use]
     pub fn active(&self) -> Option<(Segment, Active)> {
-        Some((*self.list.last()?, self.active?))
+        Some((*self.all().last()?, self.active?))
     }
 
     /// One after the last offset; `None` without segments.
     #[must_use]
     pub fn end(&self) -> Option<Offset> {
-        self.list.last().map(|segment| segment.end)
+        self.all().last().map(|segment| segment.end)
     }
 
     /// Bytes of all segments together.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.list.iter().map(|segment| segment.length).sum()
+        self.bytes
     }
 
     /// The segment that holds `offset`.
     #[must_use]
     pub fn find(&self, offset: Offset) -> Option<Segment> {
-        let place = self.list.partition_point(|segment| segment.end <= offset);
-        self.list.get(place).copied().filter(|segment| segment.base <= offset)
+        let all = self.all();
+        let place = all.partition_point(|segment| segment.end <= offset);
+        all.get(place).copied().filter(|segment| segment.base <= offset)
     }
 
     /// The first segment, from the one that holds `from` on, with a timestamp of `time` or later.
     #[must_use]
     pub fn find_time(&self, from: Offset, time: i64) -> Option<Segment> {
-        self.list.iter().copied().find(|s| s.end > from && s.max_timestamp >= time)
+        self.all().iter().copied().find(|s| s.end > from && s.max_timestamp >= time)
     }
 
     /// What is known of the growing segment if it is the one that begins at `base`.
@@ -73,25 +81,32 @@ impl Segments {
     /// # Panics
     /// When the segment does not follow the last one: our own bug.
     pub fn put_last(&mut self, segment: Segment, active: Option<Active>) {
-        if self.list.last().is_some_and(|last| last.base == segment.base) {
+        if let Some(before) = self.all().last().filter(|last| last.base == segment.base) {
+            self.bytes -= before.length;
             self.list.pop();
         }
-        if let Some(last) = self.list.last() {
+        if let Some(last) = self.all().last() {
             assert_eq!(last.end, segment.base, "segments follow each other");
         }
         assert!(segment.base < segment.end && segment.length > 0, "segments are not empty");
+        self.bytes += segment.length;
         self.list.push(segment);
         self.active = active;
     }
 
     /// Drops the oldest segment if it begins at `base`; says whether it did.
     pub fn drop_first(&mut self, base: Offset) -> bool {
-        if self.list.first().is_none_or(|first| first.base != base) {
+        let Some(first) = self.all().first().filter(|first| first.base == base) else {
             return false;
-        }
-        self.list.remove(0);
-        if self.list.is_empty() {
+        };
+        self.bytes -= first.length;
+        self.dropped += 1;
+        if self.all().is_empty() {
             self.active = None;
+        }
+        if self.dropped * 2 >= self.list.len() {
+            self.list.drain(..self.dropped);
+            self.dropped = 0;
         }
         true
     }
@@ -103,12 +118,39 @@ impl Segments {
     }
 }
 
+impl PartialEq for Segments {
+    fn eq(&self, other: &Self) -> bool {
+        (self.all(), self.active) == (other.all(), other.active)
+    }
+}
+
+impl Eq for Segments {}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn segment(base: i64, end: i64, time: i64) -> Segment {
         Segment { base: Offset(base), end: Offset(end), length: 1, max_timestamp: time, written: 0 }
+    }
+
+    /// Moving all the others for each of them would take minutes.
+    #[test]
+    fn many_are_dropped_one_by_one() {
+        let (mut set, mut few) = (Segments::default(), Segments::default());
+        (0..200_000).for_each(|base| set.put_last(segment(base, base + 1, 1), None));
+        for base in 0..199_998 {
+            assert!(set.drop_first(Offset(base)));
+            assert_eq!(set.bytes(), 199_999 - base as u64);
+            assert_eq!(set.find(Offset(base)), None);
+        }
+        (199_998..200_000).for_each(|base| few.put_last(segment(base, base + 1, 1), None));
+        assert_eq!(set, few);
+        let longer = Segment { length: 7, ..segment(199_999, 200_005, 1) };
+        set.put_last(longer, None);
+        assert_eq!((set.bytes(), set.end()), (8, Some(Offset(200_005))));
+        assert!(set.drop_first(Offset(199_998)) && set.drop_first(Offset(199_999)));
+        assert_eq!((set.bytes(), set.all()), (0, &[][..]));
     }
 
     #[test]
