@@ -131,6 +131,9 @@ pub const SETTLE_GROUP_MAX: usize = OPEN_FILES_MAX / 2;
 pub const SETTLE_GROUP_BYTES: usize = 1 << 20;
 /// Unsettled bytes of one log from which settling it is worth a flush.
 pub const SETTLE_BYTES_WORTH: usize = 1 << 20;
+/// How many of the largest logs are remembered when there is too much unsettled: a look for them
+/// costs a walk over all logs, which is not done for every settle.
+pub const LARGEST_LOGS_MAX: usize = 64;
 /// How old unsettled entries may become on an idle core.
 pub const SETTLE_AGE: std::time::Duration = std::time::Duration::from_secs(10);
 /// How old they may become on a core that appends: settling a thousand small logs every ten

@@ -23,7 +23,7 @@ use super::Store;
 use crate::answers::StoreEvent;
 use crate::error::StorageError;
 use crate::limits::{
-    APPENDING_FOR, SETTLE_AGE, SETTLE_AGE_BUSY, SETTLE_BACKOFF, SETTLE_BYTES_MAX,
+    APPENDING_FOR, LARGEST_LOGS_MAX, SETTLE_AGE, SETTLE_AGE_BUSY, SETTLE_BACKOFF, SETTLE_BYTES_MAX,
     SETTLE_GROUP_BYTES, SETTLE_GROUP_MAX, SETTLES_MAX, WARM_LOGS_MAX,
 };
 use crate::manifest::manifest::Ticket;
@@ -46,6 +46,9 @@ pub(crate) struct Settles {
     pub(super) ripe: BTreeSet<LogId>,
     /// Logs with anything unsettled that is not under way, by when that began.
     pub(super) ages: BTreeSet<(Monotonic, LogId)>,
+    /// The largest logs as of when that was last looked up, the largest first: looking costs a walk
+    /// over all that have anything unsettled.
+    largest: VecDeque<LogId>,
     /// Logs that could not be settled, and until when they are left alone.
     refused: BTreeMap<LogId, Monotonic>,
     /// How much of the disk they may take now.
@@ -158,10 +161,11 @@ impl Store {
             return None;
         }
         let pressing = self.journal.pressing().find(|log| self.may_settle(*log));
-        pressing
-            .or_else(|| self.largest_if_too_much())
-            .or_else(|| self.settles.ripe.iter().copied().find(|log| self.may_settle(*log)))
-            .or_else(|| self.aged(now.monotonic))
+        if let Some(log) = pressing.or_else(|| self.largest_if_too_much()) {
+            return Some(log);
+        }
+        let ripe = self.settles.ripe.iter().copied().find(|log| self.may_settle(*log));
+        ripe.or_else(|| self.aged(now.monotonic))
     }
 
     /// Calm while journal and memory are less than half of what they may hold, so that there is time
@@ -181,13 +185,31 @@ impl Store {
             && self.settles.up_to(log).is_none()
     }
 
-    fn largest_if_too_much(&self) -> Option<LogId> {
+    fn largest_if_too_much(&mut self) -> Option<LogId> {
         if self.unsettled_bytes <= self.config.unsettled_bytes {
+            self.settles.largest.clear();
             return None;
         }
+        if let Some(known) = self.next_largest() {
+            return Some(known);
+        }
         let unsettled = self.settles.ages.iter().map(|(_, log)| *log);
-        let bytes = |log: &LogId| self.logs.get(log).map_or(0, |known| known.tail.bytes());
-        unsettled.filter(|log| self.may_settle(*log)).max_by_key(bytes)
+        let bytes = |log: LogId| self.logs.get(&log).map_or(0, |known| known.tail.bytes());
+        let may = unsettled.filter(|log| self.may_settle(*log));
+        let mut by_size: Vec<(usize, LogId)> = may.map(|log| (bytes(log), log)).collect();
+        by_size.sort_unstable_by(|a, b| b.cmp(a));
+        let largest = by_size.into_iter().take(LARGEST_LOGS_MAX).map(|(_, log)| log);
+        self.settles.largest = largest.collect();
+        self.next_largest()
+    }
+
+    fn next_largest(&mut self) -> Option<LogId> {
+        while let Some(log) = self.settles.largest.pop_front() {
+            if self.may_settle(log) {
+                return Some(log);
+            }
+        }
+        None
     }
 
     fn aged(&mut self, now: Monotonic) -> Option<LogId> {
