@@ -68,6 +68,12 @@ pub struct ServeArguments {
     /// the data folder first. Not for a service file: it would accept whatever is damaged next.
     #[arg(long)]
     pub accept_damage: bool,
+    /// Say that the wall clock is right: what is deleted by age (retention.ms) goes again.
+    ///
+    /// A clock that jumps by more than a day suspends that, also beyond restarts, until it shows again
+    /// what it should. Not for a service file: it would confirm whatever the clock shows next.
+    #[arg(long)]
+    pub confirm_clock: bool,
 }
 
 /// Arguments of `flumen doctor`.
@@ -158,6 +164,7 @@ mod tests {
         assert_eq!(serve.overrides, ["a=1", "b=2"]);
         assert_eq!(serve.config, Some(PathBuf::from("a.properties")));
         assert!(!serve.accept_damage, "never unless it is said");
+        assert!(!serve.confirm_clock, "never unless it is said");
     }
 
     #[test]

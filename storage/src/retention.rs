@@ -47,37 +47,48 @@ fn is_old(segment: &Segment, settings: &LogSettings, now: Option<Wall>) -> bool 
 }
 
 /// Notices when the wall clock jumps by more than a day against the monotonic one.
+///
+/// ```text
+///  trusted --a jump--> doubted --as it should show again, or confirmed--> trusted
+/// ```
+///
+/// The doubt outlives the process: the store records it. After a restart nobody knows how long the
+/// process was gone, so there a doubted clock is back only if it shows what it showed when it was
+/// last trusted, give or take a day; and of a clock that was trusted only a jump back is seen.
 #[derive(Debug)]
 pub struct ClockGuard {
+    /// Both clocks when they were last observed and trusted; while in doubt, what a right wall clock
+    /// showed then.
     last: Option<Now>,
     /// The wall clock when the store was last written, before this process.
     written: Option<Wall>,
-    doubted: bool,
+    /// In doubt: what the wall clock was last trusted to show.
+    doubted: Option<Wall>,
 }
 
 impl ClockGuard {
-    /// A guard that knows when the store was last written.
+    /// A guard that knows when the store was last written, and whether the clock was in doubt then.
     #[must_use]
-    pub fn new(written: Option<Wall>) -> Self {
-        Self { last: None, written, doubted: false }
+    pub fn new(written: Option<Wall>, doubted: Option<Wall>) -> Self {
+        Self { last: None, written, doubted }
     }
 
-    /// The wall clock if it is trusted.
-    ///
-    /// Across a restart only a jump back can be told from time that passed.
-    pub fn trusted(&mut self, now: Now) -> Option<Wall> {
-        let jumped = match self.last {
-            Some(last) => {
-                let passed = now.monotonic.since(last.monotonic).as_millis();
-                let passed = i64::try_from(passed).unwrap_or(i64::MAX);
-                let shown = now.wall.0.saturating_sub(last.wall.0);
-                shown.saturating_sub(passed).saturating_abs() > CLOCK_JUMP_MS
-            }
-            None => self.written.is_some_and(|w| now.wall.0 < w.0.saturating_sub(CLOCK_JUMP_MS)),
+    /// Looks at the clocks: to be called often, or a jump may be taken for time that passed.
+    pub fn observe(&mut self, now: Now) {
+        let at_start = match (self.doubted, self.written) {
+            (Some(doubted), _) => doubted,
+            // Later than that is right for all we know.
+            (None, Some(written)) => written.max(now.wall),
+            (None, None) => now.wall,
         };
-        self.doubted |= jumped;
-        self.last = Some(now);
-        (!self.doubted).then_some(now.wall)
+        let last = *self.last.get_or_insert(Now { wall: at_start, ..now });
+        let passed = now.monotonic.since(last.monotonic).as_millis();
+        let due = last.wall.0.saturating_add(i64::try_from(passed).unwrap_or(i64::MAX));
+        if now.wall.0.saturating_sub(due).saturating_abs() <= CLOCK_JUMP_MS {
+            (self.last, self.doubted) = (Some(now), None);
+        } else {
+            self.doubted.get_or_insert(Wall(due));
+        }
     }
 
     /// The wall clock when the manifest was last written before this start.
@@ -86,15 +97,16 @@ impl ClockGuard {
         self.written
     }
 
-    /// Whether deletion by age is suspended.
+    /// What the wall clock was last trusted to show, if it is not trusted now: then nothing is
+    /// deleted by age.
     #[must_use]
-    pub fn is_doubted(&self) -> bool {
+    pub fn doubted(&self) -> Option<Wall> {
         self.doubted
     }
 
     /// Somebody looked at the clock and says it is right.
     pub fn confirm(&mut self) {
-        self.doubted = false;
+        self.doubted = None;
         self.last = None;
         self.written = None;
     }
@@ -150,21 +162,56 @@ mod tests {
         assert_eq!(expired(&segments(), &LogSettings::KEEP_ALL, &cut), 2);
     }
 
+    const HOUR: i64 = 3_600_000;
+
+    fn now(hours: u64, wall_hours: i64) -> Now {
+        Now { monotonic: Monotonic(hours * 3_600_000_000_000), wall: Wall(wall_hours * HOUR) }
+    }
+
+    /// Whether the clock is trusted at these hours of the monotonic and the wall clock.
+    fn trusts(guard: &mut ClockGuard, hours: u64, wall_hours: i64) -> bool {
+        guard.observe(now(hours, wall_hours));
+        guard.doubted().is_none()
+    }
+
     #[test]
     fn a_jump_of_the_clock_stops_deletion_until_it_is_confirmed() {
-        let hour = 3_600_000;
-        let now = |hours: u64, wall: i64| Now {
-            monotonic: Monotonic(hours * 3_600_000_000_000),
-            wall: Wall(wall),
-        };
-        let mut guard = ClockGuard::new(None);
-        assert!(guard.trusted(now(0, 0)).is_some());
-        assert!(guard.trusted(now(100, 100 * hour)).is_some(), "time passes on both");
-        assert!(guard.trusted(now(101, 130 * hour)).is_none());
-        assert!(guard.trusted(now(102, 131 * hour)).is_none());
+        let mut guard = ClockGuard::new(None, None);
+        assert!(trusts(&mut guard, 0, 0));
+        assert!(trusts(&mut guard, 100, 100), "time passes on both");
+        assert!(!trusts(&mut guard, 101, 130));
+        assert!(!trusts(&mut guard, 102, 131));
         guard.confirm();
-        assert!(guard.trusted(now(103, 132 * hour)).is_some());
-        assert!(guard.trusted(now(104, 100 * hour)).is_none());
-        assert!(ClockGuard::new(Some(Wall(30 * hour))).trusted(now(0, 0)).is_none());
+        assert!(trusts(&mut guard, 103, 132));
+        assert!(!trusts(&mut guard, 104, 100));
+    }
+
+    #[test]
+    fn a_clock_that_is_back_is_trusted_again() {
+        let mut guard = ClockGuard::new(None, None);
+        assert!(trusts(&mut guard, 0, 1_000));
+        assert!(!trusts(&mut guard, 1, 90_000));
+        assert!(!trusts(&mut guard, 200, 90_199), "that it runs on says nothing");
+        assert!(trusts(&mut guard, 201, 1_201), "as it should show after 201 hours");
+        assert!(!trusts(&mut guard, 202, 90_201), "and once more");
+        assert_eq!(guard.doubted(), Some(Wall(1_202 * HOUR)));
+    }
+
+    #[test]
+    fn a_doubt_outlives_a_restart() {
+        let written = Some(Wall(1_000 * HOUR));
+        assert!(trusts(&mut ClockGuard::new(written, None), 0, 9_000), "for all we know");
+        assert!(trusts(&mut ClockGuard::new(written, None), 0, 980));
+        let mut back = ClockGuard::new(written, None);
+        assert!(!trusts(&mut back, 0, 970));
+        assert_eq!(back.doubted(), written);
+        // Written in doubt, by a clock that was wrong: that is nothing to go by.
+        let (written, doubted) = (Some(Wall(90_000 * HOUR)), written);
+        assert!(!trusts(&mut ClockGuard::new(written, doubted), 0, 90_001));
+        assert!(!trusts(&mut ClockGuard::new(written, doubted), 0, 1_030), "a day or longer ago");
+        assert!(trusts(&mut ClockGuard::new(written, doubted), 0, 1_020));
+        let mut confirmed = ClockGuard::new(written, doubted);
+        confirmed.confirm();
+        assert!(trusts(&mut confirmed, 0, 1_030));
     }
 }

@@ -209,15 +209,12 @@ impl Store {
         &self.journal
     }
 
-    /// Deletion by age is suspended because the wall clock jumped (fault row K1).
+    /// Deletion by age is suspended because the wall clock jumped (fault row K1), now or before an
+    /// earlier start: until it shows what it should, or an operator confirms it
+    /// ([`Opening::confirm_clock`]).
     #[must_use]
     pub fn is_clock_doubted(&self) -> bool {
-        self.clock.is_doubted()
-    }
-
-    /// An operator says the wall clock is right.
-    pub fn confirm_clock(&mut self) {
-        self.clock.confirm();
+        self.clock.doubted().is_some()
     }
 
     /// Once per turn, and every second or so if there is none: the operations to carry out now. The
@@ -225,6 +222,7 @@ impl Store {
     /// with time alone.
     pub fn next_ops(&mut self, now: Now, out: &mut Vec<DiskOp>) {
         (self.turn, self.wall) = (now.monotonic, now.wall);
+        self.watch_clock(now);
         self.journal.next_ops(now, &mut self.ids, out);
         self.settles.next_ops(&mut self.ids, out);
         self.manifest.next_op(now, &mut self.ids, out);
@@ -300,6 +298,12 @@ impl Store {
                 Ok(Handover::new(self.manifest.image(), self.clock.written().max(Some(self.wall))))
             }
         }
+    }
+
+    /// A doubt is recorded at once: a restart would otherwise take a jump for time that passed.
+    pub(crate) fn watch_clock(&mut self, now: Now) {
+        self.clock.observe(now);
+        self.manifest.note_clock(self.clock.doubted());
     }
 
     /// A log that is not being deleted, in memory and in the manifest.

@@ -54,6 +54,8 @@ pub struct Plan {
     pub connections_per_core: usize,
     /// Whether an operator gives up what is damaged.
     pub accepts_damage: bool,
+    /// Whether an operator says that the wall clock is right.
+    pub confirms_clock: bool,
     /// Set by a signal.
     pub stop: Arc<AtomicBool>,
     /// Cores that do not listen yet.
@@ -133,6 +135,7 @@ async fn serve_core(
     let config = serve::store_config(plan.memory_per_core);
     let journal = serve::journal_config(&plan.options, &plan.folder);
     let opening = open::opening(config, journal, identity, plan.accepts_damage);
+    let opening = if plan.confirms_clock { opening.confirm_clock() } else { opening };
     let opened = open::recover(opening, &driver, &clock, &plan.stop).await;
     let Some((store, recovered)) = opened.map_err(|error| error.to_string())? else {
         // Nobody was served yet, and no core serves before all are ready: there is nothing to end.

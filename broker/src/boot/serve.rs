@@ -65,6 +65,7 @@ pub fn run(arguments: &ServeArguments) -> Result<(), String> {
         memory_per_core: share_of(memory, cores),
         connections_per_core: connections_per_core(descriptors, cores),
         accepts_damage: arguments.accept_damage,
+        confirms_clock: arguments.confirm_clock,
         stop: stop_signal()?,
         unready: Arc::new(AtomicUsize::new(usize::from(cores))),
         pulse: Arc::new(Pulse::new(cores)),

@@ -35,11 +35,29 @@ impl Shard {
     pub(super) fn do_chores(&mut self) {
         self.timers.arm(Due::Chores, Some(self.now.monotonic.after(CHORE_INTERVAL)));
         self.effects.push(Effect::LookUpSpace);
+        self.tell_of_the_clock();
         self.let_old_segments_go();
         for (reason, count) in self.lines.take_left_out(self.now.monotonic) {
             let reason = reason.label();
             warn!(reason, count, "more clients were refused, without a line for each");
         }
+    }
+
+    fn tell_of_the_clock(&mut self) {
+        let is_doubted = self.store.is_clock_doubted();
+        match (is_doubted, self.metrics.clock_doubted > 0) {
+            (true, false) => warn!(
+                core = %self.identity.core,
+                "the wall clock jumped by more than a day: nothing is deleted by age until it shows \
+                 again what it should; if it is right as it is, start once with `flumen serve \
+                 --confirm-clock`"
+            ),
+            (false, true) => {
+                info!(core = %self.identity.core, "the wall clock is right again: what is old goes");
+            }
+            (true, true) | (false, false) => {}
+        }
+        self.metrics.clock_doubted = u64::from(is_doubted);
     }
 
     fn let_old_segments_go(&mut self) {

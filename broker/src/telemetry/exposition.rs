@@ -146,6 +146,8 @@ impl Page {
         )?;
         let help = "Partitions that take no records: some are lost and nobody accepted that.";
         writer.gauge("partitions_held", help, None, total.partitions_held)?;
+        let help = "1 while nothing is deleted by age because the wall clock jumped.";
+        writer.gauge("clock_doubted", help, None, total.clock_doubted)?;
         writer.gauge("partitions", "Partitions on this broker.", None, total.partitions)
     }
 

@@ -128,6 +128,8 @@ pub struct Metrics {
     pub received_bytes_total: u64,
     /// Bytes written to client sockets.
     pub sent_bytes_total: u64,
+    /// 1 while nothing is deleted by age because the wall clock jumped.
+    pub clock_doubted: u64,
     /// Partitions that live on this core.
     pub partitions: u64,
     /// Those among them that take no records because some are lost.
@@ -171,6 +173,7 @@ impl Metrics {
             requests_pending: 0,
             received_bytes_total: 0,
             sent_bytes_total: 0,
+            clock_doubted: 0,
             partitions: 0,
             partitions_held: 0,
             journal_write: Latency::default(),
@@ -245,6 +248,7 @@ impl Metrics {
         self.requests_pending += other.requests_pending;
         self.received_bytes_total += other.received_bytes_total;
         self.sent_bytes_total += other.sent_bytes_total;
+        self.clock_doubted = self.clock_doubted.max(other.clock_doubted);
         self.partitions += other.partitions;
         self.partitions_held += other.partitions_held;
         self.journal_write.merge(&other.journal_write);

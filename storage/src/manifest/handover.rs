@@ -70,6 +70,8 @@ pub fn spread(
             images[place(*log)].condemned.insert((*log, *base));
         }
     }
+    let doubted = old.iter().filter_map(|core| core.image.doubted).min();
+    images.iter_mut().for_each(|image| image.doubted = doubted);
     let written = old.iter().filter_map(|core| core.written).max().unwrap_or(Wall(0));
     let cores = (0..record.core_count).map(CoreId);
     let files = cores.zip(&images).map(|(core, image)| {

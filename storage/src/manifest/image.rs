@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use flumen_protocol::entry::HardState;
 use flumen_protocol::ids::{LogId, LogIndex, Offset, Term};
+use flumen_protocol::time::Wall;
 
 use super::hold::{Hold, Void};
 use super::record::{LogRecord, Record};
@@ -25,6 +26,8 @@ pub struct Image {
     pub condemned: BTreeSet<(LogId, Offset)>,
     /// Deleted logs the journal may still hold something of: up to which sequence.
     pub deleted: BTreeMap<LogId, u64>,
+    /// The wall clock is in doubt, and this is what it was last trusted to show.
+    pub doubted: Option<Wall>,
     /// Ranges of journal sequences, first and last, whose loss an operator accepted although it
     /// could not be told whose all of them were.
     pub accepted: BTreeSet<(u64, u64)>,
@@ -134,6 +137,10 @@ impl Image {
                 self.condemned.insert((log, base));
                 true
             }
+            Record::Clock { doubted } => {
+                self.doubted = doubted;
+                true
+            }
             Record::Held { log, hold } => {
                 self.logs.get_mut(&log).map(|image| image.hold = Some(hold)).is_some()
             }
@@ -185,10 +192,11 @@ impl Image {
         });
         let condemned =
             self.condemned.iter().map(|(log, base)| Record::Leftover { log: *log, base: *base });
+        let doubted = self.doubted.map(|wall| Record::Clock { doubted: Some(wall) });
         let accepted = self.accepted.iter();
         let accepted =
             accepted.map(|(first, last)| Record::Accepted { first: *first, last: *last });
-        deleted.chain(logs).chain(condemned).chain(accepted)
+        deleted.chain(logs).chain(condemned).chain(accepted).chain(doubted)
     }
 }
 
@@ -228,6 +236,7 @@ mod tests {
         assert!(image.apply(grown(&empty, log(1), 0, 3)));
         assert!(image.apply(Record::Deleted { log: log(1), sequence: 44 }));
         assert!(image.apply(grown(&empty, log(1), 0, 2)));
+        assert!(image.apply(Record::Clock { doubted: Some(Wall(7)) }));
         let (end, until) = (Offset(2), Offset(9));
         let files = vec![Quarantined { sequence: 3, checksum: 4 }];
         let hold = Hold { first: LogIndex(4), last: LogIndex(5), end, until, files };

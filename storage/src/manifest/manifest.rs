@@ -352,6 +352,13 @@ impl Manifest {
         }
     }
 
+    /// Records whether the wall clock is in doubt, unless that is what is known.
+    pub fn note_clock(&mut self, doubted: Option<Wall>) {
+        if self.image.doubted != doubted {
+            self.enqueue(Record::Clock { doubted });
+        }
+    }
+
     /// The operation to carry out next, if there is one.
     pub fn next_op(&mut self, now: Now, ids: &mut OpIds, out: &mut Vec<DiskOp>) {
         match &mut self.state {

@@ -25,11 +25,13 @@
 //!                 | files: each sequence u64, checksum u32, to the end
 //!  tag 9 void     : log id | last entry kept u64 | journal sequence u64
 //!  tag 10 accepted: first journal sequence u64 | last u64
+//!  tag 11 clock   : in doubt u8 | wall i64
 //! ```
 
 use bytes::Bytes;
 use flumen_protocol::entry::HardState;
 use flumen_protocol::ids::{LogId, LogIndex, NodeId, Offset, PartitionIndex, Term, TopicId};
+use flumen_protocol::time::Wall;
 
 use super::hold::{Hold, Void};
 use crate::op::Quarantined;
@@ -80,6 +82,11 @@ pub enum Record {
         log: LogId,
         /// Base offset of the segment they were meant for.
         base: Offset,
+    },
+    /// The wall clock is in doubt, or no longer.
+    Clock {
+        /// What it was last trusted to show; `None`: it is trusted.
+        doubted: Option<Wall>,
     },
     /// A log takes no records until an operator accepts what it lost.
     Held {
@@ -139,6 +146,7 @@ impl Record {
             Self::Held { .. } => 8,
             Self::Void { .. } => 9,
             Self::Accepted { .. } => 10,
+            Self::Clock { .. } => 11,
         };
         out.push(tag);
         let length_at = out.len();
@@ -160,6 +168,10 @@ impl Record {
                 out.extend_from_slice(&sequence.to_le_bytes());
             }
             Self::Forgotten { log } => put_log_id(*log, out),
+            Self::Clock { doubted } => {
+                out.push(u8::from(doubted.is_some()));
+                out.extend_from_slice(&doubted.unwrap_or(Wall(0)).0.to_le_bytes());
+            }
             Self::Held { log, hold } => {
                 put_log_id(*log, out);
                 put_hold(hold, out);
@@ -246,6 +258,10 @@ fn put_hold(hold: &Hold, out: &mut Vec<u8>) {
 }
 
 fn decode_one(tag: u8, body: &mut Cursor<'_>) -> Option<Record> {
+    if tag == 11 {
+        let is_doubted = body.take(1)?[0] != 0;
+        return Some(Record::Clock { doubted: Some(Wall(body.i64()?)).filter(|_| is_doubted) });
+    }
     if tag == 10 {
         return Some(Record::Accepted { first: body.u64()?, last: body.u64()? });
     }
@@ -391,6 +407,8 @@ mod tests {
             Record::Deleted { log, sequence: 12 },
             Record::Forgotten { log },
             Record::Leftover { log, base: Offset(5) },
+            Record::Clock { doubted: Some(Wall(77)) },
+            Record::Clock { doubted: None },
             Record::Held {
                 log,
                 hold: Hold {
@@ -408,6 +426,6 @@ mod tests {
         records.iter().for_each(|record| record.encode(&mut bytes));
         assert_eq!(Record::decode_all(&bytes), Some(records));
         let whole = (0..bytes.len()).filter(|cut| Record::decode_all(&bytes[..*cut]).is_some());
-        assert_eq!(whole.count(), 10, "only cuts between records are whole");
+        assert_eq!(whole.count(), 12, "only cuts between records are whole");
     }
 }

@@ -49,6 +49,8 @@ pub struct Opening {
     accepts_damage: bool,
     ids: OpIds,
     phase: Phase,
+    /// An operator says that the wall clock is right.
+    confirms_clock: bool,
     report: Vec<String>,
     /// What was given up, a line each.
     accepted: Vec<String>,
@@ -92,7 +94,7 @@ struct Basics {
 struct Found {
     scan: JournalScan,
     parsed: Option<Parsed>,
-    written: Option<Wall>,
+    clock: ClockGuard,
     replays: BTreeMap<LogId, Replay>,
     /// The highest mark of each log.
     marks: BTreeMap<LogId, u64>,
@@ -114,6 +116,7 @@ impl Opening {
             config,
             journal_config,
             identity,
+            confirms_clock: false,
             accepts_damage: false,
             ids: OpIds::new(),
             phase: Phase::Reading(Basics::default()),
@@ -129,6 +132,13 @@ impl Opening {
     #[must_use]
     pub fn accept_damage(mut self) -> Self {
         self.accepts_damage = true;
+        self
+    }
+
+    /// An operator says that the wall clock is right: what is deleted by age goes again.
+    #[must_use]
+    pub fn confirm_clock(mut self) -> Self {
+        self.confirms_clock = true;
         self
     }
 
@@ -303,7 +313,17 @@ impl Opening {
             losses.note(&found.scan, &mut parsed.image, &mut found.replays, self.accepts_damage);
         let mut manifest = Manifest::new(parsed, self.identity);
         found.record_in(&mut manifest, &mut self.report);
+        self.judge_clock(&mut found.clock, &mut manifest);
         Phase::Recording { found, manifest }
+    }
+
+    /// Before the manifest is written by this clock: the time of that is what the next start goes by.
+    fn judge_clock(&mut self, clock: &mut ClockGuard, manifest: &mut Manifest) {
+        if self.confirms_clock {
+            clock.confirm();
+        }
+        clock.observe(self.now);
+        manifest.note_clock(clock.doubted());
     }
 
     fn describe(&mut self, scan: &JournalScan) {
@@ -328,13 +348,8 @@ impl Opening {
             accepted: mem::take(&mut self.accepted),
         };
         let journal = Journal::new(self.journal_config, found.scan.start);
-        let mut store = Store::assembled(
-            self.config,
-            mem::take(&mut self.ids),
-            journal,
-            manifest,
-            ClockGuard::new(found.written),
-        );
+        let mut store =
+            Store::assembled(self.config, mem::take(&mut self.ids), journal, manifest, found.clock);
         (store.turn, store.wall) = (self.now.monotonic, self.now.wall);
         for (log, sequence) in found.marks {
             store.journal.marks_settled(log, sequence);
@@ -414,7 +429,7 @@ impl Found {
         let logs = parsed.image.logs.iter();
         Self {
             scan,
-            written: parsed.written,
+            clock: ClockGuard::new(parsed.written, parsed.image.doubted),
             replays: logs.map(|(log, image)| (*log, replay_after(image))).collect(),
             parsed: Some(parsed),
             marks: BTreeMap::new(),

@@ -883,6 +883,36 @@ fn retention_moves_the_start_first_and_deletes_files_second() {
 }
 
 #[test]
+fn a_doubted_clock_deletes_nothing_until_it_is_confirmed_also_after_restarts() {
+    let day = 24 * 3600 * 1000;
+    for jump in [100 * day, -100 * day] {
+        let mut world = World::new(8);
+        world.now.wall = Wall(1_000 * day);
+        world.create(log(0), small_segments());
+        (0..120).for_each(|n| world.append_batch(log(0), n, 10_000));
+        world.settle(log(0));
+        let settings = LogSettings { retention_ms: Some(1), ..small_segments() };
+        world.now.wall.0 += jump;
+        for _ in 0..3 {
+            world.store.configure(log(0), settings);
+            assert_eq!(world.store.retention(log(0), world.now, Offset(600)), None);
+            world.run();
+            assert!(world.store.is_clock_doubted());
+            world.restart();
+            world.now.wall.0 += day;
+            world.run();
+        }
+        let opening = Store::open(world.config, JOURNAL, IDENTITY).confirm_clock();
+        let (store, _) = finish(&mut world.disk, opening, world.now).expect("the disk opens");
+        assert!(!store.is_clock_doubted());
+        world.restart();
+        world.store.configure(log(0), settings);
+        assert!(!world.store.is_clock_doubted(), "for good");
+        assert!(world.store.retention(log(0), world.now, Offset(600)).is_some());
+    }
+}
+
+#[test]
 fn a_deleted_log_leaves_nothing_and_its_name_can_be_used_anew() {
     let mut world = World::new(9);
     world.create(log(0), small_segments());
@@ -960,13 +990,18 @@ fn on_a_full_disk_a_deletion_is_recorded_in_place_of_the_ballast() {
         if is_restarted {
             world.restart();
         }
-        world.store.set_start_offset(log(0), Offset(600));
-        world.run();
-        assert!(world.store.manifest.is_short_of_room(), "the ballast went");
         world.append_batch(log(1), 1, 100);
         world.run();
-        assert_eq!(world.store.next_settle(world.now), None, "no settle takes its place");
         let full = world.used();
+        world.disk.set_capacity(full);
+        world.now.monotonic = world.now.monotonic.after(Duration::from_secs(60));
+        world.store.set_start_offset(log(0), Offset(600));
+        assert_eq!(world.store.next_settle(world.now), Some(log(1)), "it is old");
+        while world.disk.contents(FileName::Ballast).is_some() {
+            assert_eq!(world.turn(1), 1, "the ballast goes, before anything else is possible");
+        }
+        assert_eq!(world.store.next_settle(world.now), None, "no settle takes its place");
+        world.run();
         world.store.retention(log(0), world.now, Offset(600)).expect("all before the start goes");
         world.store.delete(log(1));
         world.run();
