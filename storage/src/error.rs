@@ -4,7 +4,9 @@
 //! Does not: describe our own bugs; those abort the process by assertion.
 //! Invariants: an error of a write or a flush never has the remedy "retry the same": after it the
 //! contents of the place are unknown until the next start (fsync errors are reported once).
-//! Apart because callers decide by [`StorageError::remedy`], not by reading messages.
+//! Apart because every room fails in these words. Inside the crate what can be waited out is told by
+//! [`DiskErrorKind::is_want_of_room`]. An error that comes out ends the start or the shard that met
+//! it, whatever it is; [`StorageError::remedy`] says what is to be done before the next one.
 
 use std::fmt;
 
@@ -126,7 +128,7 @@ pub enum StorageError {
     },
 }
 
-/// What the caller of a failed call must do.
+/// What a failure asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remedy {
     /// Refuse new work with a retriable answer; it can be tried again later.
@@ -140,7 +142,7 @@ pub enum Remedy {
 }
 
 impl StorageError {
-    /// What the caller must do.
+    /// What it asks for.
     #[must_use]
     pub fn remedy(&self) -> Remedy {
         match self {

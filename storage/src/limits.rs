@@ -89,8 +89,9 @@ pub const BLOCK: u64 = BLOCK_BYTES as u64;
 pub const CACHE_BYTES_DEFAULT: usize = 64 << 20;
 /// Cold data kept per core after it was verified: sixteen sequential readers a window ahead.
 pub const WINDOW_BYTES_DEFAULT: usize = 16 << 20;
-/// Unsettled bytes per core above which the largest log is settled: half the journal window that
-/// a restart has to scan.
+/// Unsettled bytes per core above which the largest log is settled, in a store that is not told
+/// otherwise: an eighth of the journal's default window, so that memory asks long before the window
+/// does.
 pub const UNSETTLED_BYTES_DEFAULT: usize = 32 << 20;
 /// Kafka's default of `segment.bytes`.
 pub const SEGMENT_BYTES_DEFAULT: u64 = 1 << 30;

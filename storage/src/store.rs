@@ -52,7 +52,8 @@ pub struct Store {
     pub(crate) manifest: Manifest,
     pub(crate) reader: Reader,
     pub(crate) cache: TailCache,
-    /// Invariant: every log here is in the manifest's image; one being deleted is only there.
+    /// Invariant: every log here is in the manifest's image. One being deleted is not here; it stays
+    /// there until the journal has marked its deletion, and is then among the image's deleted.
     pub(crate) logs: BTreeMap<LogId, Log>,
     pub(crate) settles: Settles,
     pub(crate) removals: Removals,

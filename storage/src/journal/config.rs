@@ -17,8 +17,10 @@ use crate::limits::{
 pub struct JournalConfig {
     /// Size of one file; a multiple of the block size. An entry must fit into one.
     pub file_bytes: u64,
-    /// Most bytes of all files of the core together; at least three files. One of them is a reserve
-    /// that appends do not fill.
+    /// What the files of the core may have together; at least three files. One of them is a reserve
+    /// that appends do not fill. There are more only as long as it cannot be helped: those an earlier
+    /// life with a larger or a full window left, some beside them so that a start can settle them, and
+    /// one for what lets the oldest go if a crash took the reserve.
     pub window_bytes: u64,
     /// Durable writes under way at the same time: one or two.
     pub commits_in_flight: usize,
