@@ -188,6 +188,7 @@ def one_round(report, broker, how, make_room, limit):
 def foreign_round(report, broker, folder, limit):
     """Somebody else takes the last block, and no reserve warns: the broker itself runs into the full disk."""
     address, topic, foreign = broker.address, "kept-foreign", os.path.join(folder, "foreign")
+    filler = "filler-foreign"
     seen = {}
 
     def prepare():
@@ -197,7 +198,11 @@ def foreign_round(report, broker, folder, limit):
         create(address, topic)
         p = producer(address)
         p.send(topic, b"before", partition=0).get(30)
+        create(address, filler)
+        for _ in range(300):
+            p.send(filler, RECORD, partition=0).get(30)
         p.close()
+        time.sleep(5)  # most of it goes into segments, and what can be made ready for a full disk is
         with open(foreign, "wb") as f:
             while True:  # in ever smaller pieces, until not one block is left
                 try:
@@ -231,14 +236,37 @@ def foreign_round(report, broker, folder, limit):
                 p.close(timeout=1)
             time.sleep(0.5)
 
+    def gives_room_back():
+        """What says which files go must be written before they go, although not a block is free."""
+        delete_topic(address, filler)
+        end = time.time() + 30
+        while time.time() < end:
+            disk = os.statvfs(folder)
+            if disk.f_bavail * disk.f_frsize > 20 << 20:
+                return
+            time.sleep(0.5)
+        raise AssertionError("a deleted topic of 30 MB gave less than 20 MiB back within 30 s")
+
+    def fills_again():
+        with open(foreign, "ab") as f:
+            try:
+                while True:
+                    f.write(b"x" * (1 << 20))
+                    f.flush()
+            except OSError as e:
+                assert e.errno == errno.ENOSPC, e
+
     report.step("foreign.prepare", prepare)
     report.step("foreign.a-full-disk-is-a-retriable-error", refused)
     report.step("foreign.it-stays-one", stays_refused)
     report.step("foreign.the-broker-lives", broker.alive)
     report.step("foreign.everything-acknowledged-can-be-read", readable)
 
+    report.step("foreign.a-deletion-without-a-free-block-gives-its-room-back", gives_room_back)
+    report.step("foreign.and-is-full-again", fills_again)
+
     def waits():
-        """A start needs a few KiB; without them it waits, so that nobody has to start it again."""
+        """A start needs a few KiB, its own ballast if there is one; without them it waits, so that nobody has to start it again."""
         broker.kill()
         broker.launch()
         time.sleep(3)
