@@ -155,7 +155,8 @@ pub const WARM_LOGS_MAX: usize = 256;
 pub const INDEX_ENTRIES_MAX: usize = 128 << 10;
 /// How long the manifest waits for room after the disk was full.
 pub const MANIFEST_RETRY: std::time::Duration = std::time::Duration::from_secs(1);
-/// How long the manifest's ballast is not made again after it was given up or found no room.
+/// How long the manifest's ballast is not made again after it found no room. After it was given up
+/// it is made again at once: whoever wants room may come first.
 pub const BALLAST_RETRY: std::time::Duration = std::time::Duration::from_secs(5);
 /// Garbage in the manifest, beyond as much as is live, at which it is written anew.
 pub const MANIFEST_GARBAGE_BYTES: u64 = 1 << 20;

@@ -128,7 +128,7 @@ impl Ballast {
             return Err(StorageError::DeviceFailed(error));
         }
         self.state = next;
-        if is_shed || want {
+        if want {
             self.retry = now.after(BALLAST_RETRY);
         }
         Ok(Some(is_shed))
