@@ -101,12 +101,22 @@ fn judge_file_system(magic: u32) -> Finding {
 fn direct_io(place: &Path) -> Finding {
     let attempt = Scratch::create(place)
         .and_then(|scratch| scratch.file.write_all_at(Blocks::new(BLOCK_BYTES, 1).aligned(), 0));
+    judge_direct_io(attempt, place)
+}
+
+fn judge_direct_io(attempt: io::Result<()>, place: &Path) -> Finding {
     match attempt {
         Ok(()) => Finding::ok("direct_io", "O_DIRECT and O_DSYNC work"),
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Finding::fail(
             "direct_io",
             "the file system refuses O_DIRECT with 4 KiB blocks",
             "put the data folder on ext4 or xfs on a disk with blocks of 4 KiB or less",
+        ),
+        // A node with a full disk must start: it serves readers, and deleting makes room.
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => Finding::warn(
+            "direct_io",
+            "not tried: not a block is free",
+            "make room: records are refused until there is some",
         ),
         Err(error) => Finding::fail(
             "direct_io",
@@ -262,6 +272,15 @@ mod tests {
         assert_eq!(judge_space(10 << 30, 1 << 30).verdict, Verdict::Ok);
         assert_eq!(judge_space(3 << 29, 1 << 30).verdict, Verdict::Warn);
         assert!(judge_space(1 << 29, 1 << 30).advice.contains("refused"));
+    }
+
+    #[test]
+    fn a_full_disk_does_not_keep_a_broker_from_starting() {
+        let failed = |errno| Err(io::Error::from_raw_os_error(errno));
+        let verdict = |errno| judge_direct_io(failed(errno), Path::new("/data")).verdict;
+        assert_eq!(verdict(libc::ENOSPC), Verdict::Warn);
+        assert_eq!(verdict(libc::EINVAL), Verdict::Fail);
+        assert_eq!(verdict(libc::EACCES), Verdict::Fail);
     }
 
     #[test]
