@@ -158,6 +158,8 @@ pub const MANIFEST_RETRY: std::time::Duration = std::time::Duration::from_secs(1
 /// How long the manifest's ballast is not made again after it found no room. After it was given up
 /// it is made again at once: whoever wants room may come first.
 pub const BALLAST_RETRY: std::time::Duration = std::time::Duration::from_secs(5);
+/// How long a ballast that had no room to be larger is left as it is.
+pub const BALLAST_GROWTH: std::time::Duration = std::time::Duration::from_secs(60);
 /// Garbage in the manifest, beyond as much as is live, at which it is written anew.
 pub const MANIFEST_GARBAGE_BYTES: u64 = 1 << 20;
 /// A jump of the wall clock beyond this stops deletion by age until it is confirmed (K1), ms.
