@@ -5,6 +5,10 @@
 //! Invariants: relations between limits are asserted at compile time, below.
 //! Apart because a bound nobody can find is a bound nobody keeps.
 
+/// Largest request by default: Kafka's `socket.request.max.bytes`. No batch on disk is larger than
+/// the request it came in.
+pub const FRAME_BYTES_MAX: usize = 100 * 1024 * 1024;
+
 /// Bytes of one string, in every encoding: Kafka counts them in 16 bits, and its compact readers
 /// hold on to that. Beyond it the request is malformed.
 pub const STRING_BYTES_MAX: usize = i16::MAX as usize;
@@ -51,5 +55,6 @@ pub const FETCH_BYTES_PER_BODY_BYTE: usize = 5;
 /// Memory a parsed Produce or Fetch request may take on top, so that tiny ones always pass.
 pub const HOT_BYTES_SLACK: usize = 4 * 1024;
 
+const _: () = assert!(FRAME_BYTES_MAX <= i32::MAX as usize);
 const _: () = assert!(ELEMENTS_MAX * 128 < DECODED_BYTES_MAX);
 const _: () = assert!(TAGGED_FIELDS_FIRST_BYTES * 32 < DECODED_BYTES_SLACK);
