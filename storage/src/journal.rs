@@ -1,6 +1,7 @@
 //! The journal of one core: the only place where an append becomes durable.
 
 pub mod config;
+pub(crate) mod errand;
 #[expect(
     clippy::module_inception,
     reason = "the room and its chief file share the name on purpose"

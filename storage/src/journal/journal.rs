@@ -24,12 +24,13 @@ use crate::format::frame::{Content, Mark, Opening, UseId};
 use crate::format::node::Identity;
 use crate::format::watermark::{WATERMARK_FILE_BYTES, Watermark};
 pub use crate::journal::config::JournalConfig;
+use crate::journal::errand::{Errand, Hold};
 use crate::journal::packer::{Commit, Cursor, Landed, LandedContent, front_fits, pack};
 use crate::journal::queue::{Queue, Queued};
 use crate::journal::recycle::Files;
 use crate::limits::{
-    BLOCK_BYTES, COMMITS_IN_FLIGHT_MAX, ERRAND_RETRY, JOURNAL_FILES_MAX, QUEUE_BYTES_MAX,
-    WATERMARK_EVERY, WATERMARK_EVERY_BYTES,
+    BLOCK_BYTES, COMMITS_IN_FLIGHT_MAX, JOURNAL_FILES_MAX, QUEUE_BYTES_MAX, WATERMARK_EVERY,
+    WATERMARK_EVERY_BYTES,
 };
 use crate::manifest::hold::Void;
 use crate::op::{Action, DiskDone, DiskOp, FileName, OpId, OpIds};
@@ -98,45 +99,6 @@ struct Issued {
     last_sequence: u64,
     written: bool,
     landed: Vec<Landed>,
-}
-
-/// A single operation off the append path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Errand {
-    PrepareJournal { id: OpId, slot: u16 },
-    PrepareWatermark { id: OpId },
-    WriteWatermark { id: OpId, record: Watermark },
-}
-
-impl Errand {
-    fn id(&self) -> OpId {
-        match self {
-            Self::PrepareJournal { id, .. }
-            | Self::PrepareWatermark { id }
-            | Self::WriteWatermark { id, .. } => *id,
-        }
-    }
-}
-
-/// Whether an errand is held up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Hold {
-    No,
-    /// It just failed for want of room; the clock is not known yet.
-    Noted,
-    Until(Monotonic),
-}
-
-impl Hold {
-    /// Lets go after a while; whether it holds still.
-    fn holds(&mut self, now: Monotonic) -> bool {
-        match *self {
-            Self::Noted => *self = Self::Until(now.after(ERRAND_RETRY)),
-            Self::Until(then) if now >= then => *self = Self::No,
-            Self::Until(_) | Self::No => {}
-        }
-        *self != Self::No
-    }
 }
 
 /// The journal of one core.
