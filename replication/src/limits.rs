@@ -119,7 +119,8 @@ pub const GROUP_MEMBER_METADATA_BYTES_MAX: usize = 512 * 1024;
 /// a MiB would be two GiB. Beyond it GROUP_MAX_SIZE_REACHED.
 pub const GROUP_MEMBERS_BYTES_MAX: usize = 8 * COORDINATOR_RECORD_BYTES_MAX;
 
-/// Protocols one member may name (clients name one to four). Beyond it INVALID_REQUEST.
+/// Protocols one request may name for its member (clients name one to four), repeated ones included:
+/// each is compared with all others. Beyond it INVALID_REQUEST, before any is looked at.
 pub const GROUP_MEMBER_PROTOCOLS_MAX: usize = 64;
 
 /// Bytes of a group id, client id, instance id, protocol or topic name. Kafka stores them with a

@@ -288,6 +288,7 @@ fn a_joiner_that_is_too_large_is_refused() {
     let large = "x".repeat(GROUP_MEMBER_METADATA_BYTES_MAX);
     let name = "n".repeat(GROUP_NAME_BYTES_MAX + 1);
     let cases = [
+        (format!("join a g protocols={}", ["p:x"; 65].join(",")), ErrorCode::InvalidRequest),
         (format!("join a g protocols=p:raw:{large}"), ErrorCode::InvalidRequest),
         (format!("join a g instance={name}"), ErrorCode::InvalidRequest),
         (format!("join {name} g"), ErrorCode::InvalidRequest),

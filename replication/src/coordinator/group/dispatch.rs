@@ -454,7 +454,7 @@ fn join_group(
 ) {
     let group_id: &str = &request.group_id;
     let member_id = joiner.member_id.clone();
-    if let Err(error) = check_join(group_id, &joiner, turn.config) {
+    if let Err(error) = check_join(request, &joiner, turn.config) {
         return refuse(&mut turn, &joiner, error, &member_id);
     }
     let known_bytes = groups.get(group_id).and_then(|group| group.joiner_bytes(&joiner));

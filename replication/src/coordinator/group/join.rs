@@ -14,6 +14,7 @@
 //! ```
 
 use flumen_protocol::error_code::ErrorCode;
+use flumen_protocol::messages::JoinGroupRequest;
 
 use super::GroupConfig;
 use super::classic::{Group, ReplacedWait, State, StateName};
@@ -41,10 +42,11 @@ const SKIP_ASSIGNMENT_VERSION: i16 = 9;
 /// # Errors
 /// What to answer.
 pub(super) fn check_join(
-    group_id: &str,
+    request: &JoinGroupRequest,
     joiner: &Joiner,
     config: &GroupConfig,
 ) -> Result<(), ErrorCode> {
+    let group_id: &str = &request.group_id;
     let timeouts = config.min_session_timeout_ms..=config.max_session_timeout_ms;
     if group_id.is_empty() || group_id.len() > GROUP_NAME_BYTES_MAX {
         return Err(ErrorCode::InvalidGroupId);
@@ -59,7 +61,7 @@ pub(super) fn check_join(
         .chain(&joiner.instance)
         .chain(joiner.protocols.iter().map(|protocol| &protocol.name));
     let is_too_large = metadata_bytes > GROUP_MEMBER_METADATA_BYTES_MAX
-        || joiner.protocols.len() > GROUP_MEMBER_PROTOCOLS_MAX
+        || request.protocols.len() > GROUP_MEMBER_PROTOCOLS_MAX
         || names.any(|name| name.len() > GROUP_NAME_BYTES_MAX);
     if is_too_large { Err(ErrorCode::InvalidRequest) } else { Ok(()) }
 }

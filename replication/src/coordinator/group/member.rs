@@ -14,6 +14,7 @@ use flumen_protocol::messages::join_group_response::JoinGroupResponseMember;
 
 use super::requests::text;
 use crate::coordinator::Ticket;
+use crate::limits::GROUP_MEMBER_PROTOCOLS_MAX;
 
 /// A request that is parked until the group has moved on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +71,8 @@ pub(super) struct Member {
 
 impl Joiner {
     /// Copies `request` out of its buffer. Version 0 has no rebalance timeout: its session timeout
-    /// is used.
+    /// is used. Of more protocols than a member may name only so many are copied: who looks at the
+    /// request next refuses it.
     pub(super) fn new(
         request: &JoinGroupRequest,
         waiting: Waiting,
@@ -174,8 +176,10 @@ impl Member {
     }
 }
 
-/// Copies protocols out of a request; of two with the same name the first counts.
+/// Copies protocols out of a request; of two with the same name the first counts. Each is compared
+/// with all before it, so none is copied beyond [`GROUP_MEMBER_PROTOCOLS_MAX`].
 fn copy_protocols(asked: &[JoinGroupRequestProtocol]) -> Vec<Protocol> {
+    let asked = &asked[..asked.len().min(GROUP_MEMBER_PROTOCOLS_MAX)];
     let mut protocols: Vec<Protocol> = Vec::with_capacity(asked.len());
     for protocol in asked {
         if protocols.iter().all(|known| known.name != *protocol.name) {
@@ -186,4 +190,26 @@ fn copy_protocols(asked: &[JoinGroupRequestProtocol]) -> Vec<Protocol> {
         }
     }
     protocols
+}
+
+#[cfg(test)]
+mod tests {
+    use flumen_protocol::ids::CoreId;
+    use flumen_protocol::messages::GroupId;
+
+    use super::*;
+
+    #[test]
+    fn no_more_protocols_are_compared_than_one_member_may_name() {
+        let named = |number: usize| {
+            JoinGroupRequestProtocol::default().with_name(text(&format!("p{number}")))
+        };
+        let request = JoinGroupRequest::default()
+            .with_group_id(GroupId(text("g")))
+            .with_protocols((0..50_000).map(named).collect());
+        let waiting =
+            Waiting { ticket: Ticket { core: CoreId(0), request: 1, part: 0 }, version: 2 };
+        let joiner = Joiner::new(&request, waiting, "c".to_owned(), "/::1".to_owned());
+        assert_eq!(joiner.protocols.len(), GROUP_MEMBER_PROTOCOLS_MAX);
+    }
 }
