@@ -87,6 +87,16 @@ pub const ACCEPT_RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// open requests, here and on the other cores, still lead to.
 pub const MAILBOX_DEPTH: usize = 1024;
 
+/// Bytes of inflated records that one ListOffsets request may have looked at, divided among its
+/// partitions. Inflating takes a millisecond for each MiB, nobody else is served meanwhile, and the
+/// request is a hundred bytes. A batch that inflates to more than its share is not opened: its first
+/// offset is the answer. Eight times what a batch may have on the wire by default.
+pub const LOOK_UPS_INFLATED_BYTES_MAX: usize = 8 << 20;
+
+/// The least that each partition gets of it: what a batch of default size is uncompressed, at the
+/// most. From eight partitions on it is more in sum than the limit above.
+pub const LOOK_UP_INFLATED_BYTES_MIN: usize = 1 << 20;
+
 /// Inputs that one turn takes, so that a flood on one source delays the others by at most a turn.
 pub const INPUTS_PER_TURN: usize = 512;
 

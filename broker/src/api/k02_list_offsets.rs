@@ -3,7 +3,8 @@
 //! - −2 earliest, −1 latest (high watermark), −3 largest timestamp (version 7), −4 earliest
 //!   local = earliest and −5 latest tiered = none, since nothing is tiered (G77).
 //! - A time gives the first record at or after it, in offset order, with its own timestamp and
-//!   epoch; none gives −1 (G78).
+//!   epoch; none gives −1 (G78). A batch whose records do not bear out its header, or inflate to more
+//!   than is looked at, is given by its first offset and its header's largest timestamp.
 //! - A special value that the version does not have, or nobody knows, is UNSUPPORTED_VERSION; a
 //!   partition named twice is INVALID_REQUEST.
 //! - The client's leader epoch is checked from version 4 (G79).
@@ -26,6 +27,7 @@ use flumen_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse, TopicNa
 use super::refusals::{self, Refused};
 use super::step::{self, Addressee, Context, Envelope, Part, Progress, Step, Wait};
 use super::table::Waiting as AnyWaiting;
+use crate::limits::{LOOK_UP_INFLATED_BYTES_MIN, LOOK_UPS_INFLATED_BYTES_MAX};
 use crate::shard::mailbox::{Answer, OffsetQuestion, Question};
 
 /// A look-up that waits for the owners.
@@ -44,6 +46,8 @@ pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, bod
     let mut waiting = Waiting { topics: Vec::new(), places: Vec::new(), missing: 0 };
     let mut parts = Vec::new();
     let counts = counts(&request.topics);
+    let inflated_bytes_max =
+        (LOOK_UPS_INFLATED_BYTES_MAX / counts.len().max(1)).max(LOOK_UP_INFLATED_BYTES_MIN);
     for topic in request.topics {
         let mut answers = Vec::with_capacity(topic.partitions.len());
         for partition in topic.partitions {
@@ -57,6 +61,7 @@ pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, bod
                 epoch: LeaderEpoch(partition.current_leader_epoch),
                 timestamp: partition.timestamp,
                 committed_only: request.isolation_level != 0,
+                inflated_bytes_max,
             });
             parts.push(Part { number, to: Addressee::Owner(log), question });
         }

@@ -161,6 +161,8 @@ pub struct OffsetQuestion {
     pub timestamp: i64,
     /// Whether only decided transactions count.
     pub committed_only: bool,
+    /// What the records of one batch may inflate to if a time is looked for in them.
+    pub inflated_bytes_max: usize,
 }
 
 /// The answer to a [`Question`].

@@ -178,6 +178,7 @@ impl Shard {
         let Some(partition) = self.partitions.get(&log) else {
             return self.answer(ticket, Answer::NotHere);
         };
+        let OffsetQuestion { inflated_bytes_max, .. } = wanted;
         let isolation = isolation(wanted.committed_only);
         let latest = OffsetSpec::Latest(isolation);
         let spec = match wanted.timestamp {
@@ -202,14 +203,26 @@ impl Shard {
                 let nothing = found(Offset::UNKNOWN, LeaderEpoch::UNKNOWN);
                 self.answer(ticket, Answer::Offset(Ok(nothing)));
             }
-            LARGEST_TIMESTAMP => self.find_time(ticket, log, TimeQuery::Largest, listed.offset),
-            time => self.find_time(ticket, log, TimeQuery::AtOrAfter(time), listed.offset),
+            LARGEST_TIMESTAMP => {
+                self.find_time(ticket, log, TimeQuery::Largest, listed.offset, inflated_bytes_max);
+            }
+            time => {
+                let query = TimeQuery::AtOrAfter(time);
+                self.find_time(ticket, log, query, listed.offset, inflated_bytes_max);
+            }
         }
     }
 
-    fn find_time(&mut self, ticket: Ticket, log: LogId, query: TimeQuery, limit: Offset) {
+    fn find_time(
+        &mut self,
+        ticket: Ticket,
+        log: LogId,
+        query: TimeQuery,
+        limit: Offset,
+        inflated_bytes_max: usize,
+    ) {
         let token = self.reads.token();
-        match self.store.find_time(log, query, limit, token) {
+        match self.store.find_time(log, query, limit, inflated_bytes_max, token) {
             TimeAnswer::Ready(found) => self.give_time(ticket, log, limit, Ok(found)),
             TimeAnswer::Failed(error) => self.give_time(ticket, log, limit, Err(error)),
             TimeAnswer::Pending => {

@@ -174,9 +174,14 @@ impl<'a> Iterator for RecordIter<'a> {
 /// The first record of `batch` at `from` or later in the log that is not older than `timestamp`
 /// (milliseconds since 1970), as ListOffsets asks for it: its offset and its timestamp.
 ///
-/// `None` also where the records cannot be read: a lookup then goes on with the next batch.
+/// Records that cannot be read within `limit_bytes` have none.
 #[must_use]
-pub fn first_at_or_after(batch: &[u8], from: Offset, timestamp: i64) -> Option<(Offset, i64)> {
+pub fn first_at_or_after(
+    batch: &[u8],
+    from: Offset,
+    timestamp: i64,
+    limit_bytes: usize,
+) -> Option<(Offset, i64)> {
     let header = BatchHeader::parse(batch)?;
     if header.timestamp_type() == TimestampType::Append {
         if header.max_timestamp < timestamp {
@@ -189,7 +194,7 @@ pub fn first_at_or_after(batch: &[u8], from: Offset, timestamp: i64) -> Option<(
             return (first <= header.last_offset()).then_some((first, header.max_timestamp));
         }
     }
-    let opened = records(batch, inflated_bytes_max(batch.len())).ok()?;
+    let opened = records(batch, limit_bytes.min(inflated_bytes_max(batch.len()))).ok()?;
     let mut readable = opened.iter().map_while(Result::ok);
     let wanted = |record: &Record<'_>| record.timestamp >= timestamp && record.offset >= from;
     readable.find(wanted).map(|record| (record.offset, record.timestamp))
@@ -204,7 +209,8 @@ pub fn first_at_or_after(batch: &[u8], from: Offset, timestamp: i64) -> Option<(
 pub fn max_timestamp_record(batch: &[u8]) -> Option<(Offset, i64)> {
     let header = BatchHeader::parse(batch)?;
     if header.timestamp_type() == TimestampType::Append {
-        return first_at_or_after(batch, header.base_offset, header.max_timestamp);
+        let limit_bytes = inflated_bytes_max(batch.len());
+        return first_at_or_after(batch, header.base_offset, header.max_timestamp, limit_bytes);
     }
     let opened = records(batch, inflated_bytes_max(batch.len())).ok()?;
     let mut largest: Option<(Offset, i64)> = None;
@@ -340,7 +346,7 @@ mod tests {
         let compacted = goldens::bytes(goldens::COMPACTED);
         assert_eq!(walk(&compacted), [(1001, TIME + 500), (1002, TIME - 1000)]);
         assert_eq!(walk(&goldens::bytes(goldens::EMPTIED)), []);
-        let first = |from| first_at_or_after(&compacted, Offset(from), TIME - 1000);
+        let first = |from| first_at_or_after(&compacted, Offset(from), TIME - 1000, 1000);
         assert_eq!(first(0), Some((Offset(1001), TIME + 500)));
         assert_eq!(first(1002), Some((Offset(1002), TIME - 1000)));
         assert_eq!(first(1003), None);
@@ -360,12 +366,12 @@ mod tests {
         let times = walk(&batch);
         assert_eq!(times, [1000, 1001, 1002, 1003].map(|offset| (offset, TIME + 9999)));
         let first = Some((Offset(1000), TIME + 9999));
-        assert_eq!(first_at_or_after(&batch, Offset(0), TIME), first);
-        assert_eq!(first_at_or_after(&batch, Offset(0), TIME + 9999), first);
-        assert_eq!(first_at_or_after(&batch, Offset(0), TIME + 10_000), None);
-        let later = first_at_or_after(&batch, Offset(1002), TIME);
+        assert_eq!(first_at_or_after(&batch, Offset(0), TIME, 0), first);
+        assert_eq!(first_at_or_after(&batch, Offset(0), TIME + 9999, 0), first);
+        assert_eq!(first_at_or_after(&batch, Offset(0), TIME + 10_000, 0), None);
+        let later = first_at_or_after(&batch, Offset(1002), TIME, 0);
         assert_eq!(later, Some((Offset(1002), TIME + 9999)));
-        assert_eq!(first_at_or_after(&batch, Offset(1004), TIME), None);
+        assert_eq!(first_at_or_after(&batch, Offset(1004), TIME, 0), None);
         assert_eq!(max_timestamp_record(&batch), first);
     }
 
@@ -373,7 +379,7 @@ mod tests {
     fn time_lookup_finds_the_first_record_not_older() {
         for golden in [goldens::PLAIN, goldens::LZ4] {
             let batch = goldens::bytes(golden);
-            let first = |from, time| first_at_or_after(&batch, Offset(from), time);
+            let first = |from, time| first_at_or_after(&batch, Offset(from), time, 1000);
             assert_eq!(first(0, i64::MIN), Some((Offset(0), TIME)));
             assert_eq!(first(0, TIME + 1), Some((Offset(1), TIME + 500)));
             assert_eq!(first(0, TIME + 501), None);

@@ -42,6 +42,8 @@ pub struct TimeWant {
     pub cursor: Offset,
     /// The record must lie before this.
     pub limit: Offset,
+    /// What the records of one batch may inflate to if they are to be looked at.
+    pub inflated_bytes_max: usize,
     /// The caller's.
     pub token: u64,
 }
@@ -229,7 +231,9 @@ fn attempt_largest(
             };
             want.cursor = batch.last.after(1);
             if batch.last < limit {
-                let largest = largest_from(&batch.bytes, batch.base, batch.max_timestamp, start);
+                let says = batch.max_timestamp;
+                let largest =
+                    largest_from(&batch.bytes, batch.base, says, start, want.inflated_bytes_max);
                 want.at = want.at.max(largest);
             }
         }
@@ -251,13 +255,21 @@ pub fn straddling(known: &LogImage, limit: Offset) -> impl Iterator<Item = Segme
 }
 
 /// The largest timestamp of the records of a batch from `start` on, −1 if none has one; the batch
-/// begins at `base` and says itself that `max_timestamp` is its largest.
+/// begins at `base` and says itself that `max_timestamp` is its largest. Records that would inflate
+/// to more than `limit_bytes` have none.
 #[must_use]
-pub fn largest_from(batch: &Bytes, base: Offset, max_timestamp: i64, start: Offset) -> i64 {
+pub fn largest_from(
+    batch: &Bytes,
+    base: Offset,
+    max_timestamp: i64,
+    start: Offset,
+    limit_bytes: usize,
+) -> i64 {
     if base >= start {
         return max_timestamp;
     }
-    let Ok(opened) = records(batch, inflated_bytes_max(batch.len())) else { return -1 };
+    let limit_bytes = limit_bytes.min(inflated_bytes_max(batch.len()));
+    let Ok(opened) = records(batch, limit_bytes) else { return -1 };
     let readable = opened.iter().map_while(Result::ok);
     let there = readable.filter(|record| record.offset >= start);
     there.map(|record| record.timestamp).max().unwrap_or(-1)
@@ -274,7 +286,8 @@ fn look_through(log: LogId, want: &mut TimeWant, end: Offset, windows: &mut Wind
     while want.cursor < end {
         let Some(batch) = windows.from(log, want.cursor).first() else { return Look::NotRead };
         if batch.max_timestamp >= want.at
-            && let Some(record) = timed_record(&batch.bytes, want.cursor, want.at)
+            && let Some(record) =
+                timed_record(&batch.bytes, want.cursor, want.at, want.inflated_bytes_max)
         {
             return Look::Found(record);
         }
@@ -283,10 +296,26 @@ fn look_through(log: LogId, want: &mut TimeWant, end: Offset, windows: &mut Wind
     Look::NotThere
 }
 
-/// The first record of `batch` from `from` on that is not older than `at` milliseconds.
+/// The first record of `batch` from `from` on that is not older than `at` milliseconds, looked for
+/// in at most `limit_bytes` of inflated records.
+///
+/// A batch that says it has one is the last that is opened, whatever it turns out to hold: where its
+/// records do not bear it out, or cannot be read, its first one stands for the one it speaks of.
+/// Headers are taken by the producer's word, and who lies in a thousand of them would have each
+/// look-up inflate a thousand batches. Only a batch of which a part lies before `from` may speak of
+/// what is no longer there.
 #[must_use]
-pub fn timed_record(batch: &Bytes, from: Offset, at: i64) -> Option<TimedRecord> {
-    let (offset, timestamp) = first_at_or_after(batch, from, at)?;
-    let epoch = BatchHeader::parse(batch)?.leader_epoch;
-    Some(TimedRecord { offset, timestamp, epoch })
+pub fn timed_record(
+    batch: &Bytes,
+    from: Offset,
+    at: i64,
+    limit_bytes: usize,
+) -> Option<TimedRecord> {
+    let header = BatchHeader::parse(batch)?;
+    let found = first_at_or_after(batch, from, at, limit_bytes);
+    let speaks = header.record_count > 0 && header.base_offset >= from;
+    let told =
+        || Some((header.base_offset, header.max_timestamp)).filter(|(_, max)| speaks && *max >= at);
+    let (offset, timestamp) = found.or_else(told)?;
+    Some(TimedRecord { offset, timestamp, epoch: header.leader_epoch })
 }

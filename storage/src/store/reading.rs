@@ -72,12 +72,15 @@ impl Store {
         }
     }
 
-    /// Finds a record by time among those before `limit`.
+    /// Finds a record by time among those before `limit`. Opens two batches at most to find it, and
+    /// one more for the largest time; a batch whose records inflate to more than
+    /// `inflated_bytes_max` is taken by the word of its header.
     pub fn find_time(
         &mut self,
         log: LogId,
         query: TimeQuery,
         limit: Offset,
+        inflated_bytes_max: usize,
         token: u64,
     ) -> TimeAnswer {
         let Some((known, image)) = self.known(log) else {
@@ -86,22 +89,27 @@ impl Store {
         let (at, is_largest) = match query {
             TimeQuery::AtOrAfter(at) => (at, false),
             // The first record at or after the largest timestamp is the one that has it.
-            TimeQuery::Largest => match self.largest(log, known, image, limit) {
-                Largest::None => return TimeAnswer::Ready(None),
-                Largest::Known(at) => (at, false),
-                Largest::AtLeast(at) => (at, true),
-            },
+            TimeQuery::Largest => {
+                match self.largest(log, known, image, (limit, inflated_bytes_max)) {
+                    Largest::None => return TimeAnswer::Ready(None),
+                    Largest::Known(at) => (at, false),
+                    Largest::AtLeast(at) => (at, true),
+                }
+            }
         };
+        let cursor = image.start;
+        let want = TimeWant { at, is_largest, cursor, limit, inflated_bytes_max, token };
         let cursor = match image.segments.find_time(image.start, at) {
             _ if is_largest => image.start,
             Some(segment) => segment.base.max(image.start),
-            None => return TimeAnswer::Ready(self.find_time_unsettled(log, at, limit)),
+            None => return TimeAnswer::Ready(self.find_time_unsettled(log, &want)),
         };
+        let want = TimeWant { cursor, ..want };
         if !is_largest && self.cache.holds(log, cursor) {
-            let found = first_among(self.cache.from(log, cursor), image.start, at, limit);
-            return TimeAnswer::Ready(found.or_else(|| self.find_time_unsettled(log, at, limit)));
+            let found = first_among(self.cache.from(log, cursor), image.start, &want);
+            return TimeAnswer::Ready(found.or_else(|| self.find_time_unsettled(log, &want)));
         }
-        let want = Want::Time(TimeWant { at, is_largest, cursor, limit, token });
+        let want = Want::Time(want);
         match self.reader.start(log, want, self.manifest.image()) {
             Some(answer) => match self.finished(answer) {
                 Finished::Time(_, Ok(found)) => TimeAnswer::Ready(found),
@@ -113,25 +121,34 @@ impl Store {
     }
 
     /// The largest timestamp from the log's start up to `limit`, as far as memory can tell.
-    fn largest(&self, log: LogId, known: &Log, image: &LogImage, limit: Offset) -> Largest {
+    fn largest(
+        &self,
+        log: LogId,
+        known: &Log,
+        image: &LogImage,
+        (limit, inflated_bytes_max): (Offset, usize),
+    ) -> Largest {
         let start = image.start;
-        let unsettled = known.tail.from(known.tail.first_offset().max(start));
-        let at = largest_among(unsettled, start, limit).max(largest_inside(image, limit));
+        let among = |batches: &mut dyn Iterator<Item = &Records>| {
+            largest_among(batches, start, limit, inflated_bytes_max)
+        };
+        let mut unsettled = known.tail.from(known.tail.first_offset().max(start));
+        let at = among(&mut unsettled).max(largest_inside(image, limit));
         let mut largest = at;
         for segment in straddling(image, limit).filter(|segment| segment.max_timestamp > at) {
             let from = segment.base.max(start);
             if !self.cache.holds(log, from) {
                 return Largest::AtLeast(at);
             }
-            largest = largest.max(largest_among(self.cache.from(log, from), start, limit));
+            largest = largest.max(among(&mut self.cache.from(log, from)));
         }
         if largest < 0 { Largest::None } else { Largest::Known(largest) }
     }
 
-    fn find_time_unsettled(&self, log: LogId, at: i64, limit: Offset) -> Option<TimedRecord> {
+    fn find_time_unsettled(&self, log: LogId, want: &TimeWant) -> Option<TimedRecord> {
         let (known, image) = self.known(log)?;
         let from = known.tail.first_offset().max(image.start);
-        first_among(known.tail.from(from), image.start, at, limit)
+        first_among(known.tail.from(from), image.start, want)
     }
 
     /// Takes an answer of the disk if it belongs to a reader.
@@ -157,7 +174,7 @@ impl Store {
                 Finished::Read(request.token, result.map_err(|error| self.widened(log, error)))
             }
             (Want::Time(want), Outcome::Time(result)) => {
-                let unsettled = || self.find_time_unsettled(log, want.at, want.limit);
+                let unsettled = || self.find_time_unsettled(log, &want);
                 let result = result
                     .map(|found| found.or_else(unsettled))
                     .map_err(|error| self.widened(log, error));
@@ -186,17 +203,16 @@ impl Store {
     }
 }
 
-/// The first record from `start` on that is not older than `at`, among batches before `limit`.
+/// The first record from `start` on that is as old as wanted, among batches before the limit.
 fn first_among<'a>(
     batches: impl Iterator<Item = &'a Records>,
     start: Offset,
-    at: i64,
-    limit: Offset,
+    want: &TimeWant,
 ) -> Option<TimedRecord> {
     batches
-        .take_while(|records| records.last_offset < limit)
-        .filter(|records| records.max_timestamp >= at)
-        .find_map(|records| timed_record(&records.bytes, start, at))
+        .take_while(|records| records.last_offset < want.limit)
+        .filter(|records| records.max_timestamp >= want.at)
+        .find_map(|records| timed_record(&records.bytes, start, want.at, want.inflated_bytes_max))
 }
 
 /// The largest timestamp of records from `start` on, among batches before `limit`; −1 if none.
@@ -204,8 +220,12 @@ fn largest_among<'a>(
     batches: impl Iterator<Item = &'a Records>,
     start: Offset,
     limit: Offset,
+    inflated_bytes_max: usize,
 ) -> i64 {
     let visible = batches.take_while(|records| records.last_offset < limit);
-    let times = visible.map(|r| largest_from(&r.bytes, r.base_offset, r.max_timestamp, start));
+    let largest = |r: &Records| {
+        largest_from(&r.bytes, r.base_offset, r.max_timestamp, start, inflated_bytes_max)
+    };
+    let times = visible.map(largest);
     times.max().unwrap_or(-1)
 }

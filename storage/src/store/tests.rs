@@ -186,7 +186,7 @@ impl World {
     fn find_time_below(&mut self, log: LogId, query: TimeQuery, limit: i64) -> Option<TimedRecord> {
         self.next_token += 1;
         let token = self.next_token;
-        match self.store.find_time(log, query, Offset(limit), token) {
+        match self.store.find_time(log, query, Offset(limit), 1 << 20, token) {
             TimeAnswer::Ready(found) => found,
             TimeAnswer::Failed(error) => panic!("{error}"),
             TimeAnswer::Pending => {
@@ -1539,4 +1539,56 @@ fn a_life_on_real_files() {
     });
     assert_eq!(std::fs::read_dir(root.join("partitions")).expect("a folder").count(), 0);
     std::fs::remove_dir_all(&root).expect("our own folder");
+}
+
+#[test]
+fn a_look_up_ends_at_the_first_batch_that_says_it_has_what_is_wanted() {
+    use flumen_protocol::batch::builder::{BatchBuilder, NewRecord};
+    use flumen_protocol::batch::codec::Codec;
+    use flumen_protocol::batch::header::BatchHeader;
+    use flumen_protocol::batch::stamp::{stamp, stamp_max_timestamp};
+    let epoch = flumen_protocol::ids::LeaderEpoch(1);
+    let mut world = World::new(5);
+    world.create(log(0), LogSettings::KEEP_ALL);
+    // Two records of time 100 each: one batch that lies, one that inflates to more than a look-up
+    // of these tests may, and a sound one of time 9000.
+    let zeros = vec![0; 1 << 20];
+    let (lie, bomb, sound) = ((Codec::None, 1, 9_000), (Codec::Gzip, 1 << 20, 8_000), 9_000);
+    let mut base = 0;
+    for (codec, bytes, says) in [lie, bomb, (Codec::None, 1, sound)] {
+        let mut builder = BatchBuilder::new();
+        for timestamp in [100, if base == 4 { sound } else { 100 }] {
+            let value = Some(&zeros[..bytes]);
+            builder.push(&NewRecord { timestamp, key: None, value, headers: &[] });
+        }
+        let mut batch = builder.finish_compressed(codec);
+        stamp_max_timestamp(&mut batch, says);
+        stamp(&mut batch, Offset(base), epoch);
+        let header = BatchHeader::parse(&batch).expect("a header");
+        let (base_offset, last_offset) = (Offset(base), header.last_offset());
+        let bytes = Bytes::from(batch);
+        let records = Records { base_offset, last_offset, max_timestamp: says, bytes };
+        world.append(log(0), |_| Payload::Records(records));
+        base += 2;
+    }
+    let found = |world: &mut World, time| {
+        world.find_time(log(0), TimeQuery::AtOrAfter(time)).map(|r| (r.offset.0, r.timestamp))
+    };
+    // In memory, in the cache, and from the disk:
+    for way in 0..3 {
+        assert_eq!(found(&mut world, 50), Some((0, 100)), "way {way}");
+        assert_eq!(found(&mut world, 101), Some((0, 9_000)), "way {way}");
+        if way == 2 {
+            // Of a batch cut by the start nothing is believed, of the next one again.
+            world.store.set_start_offset(log(0), Offset(1));
+            assert_eq!(found(&mut world, 101), Some((2, 8_000)));
+            world.store.set_start_offset(log(0), Offset(3));
+            assert_eq!(found(&mut world, 101), Some((5, 9_000)));
+        }
+        world.run();
+        match way {
+            0 => world.settle(log(0)),
+            _ => world.restart(),
+        }
+    }
 }
