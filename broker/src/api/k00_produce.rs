@@ -11,7 +11,9 @@
 //!   (G26).
 //!
 //! Deviations: records inside a batch are not walked unless the topic is compacted or the producer
-//! left their largest timestamp out (G52);
+//! left their largest timestamp out (G52), and then no further than to 64 MiB for the whole request:
+//! batches beyond that are INVALID_RECORD. A partition named twice gets both batches, where Kafka
+//! keeps the last and drops the others in silence;
 //! transactional batches are refused until transactions are served; beside an error there is no
 //! `log_start_offset`, which clients read with UNKNOWN_PRODUCER_ID only, an error that is never
 //! answered here, and no `current_leader`, which could only name this node: who is refused because a
@@ -23,6 +25,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use flumen_protocol::batch::check::{self, ProducedBatch};
 use flumen_protocol::batch::codec::Codec;
+use flumen_protocol::batch::limits::INFLATED_BYTES_MAX;
 use flumen_protocol::batch::stamp;
 use flumen_protocol::error_code::ErrorCode;
 use flumen_protocol::hot::produce::{
@@ -80,6 +83,7 @@ pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, bod
         acks,
         transactional: request.transactional_id.is_some(),
         deadline: context.now.monotonic.after(patience),
+        inflatable_bytes: INFLATED_BYTES_MAX,
         parts: Vec::with_capacity(asked),
         waiting: Waiting {
             acks: acks.unwrap_or(Acks::All),
@@ -111,6 +115,9 @@ struct Opening {
     acks: Option<Acks>,
     transactional: bool,
     deadline: Monotonic,
+    /// What the records of further batches may inflate to, all together. A bomb takes a tenth of a
+    /// second, and a request has room for many.
+    inflatable_bytes: usize,
     parts: Vec<Part>,
     waiting: Waiting,
 }
@@ -156,7 +163,7 @@ impl Opening {
     }
 
     fn check(
-        &self,
+        &mut self,
         context: &Context<'_>,
         envelope: &Envelope,
         topic: &Topic,
@@ -177,7 +184,8 @@ impl Opening {
         let mut batch = asked.records.ok_or(ErrorCode::InvalidRecord)?;
         Self::check_size(context, settings, batch.len())?;
         let mut summary = check::check_produced(&batch).map_err(refusals::of_batch)?;
-        stamp::repair_max_timestamp(&mut batch, &mut summary).map_err(refusals::of_records)?;
+        stamp::repair_max_timestamp(&mut batch, &mut summary, &mut self.inflatable_bytes)
+            .map_err(refusals::of_records)?;
         self.check_policy(context, envelope, settings, &batch, &summary)?;
         // A large batch stays where the socket put it; a small one must not pin its neighbours.
         let batch =
@@ -225,7 +233,7 @@ impl Opening {
 
     /// What depends on the topic's settings and the request's version.
     fn check_policy(
-        &self,
+        &mut self,
         context: &Context<'_>,
         envelope: &Envelope,
         settings: &TopicSettings,
@@ -249,7 +257,8 @@ impl Opening {
             ));
         }
         if settings.is_compacted() {
-            let records = check::check_records(batch).map_err(refusals::of_records)?;
+            let records = check::check_records(batch, &mut self.inflatable_bytes)
+                .map_err(refusals::of_records)?;
             if !records.without_key.is_empty() {
                 return Err(refusals::of_keyless(&records.without_key));
             }

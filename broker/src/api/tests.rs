@@ -6,6 +6,9 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use flumen_protocol::api_table::ApiKey;
+use flumen_protocol::batch::builder::{BatchBuilder, NewRecord};
+use flumen_protocol::batch::codec::Codec;
+use flumen_protocol::batch::stamp::stamp_max_timestamp;
 use flumen_protocol::error_code::ErrorCode;
 use flumen_protocol::ids::{LeaderEpoch, LogId, NodeId, PartitionIndex, TopicId};
 use flumen_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
@@ -452,4 +455,37 @@ fn batches_that_are_not_taken_are_counted_by_their_reason() {
     bare.writable = false;
     bare.ask(ApiKey::Produce, 9, &request);
     assert_eq!(count(&bare), [1, 1]);
+}
+
+/// Sends one batch to each partition of the topic "logs"; the sound ones find nobody there.
+fn produce(batches: &[Vec<u8>]) -> Vec<produce_response::PartitionProduceResponse> {
+    let mut bare = Bare::with_topic("logs", batches.len());
+    let partition = |(index, batch): (i32, &Vec<u8>)| {
+        produce_request::PartitionProduceData::default()
+            .with_index(index)
+            .with_records(Some(batch.clone().into()))
+    };
+    let topic = produce_request::TopicProduceData::default()
+        .with_name(TopicName(text("logs")))
+        .with_partition_data((0..).zip(batches).map(partition).collect());
+    let request =
+        ProduceRequest::default().with_acks(1).with_timeout_ms(1000).with_topic_data(vec![topic]);
+    let mut response = bare.ask(ApiKey::Produce, 9, &request);
+    response.responses.remove(0).partition_responses
+}
+
+#[test]
+fn the_batches_of_one_request_inflate_to_no_more_than_one_may() {
+    let mut builder = BatchBuilder::new();
+    let mut dice = Dice::new(2);
+    let noise: Vec<u8> = (0..40_000).map(|_| dice.draw() as u8).collect();
+    let value = [vec![0; 30 << 20], noise].concat();
+    builder.push(&NewRecord { timestamp: 5, key: None, value: Some(&value), headers: &[] });
+    let sound = builder.finish_compressed(Codec::Zstd).to_vec();
+    let mut undated = sound.clone();
+    stamp_max_timestamp(&mut undated, -1);
+    let batches = [&undated, &undated, &undated, &sound, &undated].map(Vec::clone);
+    let codes: Vec<i16> = produce(&batches).iter().map(|answer| answer.error_code).collect();
+    let (sound, bad) = (ErrorCode::NotLeaderOrFollower.code(), ErrorCode::InvalidRecord.code());
+    assert_eq!(codes, [sound, sound, bad, sound, bad]);
 }

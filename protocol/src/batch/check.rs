@@ -11,7 +11,7 @@
 use super::codec::Codec;
 use super::header::{BatchHeader, HEADER_BYTES, MAGIC, TIMESTAMP_NONE, TimestampType, at};
 use super::limits::{KEYLESS_RECORDS_MAX, inflated_bytes_max};
-use super::records::{RecordFault, RecordFaultReason, records};
+use super::records::{RecordFault, RecordFaultReason, records_within};
 use crate::ids::{Offset, ProducerEpoch, ProducerId, Sequence};
 
 /// Why a producer's bytes are refused. Each names the error Kafka 4.1 answers with.
@@ -142,12 +142,20 @@ pub struct RecordsSummary {
 /// Walks every record of a batch that [`check_produced`] accepted, inflating it if need be.
 ///
 /// Judges lengths, varints, headers and that offsets count up from the first by one. Costs a
-/// decompression; bounded by [`inflated_bytes_max`].
+/// decompression; bounded by [`inflated_bytes_max`] and by `allowance_bytes`, which it is taken off,
+/// so that many batches of one request cost no more than one may.
 ///
 /// # Errors
 /// The first bad record, by its place in the batch. Kafka answers INVALID_RECORD (87).
-pub fn check_records(batch: &[u8]) -> Result<RecordsSummary, RecordFault> {
-    let opened = records(batch, inflated_bytes_max(batch.len()))?;
+pub fn check_records(
+    batch: &[u8],
+    allowance_bytes: &mut usize,
+) -> Result<RecordsSummary, RecordFault> {
+    let limit_bytes = inflated_bytes_max(batch.len()).min(*allowance_bytes);
+    let mut left_bytes = limit_bytes;
+    let opened = records_within(batch, &mut left_bytes);
+    *allowance_bytes -= limit_bytes - left_bytes;
+    let opened = opened?;
     let mut summary = RecordsSummary { max_timestamp: TIMESTAMP_NONE, without_key: Vec::new() };
     for (record_index, record) in (0..).zip(&opened) {
         let record = record?;
@@ -231,6 +239,7 @@ mod tests {
     use super::super::codec::{CodecFault, compress};
     use super::super::goldens;
     use super::super::header::bit;
+    use super::super::limits::INFLATED_BYTES_MAX;
     use super::super::stamp::stamp_crc;
     use super::*;
 
@@ -252,6 +261,11 @@ mod tests {
         batch
     }
 
+    /// With as much as one batch may inflate to.
+    fn check_alone(batch: &[u8]) -> Result<RecordsSummary, RecordFault> {
+        check_records(batch, &mut { INFLATED_BYTES_MAX })
+    }
+
     fn fault_of(place: usize, field: &[u8]) -> Option<BatchFault> {
         check_produced(&altered(place, field)).err()
     }
@@ -262,7 +276,7 @@ mod tests {
             let bytes = goldens::bytes(golden);
             let batch = check_produced(&bytes).expect("accepted");
             assert_eq!(batch.bytes, bytes.len());
-            let summary = check_records(&bytes).expect("sound");
+            let summary = check_alone(&bytes).expect("sound");
             assert_eq!(summary.max_timestamp, batch.max_timestamp);
             let transactional = golden == goldens::TRANSACTIONAL;
             assert_eq!(batch.transactional, transactional);
@@ -387,7 +401,7 @@ mod tests {
                 stamp_crc(&mut batch);
                 // Any answer will do, as long as it is one.
                 let _ = check_produced(&batch);
-                let _ = check_records(&batch);
+                let _ = check_alone(&batch);
                 let _ = super::super::records::max_timestamp_record(&batch);
             }
         }
@@ -406,7 +420,7 @@ mod tests {
 
     #[test]
     fn a_bad_record_is_named_by_its_place() {
-        let reason = |place, byte| check_records(&altered(place, &[byte])).err();
+        let reason = |place, byte| check_alone(&altered(place, &[byte])).err();
         let fault = |record_index, reason| Some(RecordFault { record_index, reason });
         // The first record: length (52), attributes, timestamp, offset, key length, …
         let first = HEADER_BYTES;
@@ -441,10 +455,33 @@ mod tests {
             stamp_crc(&mut bomb);
             assert!(check_produced(&bomb).is_ok());
             // Two mebibytes of zeros: beyond the ratio in zstd, within it in the others.
-            let refused = check_records(&bomb).err().map(|fault| fault.reason);
+            let refused = check_alone(&bomb).err().map(|fault| fault.reason);
             let over_limit = RecordFaultReason::Codec(CodecFault::OverLimit);
             let expected = (codec == Codec::Zstd).then_some(over_limit);
             assert_eq!(refused, expected, "{}", codec.name());
         }
+    }
+
+    #[test]
+    fn what_batches_inflate_to_is_taken_off_one_allowance() {
+        let mut allowance_bytes = 400;
+        let (plain, gzip) = (goldens::bytes(goldens::PLAIN), goldens::bytes(goldens::GZIP));
+        let over_limit = RecordFaultReason::Codec(CodecFault::OverLimit);
+        let mut walk = |batch: &[u8]| {
+            let outcome = check_records(batch, &mut allowance_bytes);
+            (outcome.err().map(|fault| fault.reason), allowance_bytes)
+        };
+        // What is not compressed costs nothing.
+        assert_eq!(walk(&plain), (None, 400));
+        assert_eq!(walk(&gzip), (None, 285));
+        assert_eq!(walk(&gzip), (None, 170));
+        // What cannot be read costs as much as was inflated until that was known.
+        let mut broken = gzip.clone();
+        let crc_place = broken.len() - 8;
+        broken[crc_place] ^= 1;
+        let malformed = RecordFaultReason::Codec(CodecFault::Malformed);
+        assert_eq!(walk(&broken), (Some(malformed), 55));
+        assert_eq!(walk(&gzip), (Some(over_limit), 0));
+        assert_eq!(walk(&plain), (None, 0));
     }
 }

@@ -77,13 +77,32 @@ pub enum CodecFault {
 /// # Errors
 /// [`CodecFault`]; what was inflated until then is dropped.
 pub fn decompress(codec: Codec, input: &[u8], limit_bytes: usize) -> Result<Vec<u8>, CodecFault> {
+    let mut output = Vec::new();
+    decompress_into(codec, input, &mut output, limit_bytes)?;
+    Ok(output)
+}
+
+/// Inflates `input` into `output`, which is empty, to at most `limit_bytes`.
+///
+/// # Errors
+/// [`CodecFault`]; what was inflated until then, up to a byte more than the limit, is in `output`
+/// and tells what the attempt has cost.
+pub fn decompress_into(
+    codec: Codec,
+    input: &[u8],
+    output: &mut Vec<u8>,
+    limit_bytes: usize,
+) -> Result<(), CodecFault> {
     match codec {
         Codec::None if input.len() > limit_bytes => Err(CodecFault::OverLimit),
-        Codec::None => Ok(input.to_vec()),
-        Codec::Gzip => drain(flate2::read::MultiGzDecoder::new(input), limit_bytes),
-        Codec::Snappy => decompress_snappy(input, limit_bytes),
-        Codec::Lz4 => decompress_lz4(input, limit_bytes),
-        Codec::Zstd => decompress_zstd(input, limit_bytes),
+        Codec::None => {
+            output.extend_from_slice(input);
+            Ok(())
+        }
+        Codec::Gzip => drain(flate2::read::MultiGzDecoder::new(input), output, limit_bytes),
+        Codec::Snappy => decompress_snappy(input, output, limit_bytes),
+        Codec::Lz4 => decompress_lz4(input, output, limit_bytes),
+        Codec::Zstd => decompress_zstd(input, output, limit_bytes),
     }
 }
 
@@ -110,14 +129,13 @@ pub fn compress(codec: Codec, input: &[u8]) -> Vec<u8> {
 }
 
 /// Reads `source` to its end, refusing the byte after `limit_bytes`.
-fn drain(source: impl Read, limit_bytes: usize) -> Result<Vec<u8>, CodecFault> {
-    let mut output = Vec::new();
-    let read = source.take(limit_bytes as u64 + 1).read_to_end(&mut output);
+fn drain(source: impl Read, output: &mut Vec<u8>, limit_bytes: usize) -> Result<(), CodecFault> {
+    let read = source.take(limit_bytes as u64 + 1).read_to_end(output);
     if output.len() > limit_bytes {
         return Err(CodecFault::OverLimit);
     }
     read.map_err(|_| CodecFault::Malformed)?;
-    Ok(output)
+    Ok(())
 }
 
 /// The magic of an LZ4 frame. The decoder also knows an older frame, which Kafka refuses.
@@ -127,19 +145,23 @@ const LZ4_MAGIC: [u8; 4] = [0x04, 0x22, 0x4d, 0x18];
 ///
 /// The decoder allocates two blocks as soon as it sees the frame header; the format bounds a block
 /// by 4 MiB. Header checksums must be right: only format 0 and 1 clients wrote wrong ones.
-fn decompress_lz4(input: &[u8], limit_bytes: usize) -> Result<Vec<u8>, CodecFault> {
+fn decompress_lz4(
+    input: &[u8],
+    output: &mut Vec<u8>,
+    limit_bytes: usize,
+) -> Result<(), CodecFault> {
     if !input.starts_with(&LZ4_MAGIC) {
         return Err(CodecFault::Malformed);
     }
     let mut decoder = lz4_flex::frame::FrameDecoder::new(Remaining { input, ran_dry: false });
-    let output = drain(&mut decoder, limit_bytes)?;
+    drain(&mut decoder, output, limit_bytes)?;
     let remaining = decoder.into_inner();
     // The decoder takes the end of its input between two blocks for the end of the frame. A frame
     // that was whole ended with its end mark, before anyone asked for more.
     if remaining.ran_dry || !remaining.input.is_empty() {
         return Err(CodecFault::Malformed);
     }
-    Ok(output)
+    Ok(())
 }
 
 /// A reader over a slice that remembers whether it was asked for more than there is.
@@ -155,11 +177,15 @@ impl Read for Remaining<'_> {
     }
 }
 
-fn decompress_zstd(input: &[u8], limit_bytes: usize) -> Result<Vec<u8>, CodecFault> {
+fn decompress_zstd(
+    input: &[u8],
+    output: &mut Vec<u8>,
+    limit_bytes: usize,
+) -> Result<(), CodecFault> {
     let mut decoder =
         zstd::stream::read::Decoder::with_buffer(input).map_err(|_| CodecFault::Malformed)?;
     decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(|_| CodecFault::Malformed)?;
-    drain(decoder, limit_bytes)
+    drain(decoder, output, limit_bytes)
 }
 
 /// What snappy-java's stream begins with; two big-endian version numbers follow.
@@ -169,11 +195,13 @@ const XERIAL_HEADER_BYTES: usize = 16;
 /// How much snappy-java puts into one block by default, before compression.
 const XERIAL_BLOCK_BYTES: usize = 32 << 10;
 
-fn decompress_snappy(input: &[u8], limit_bytes: usize) -> Result<Vec<u8>, CodecFault> {
-    let mut output = Vec::new();
+fn decompress_snappy(
+    input: &[u8],
+    output: &mut Vec<u8>,
+    limit_bytes: usize,
+) -> Result<(), CodecFault> {
     if !input.starts_with(&XERIAL_MAGIC) {
-        inflate_snappy_block(input, &mut output, limit_bytes)?;
-        return Ok(output);
+        return inflate_snappy_block(input, output, limit_bytes);
     }
     let mut rest = input;
     while !rest.is_empty() {
@@ -186,10 +214,10 @@ fn decompress_snappy(input: &[u8], limit_bytes: usize) -> Result<Vec<u8>, CodecF
         let length = usize::try_from(i32::from_be_bytes(*length));
         let length = length.map_err(|_| CodecFault::Malformed)?;
         let (block, after) = after.split_at_checked(length).ok_or(CodecFault::Malformed)?;
-        inflate_snappy_block(block, &mut output, limit_bytes)?;
+        inflate_snappy_block(block, output, limit_bytes)?;
         rest = after;
     }
-    Ok(output)
+    Ok(())
 }
 
 /// Appends one raw snappy block. The block says how long its output is: that is compared with the

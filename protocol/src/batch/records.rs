@@ -10,7 +10,7 @@
 
 use std::borrow::Cow;
 
-use super::codec::{Codec, CodecFault, decompress};
+use super::codec::{Codec, CodecFault, decompress_into};
 use super::header::{BatchHeader, HEADER_BYTES, TimestampType};
 use super::limits::inflated_bytes_max;
 use crate::ids::Offset;
@@ -98,6 +98,19 @@ pub struct Records<'a> {
 /// # Errors
 /// [`RecordFaultReason::Batch`] or [`RecordFaultReason::Codec`].
 pub fn records(batch: &[u8], limit_bytes: usize) -> Result<Records<'_>, RecordFault> {
+    let mut allowance_bytes = limit_bytes;
+    records_within(batch, &mut allowance_bytes)
+}
+
+/// Opens the records of the batch `batch` begins with, inflating at most `allowance_bytes`, and takes
+/// off it what was inflated, also where that came to nothing: what a batch costs is not known before.
+///
+/// # Errors
+/// [`RecordFaultReason::Batch`] or [`RecordFaultReason::Codec`].
+pub fn records_within<'batch>(
+    batch: &'batch [u8],
+    allowance_bytes: &mut usize,
+) -> Result<Records<'batch>, RecordFault> {
     let fault = |reason| RecordFault { record_index: 0, reason };
     let no_batch = fault(RecordFaultReason::Batch);
     let header = BatchHeader::parse(batch).ok_or(no_batch)?;
@@ -109,10 +122,13 @@ pub fn records(batch: &[u8], limit_bytes: usize) -> Result<Records<'_>, RecordFa
         Codec::Gzip | Codec::Snappy | Codec::Lz4 | Codec::Zstd if header.record_count == 0 => {
             Cow::Borrowed(&[][..])
         }
-        Codec::Gzip | Codec::Snappy | Codec::Lz4 | Codec::Zstd => Cow::Owned(
-            decompress(codec, payload, limit_bytes)
-                .map_err(|codec_fault| fault(RecordFaultReason::Codec(codec_fault)))?,
-        ),
+        Codec::Gzip | Codec::Snappy | Codec::Lz4 | Codec::Zstd => {
+            let mut output = Vec::new();
+            let outcome = decompress_into(codec, payload, &mut output, *allowance_bytes);
+            *allowance_bytes = allowance_bytes.saturating_sub(output.len());
+            outcome.map_err(|codec_fault| fault(RecordFaultReason::Codec(codec_fault)))?;
+            Cow::Owned(output)
+        }
     };
     Ok(Records { header, inflated })
 }

@@ -52,7 +52,7 @@ pub fn stamp_max_timestamp(batch: &mut [u8], max_timestamp_ms: i64) {
 
 /// Gives a batch whose producer left the max timestamp at −1 the largest of its records' own, as
 /// Kafka does: without it no look-up by time finds them, and retention takes them for undated. Every
-/// other batch is left alone, unread.
+/// other batch is left alone, unread. What is inflated for it is taken off `allowance_bytes`.
 ///
 /// # Errors
 /// The first bad record: INVALID_RECORD (87).
@@ -62,12 +62,13 @@ pub fn stamp_max_timestamp(batch: &mut [u8], max_timestamp_ms: i64) {
 pub fn repair_max_timestamp(
     batch: &mut [u8],
     summary: &mut ProducedBatch,
+    allowance_bytes: &mut usize,
 ) -> Result<(), RecordFault> {
     assert_eq!(batch.len(), summary.bytes, "the summary is of this batch");
     if summary.max_timestamp != TIMESTAMP_NONE {
         return Ok(());
     }
-    let largest = check_records(batch)?.max_timestamp;
+    let largest = check_records(batch, allowance_bytes)?.max_timestamp;
     if largest != TIMESTAMP_NONE {
         stamp_max_timestamp(batch, largest);
         summary.max_timestamp = largest;
@@ -129,7 +130,7 @@ mod tests {
             let mut batch = sound.clone();
             stamp_max_timestamp(&mut batch, TIMESTAMP_NONE);
             let mut summary = check_produced(&batch).expect("accepted");
-            repair_max_timestamp(&mut batch, &mut summary).expect("readable");
+            repair_max_timestamp(&mut batch, &mut summary, &mut (1 << 20)).expect("readable");
             assert_eq!((batch, summary), (sound, wanted));
         }
         // A record that cannot be read is refused, not kept without a time.
@@ -137,7 +138,7 @@ mod tests {
         broken[HEADER_BYTES] = 0xff;
         stamp_max_timestamp(&mut broken, TIMESTAMP_NONE);
         let mut summary = check_produced(&broken).expect("the header is sound");
-        assert!(repair_max_timestamp(&mut broken, &mut summary).is_err());
+        assert!(repair_max_timestamp(&mut broken, &mut summary, &mut (1 << 20)).is_err());
     }
 
     #[test]
