@@ -12,6 +12,7 @@ use bytes::BytesMut;
 use flumen_protocol::error_code::ErrorCode;
 use flumen_protocol::ids::CoreId;
 use flumen_protocol::messages::{ListGroupsRequest, ListGroupsResponse, StrBytes};
+use flumen_replication::coordinator::group::ListFilter;
 use flumen_replication::coordinator::group::requests::{GroupRequest, GroupResponse};
 
 use super::step::{self, Addressee, Context, Envelope, Part, Progress, Step, Wait};
@@ -30,16 +31,13 @@ pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, bod
     let Some(request) = step::decode::<ListGroupsRequest>(envelope, frame, body) else {
         return Step::Close("malformed ListGroups request");
     };
-    let words = |list: &[StrBytes]| list.iter().map(|word| word.to_string()).collect::<Vec<_>>();
-    let states = words(&request.states_filter);
-    let types = words(&request.types_filter);
+    let states = request.states_filter.iter().map(StrBytes::as_str);
+    let types = request.types_filter.iter().map(StrBytes::as_str);
+    let wanted = ListFilter::new(states, types);
     let parts = (0..context.cores).map(|core| Part {
         number: u32::from(core),
         to: Addressee::Core(CoreId(core)),
-        question: Question::Groups(Box::new(GroupRequest::List {
-            states: states.clone(),
-            types: types.clone(),
-        })),
+        question: Question::Groups(Box::new(GroupRequest::List { wanted: wanted.clone() })),
     });
     let missing = usize::from(context.cores);
     let waiting = Waiting { response: ListGroupsResponse::default(), missing };

@@ -36,6 +36,7 @@ mod stored;
 mod subscription;
 mod turn;
 
+pub use admin::ListFilter;
 pub use classic::StateName;
 pub use dispatch::{CommittedRow, GroupCoordinator, GroupRow};
 pub use requests::{GroupEffect, GroupRecord, GroupRequest, GroupResponse};

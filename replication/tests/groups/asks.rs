@@ -32,7 +32,7 @@ use flumen_protocol::messages::{
     GroupId, HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, OffsetCommitRequest,
     OffsetDeleteRequest, StrBytes, SyncGroupRequest, TopicName,
 };
-use flumen_replication::coordinator::group::GroupRequest;
+use flumen_replication::coordinator::group::{GroupRequest, ListFilter};
 
 use crate::script::duration_ms;
 
@@ -100,9 +100,9 @@ pub fn ask(words: &[&str], known: &BTreeMap<String, Known>) -> (String, GroupReq
             return ("describe".to_owned(), request);
         }
         "list" => {
-            let words = |name| options.list(name).iter().map(ToString::to_string).collect();
-            let request = GroupRequest::List { states: words("states"), types: words("types") };
-            return ("list".to_owned(), request);
+            let words = |name| options.list(name).into_iter();
+            let wanted = ListFilter::new(words("states"), words("types"));
+            return ("list".to_owned(), GroupRequest::List { wanted });
         }
         "delete" => {
             return ("delete".to_owned(), GroupRequest::Delete { group_id: second.to_owned() });

@@ -5,6 +5,8 @@
 //! Invariants: nothing here changes a group.
 //! Apart because clients never need it and operators need nothing else.
 
+use std::collections::BTreeSet;
+
 use flumen_protocol::error_code::ErrorCode;
 use flumen_protocol::messages::describe_groups_response::DescribedGroup;
 use flumen_protocol::messages::list_groups_response::ListedGroup;
@@ -45,20 +47,43 @@ pub(super) fn describe(group: Option<&Group>, group_id: &str, version: i16) -> D
         .with_members(members.iter().map(|member| member.described(protocol, version)).collect())
 }
 
-/// The groups in one of these states and of one of these types; empty lists mean all.
+/// Which groups are to be listed: what words of a request come down to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListFilter {
+    states: BTreeSet<StateName>,
+}
+
+impl ListFilter {
+    /// Groups in one of these states and of one of these types, in any case; no words mean all, and
+    /// a word nobody knows matches nothing. The words are looked at once, here: a request has room
+    /// for a million, and a coordinator for as many groups.
+    #[must_use]
+    pub fn new<'w>(
+        states: impl ExactSizeIterator<Item = &'w str>,
+        types: impl ExactSizeIterator<Item = &'w str>,
+    ) -> Self {
+        let are_all_types = types.len() == 0;
+        let mut types = types;
+        if !are_all_types && !types.any(|word| word.trim().eq_ignore_ascii_case(CLASSIC)) {
+            return Self { states: BTreeSet::new() };
+        }
+        if states.len() == 0 {
+            return Self { states: BTreeSet::from(StateName::ALL) };
+        }
+        let named = |word: &str| {
+            let is_meant = |state: &StateName| word.trim().eq_ignore_ascii_case(state.as_str());
+            StateName::ALL.into_iter().find(is_meant)
+        };
+        Self { states: states.filter_map(named).collect() }
+    }
+}
+
+/// The groups that are wanted.
 pub(super) fn list<'a>(
     groups: impl Iterator<Item = &'a Group>,
-    states: &[String],
-    types: &[String],
+    wanted: &ListFilter,
 ) -> ListGroupsResponse {
-    let is_type_wanted =
-        types.is_empty() || types.iter().any(|wanted| wanted.trim().eq_ignore_ascii_case(CLASSIC));
-    let is_wanted = |group: &&Group| {
-        let state = group.state_name().as_str();
-        is_type_wanted
-            && (states.is_empty()
-                || states.iter().any(|one| one.trim().eq_ignore_ascii_case(state)))
-    };
+    let is_wanted = |group: &&Group| wanted.states.contains(&group.state_name());
     let listed = groups.filter(is_wanted).map(|group| {
         ListedGroup::default()
             .with_group_id(GroupId(text(&group.id)))
@@ -77,5 +102,24 @@ pub(super) fn check_delete(group: Option<&Group>) -> ErrorCode {
         Some(
             StateName::PreparingRebalance | StateName::CompletingRebalance | StateName::Stable,
         ) => ErrorCode::NonEmptyGroup,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_number_of_words_comes_down_to_the_states_there_are() {
+        let filter = |states: &[&str], types: &[&str]| {
+            let filter = ListFilter::new(states.iter().copied(), types.iter().copied());
+            filter.states.into_iter().map(StateName::as_str).collect::<Vec<_>>()
+        };
+        let all = ["Empty", "PreparingRebalance", "CompletingRebalance", "Stable"];
+        assert_eq!(filter(&[], &[]), all);
+        assert_eq!(filter(&[], &["Classic ", "share"]), all);
+        assert_eq!(filter(&["stable"], &["share"]), [""; 0]);
+        assert_eq!(filter(&["Stablx"; 100], &[]), [""; 0]);
+        assert_eq!(filter(&[" STABLE", "Dead", "empty", "Stable"], &[]), ["Empty", "Stable"]);
     }
 }

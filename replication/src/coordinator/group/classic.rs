@@ -35,6 +35,10 @@ pub enum StateName {
 }
 
 impl StateName {
+    /// All of them.
+    pub const ALL: [Self; 4] =
+        [Self::Empty, Self::PreparingRebalance, Self::CompletingRebalance, Self::Stable];
+
     /// Kafka's name for it.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -165,9 +165,7 @@ impl GroupCoordinator {
                 let group = self.groups.get(&group_id);
                 GroupResponse::Describe(describe(group, &group_id, version))
             }
-            GroupRequest::List { states, types } => {
-                GroupResponse::List(list(self.groups.iter(), &states, &types))
-            }
+            GroupRequest::List { wanted } => GroupResponse::List(list(self.groups.iter(), &wanted)),
         };
         out.push(GroupEffect::Reply { ticket, response });
     }

@@ -23,6 +23,7 @@ use flumen_protocol::messages::{
     SyncGroupResponse,
 };
 
+use super::admin::ListFilter;
 use crate::coordinator::Ticket;
 
 /// What a coordinator may be asked. Batched APIs arrive one group at a time.
@@ -80,10 +81,8 @@ pub enum GroupRequest {
     },
     /// ListGroups (key 16), versions 0–5. Always answered at once, even while answers wait.
     List {
-        /// States wanted, in any case; empty means all.
-        states: Vec<String>,
-        /// Types wanted, in any case; empty means all.
-        types: Vec<String>,
+        /// Which groups.
+        wanted: ListFilter,
     },
     /// One group of DeleteGroups (key 42), versions 0–2.
     Delete {
