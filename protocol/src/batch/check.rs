@@ -10,7 +10,7 @@
 
 use super::codec::Codec;
 use super::header::{BatchHeader, HEADER_BYTES, MAGIC, TIMESTAMP_NONE, TimestampType, at};
-use super::limits::{KEYLESS_RECORDS_MAX, inflated_bytes_max};
+use super::limits::{KEYLESS_RECORDS_MAX, inflated_bytes_max, record_count_max};
 use super::records::{RecordFault, RecordFaultReason, records_within};
 use crate::ids::{Offset, ProducerEpoch, ProducerId, Sequence};
 
@@ -33,7 +33,8 @@ pub enum BatchFault {
     Crc,
     /// The base offset is not zero: INVALID_RECORD (87).
     BaseOffset,
-    /// No record, or not as many as offsets: INVALID_RECORD (87).
+    /// No record, more than the bytes have room for, or not as many as offsets: INVALID_RECORD (87).
+    /// Kafka counts them all; a count that is wrong by less is found by [`check_records`] only.
     RecordCount,
     /// A control batch; only brokers write those: INVALID_RECORD (87).
     Control,
@@ -101,8 +102,11 @@ pub fn check_produced(bytes: &[u8]) -> Result<ProducedBatch, BatchFault> {
     if header.base_offset != Offset::ZERO {
         return Err(BatchFault::BaseOffset);
     }
-    // Both are compared as they are: no sum that could overflow.
-    if header.record_count <= 0 || header.last_offset_delta != header.record_count - 1 {
+    // Compared as they are: no sum that could overflow. None, or less than none, is a huge claim.
+    let last_place = header.record_count.wrapping_sub(1);
+    if last_place as u32 as usize >= record_count_max(codec, bytes.len() - HEADER_BYTES)
+        || header.last_offset_delta != last_place
+    {
         return Err(BatchFault::RecordCount);
     }
     if header.max_timestamp != TIMESTAMP_NONE && header.max_timestamp < header.base_timestamp {
@@ -239,7 +243,7 @@ mod tests {
     use super::super::codec::{CodecFault, compress};
     use super::super::goldens;
     use super::super::header::bit;
-    use super::super::limits::INFLATED_BYTES_MAX;
+    use super::super::limits::{INFLATED_BYTES_MAX, RECORD_BYTES_MIN};
     use super::super::stamp::stamp_crc;
     use super::*;
 
@@ -365,6 +369,35 @@ mod tests {
         batch[at::RECORD_COUNT..HEADER_BYTES].copy_from_slice(&nothing[4..]);
         stamp_crc(&mut batch);
         assert_eq!(check_produced(&batch), Err(BatchFault::RecordCount));
+    }
+
+    #[test]
+    fn no_more_records_are_claimed_than_there_is_room_for() {
+        let claiming = |golden: &str, count: i32| {
+            let mut batch = goldens::bytes(golden);
+            batch[at::LAST_OFFSET_DELTA..at::BASE_TIMESTAMP]
+                .copy_from_slice(&(count - 1).to_be_bytes());
+            batch[at::RECORD_COUNT..HEADER_BYTES].copy_from_slice(&count.to_be_bytes());
+            stamp_crc(&mut batch);
+            check_produced(&batch).err()
+        };
+        // 115 bytes of records.
+        assert_eq!(claiming(goldens::PLAIN, 115 / 7), None);
+        assert_eq!(claiming(goldens::PLAIN, 115 / 7 + 1), Some(BatchFault::RecordCount));
+        // Compressed ones may inflate to a MiB, however few bytes they are.
+        assert_eq!(claiming(goldens::ZSTD, (1 << 20) / 7), None);
+        assert_eq!(claiming(goldens::ZSTD, (1 << 20) / 7 + 1), Some(BatchFault::RecordCount));
+        for golden in PRODUCED {
+            assert_eq!(claiming(golden, i32::MAX), Some(BatchFault::RecordCount));
+            assert_eq!(claiming(golden, i32::MIN + 1), Some(BatchFault::RecordCount));
+        }
+        // The smallest record there is.
+        let mut builder = BatchBuilder::new();
+        let smallest = NewRecord { timestamp: 1, key: None, value: None, headers: &[] };
+        (0..9).for_each(|_| builder.push(&smallest));
+        let batch = builder.finish();
+        assert_eq!(batch.len(), HEADER_BYTES + 9 * RECORD_BYTES_MIN);
+        assert!(check_produced(&batch).is_ok());
     }
 
     #[test]

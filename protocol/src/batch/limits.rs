@@ -4,6 +4,8 @@
 //! Invariants: related bounds are compared at compile time.
 //! Apart so that one page answers "what can a hostile batch cost us".
 
+use super::codec::Codec;
+
 /// The most bytes one batch may inflate to, whatever its size.
 ///
 /// A batch is at most `max.message.bytes`, 1 MiB by default; 64 MiB is sixty times that and still
@@ -34,6 +36,13 @@ pub const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 /// The densest element, a copy with a two-byte offset, makes 64 bytes out of three.
 pub const SNAPPY_RATIO_MAX: usize = 22;
 
+/// The fewest bytes a record takes: its length, attributes, both deltas, two lengths for a null key
+/// and a null value, and the number of its headers, a byte each.
+///
+/// A count beyond what a batch's bytes have room for is refused unread. Else 61 bytes could claim
+/// 2^31 records: a segment for each such batch, and 2^32 of them use up all offsets there are.
+pub const RECORD_BYTES_MIN: usize = 7;
+
 /// How many records without a key are named to a producer on a compacted topic.
 ///
 /// Clients blame the others of the batch on these, so all should be named; a client's largest batch
@@ -43,6 +52,18 @@ pub const KEYLESS_RECORDS_MAX: usize = 10_000;
 
 const _: () = assert!(INFLATED_BYTES_FLOOR <= INFLATED_BYTES_MAX);
 const _: () = assert!(1 << ZSTD_WINDOW_LOG_MAX <= INFLATED_BYTES_MAX);
+
+/// How many records a batch can have whose header is followed by `payload_bytes`: as many as fit, or
+/// as would fit into what that may inflate to.
+#[must_use]
+#[inline]
+pub fn record_count_max(codec: Codec, payload_bytes: usize) -> usize {
+    let bytes = match codec {
+        Codec::None => payload_bytes,
+        Codec::Gzip | Codec::Snappy | Codec::Lz4 | Codec::Zstd => inflated_bytes_max(payload_bytes),
+    };
+    bytes / RECORD_BYTES_MIN
+}
 
 /// How many bytes a batch's records of `compressed_bytes` may inflate to.
 #[must_use]
