@@ -50,6 +50,9 @@ pub enum Refusal {
     /// REQUEST_TIMED_OUT (7): too much is waiting already (see [`limits`](crate::limits)).
     /// Nothing was appended; retriable.
     Busy,
+    /// POLICY_VIOLATION (44): the log has used up its offsets
+    /// ([`LOG_END_MAX`](crate::limits::LOG_END_MAX)). Not retriable.
+    OffsetsUsedUp,
     /// KAFKA_STORAGE_ERROR (56): this node's disk failed under the partition, or lost records of it
     /// and nobody accepted that yet.
     Storage,
@@ -130,6 +133,7 @@ impl fmt::Display for Refusal {
             Self::NoTransaction => write!(f, "no transaction is open"),
             Self::TimedOut => write!(f, "timed out"),
             Self::Busy => write!(f, "too much waiting"),
+            Self::OffsetsUsedUp => write!(f, "the log has used up its offsets"),
             Self::Storage => write!(f, "disk failed or lost records of it"),
             Self::Gone => write!(f, "partition is gone"),
         }

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use flumen_protocol::ids::Offset;
+
 // --- Partitions and Raft ---
 
 /// Batches remembered per producer to recognise a repeated one. Kafka's number, and clients rely
@@ -50,6 +52,11 @@ pub const ELECTION_TICKS: usize = 10;
 
 /// Ticks between two heartbeats of a leader.
 pub const HEARTBEAT_TICKS: usize = 2;
+
+/// The highest offset a log may end at. Half of what there are: sums with a segment's or a batch's
+/// width stay within an `i64`, and the other half serves as "no limit". A million records a second
+/// would take 146,000 years. Beyond it appends are refused for good.
+pub const LOG_END_MAX: Offset = Offset(i64::MAX / 2);
 
 /// Slots of the log view kept allocated while idle: a small burst needs no allocation.
 pub const VIEW_SLOTS_IDLE: usize = 32;

@@ -94,6 +94,7 @@ pub fn of_partition(refusal: Refusal) -> Refused {
         Refusal::StaleProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
         Refusal::NoTransaction => ErrorCode::InvalidTxnState,
         Refusal::TimedOut | Refusal::Busy => ErrorCode::RequestTimedOut,
+        Refusal::OffsetsUsedUp => ErrorCode::PolicyViolation,
         Refusal::Storage => ErrorCode::KafkaStorageError,
         Refusal::Gone => ErrorCode::UnknownTopicOrPartition,
     };

@@ -347,6 +347,7 @@ impl Shard {
             | Refusal::NoTransaction
             | Refusal::TimedOut
             | Refusal::Busy
+            | Refusal::OffsetsUsedUp
             | Refusal::Storage => AppendFailure::Unavailable,
         };
         let mut out = Vec::new();

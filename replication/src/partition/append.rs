@@ -17,7 +17,7 @@ use super::partition::Partition;
 use super::producers::{ProducerBatch, Verdict};
 use super::waiting::{Level, Waiter};
 use crate::error::Refusal;
-use crate::limits::UNCOMMITTED_ENTRIES_MAX;
+use crate::limits::{LOG_END_MAX, UNCOMMITTED_ENTRIES_MAX};
 use crate::outbox::{Effect, Outbox, Ticket};
 
 /// When a producer wants its answer. Durable is on stable media, unless the topic is relaxed.
@@ -90,6 +90,11 @@ impl Partition {
         let full = self.group.unapplied_count() >= UNCOMMITTED_ENTRIES_MAX;
         if full || self.waiting.is_full() {
             return Err(Refusal::Busy);
+        }
+        // What is a repetition needs no new offset, but no log ever comes this far.
+        let width = i64::from(append.summary.last_offset_delta);
+        if self.offsets().end().0 >= LOG_END_MAX.0 - width {
+            return Err(Refusal::OffsetsUsedUp);
         }
         match &append.summary.producer {
             Some(producer) => self.producers.judge(producer),

@@ -12,9 +12,10 @@
 use std::collections::BTreeMap;
 
 use flumen_protocol::entry::Payload;
-use flumen_protocol::ids::{LogIndex, Offset};
+use flumen_protocol::ids::{LogIndex, Offset, Term};
 use flumen_replication::dice::Dice;
 use flumen_replication::error::Refusal;
+use flumen_replication::limits::LOG_END_MAX;
 use flumen_replication::outbox::{Effect, Ticket};
 use flumen_replication::partition::Acks;
 
@@ -238,4 +239,21 @@ fn check_receipts(world: &mut World, model: &mut Model) {
             model.acknowledged = model.acknowledged.max(base + 1);
         }
     }
+}
+
+#[test]
+fn a_log_that_has_used_up_its_offsets_refuses_and_lives() {
+    let mut world = World::new();
+    let start = Offset(LOG_END_MAX.0 - 7);
+    world.disk.settled = (LogIndex(1), Term(1));
+    world.disk.hard_state.term = Term(1);
+    (world.disk.settled_end, world.disk.start_offset) = (start, start);
+    world.open().expect("a sound log");
+    world.durable(LogIndex(2));
+    for (count, taken) in [(5, true), (3, false), (2, true), (1, false)] {
+        let ticket = world.append(count, None, false);
+        let refusal = Effect::Release { ticket, outcome: Err(Refusal::OffsetsUsedUp) };
+        assert_eq!(world.out.contains(&refusal), !taken, "{count}");
+    }
+    assert_eq!(world.partition().offsets().end(), LOG_END_MAX);
 }
