@@ -10,14 +10,14 @@
 //! - Past `timeout_ms` the open partitions answer REQUEST_TIMED_OUT, though their records stay
 //!   (G26).
 //!
-//! Deviations: records inside a batch are not walked unless the topic is compacted or the producer
-//! left their largest timestamp out (G52), and then no further than to 64 MiB for the whole request:
-//! batches beyond that are INVALID_RECORD. A partition named twice gets both batches, where Kafka
-//! keeps the last and drops the others in silence;
-//! transactional batches are refused until transactions are served; beside an error there is no
-//! `log_start_offset`, which clients read with UNKNOWN_PRODUCER_ID only, an error that is never
-//! answered here, and no `current_leader`, which could only name this node: who is refused because a
-//! partition is not here (yet) must pause and ask for metadata, not come back at once (KIP-951).
+//! Deviations: records inside a batch are not walked unless the topic is compacted, or the producer
+//! left their largest timestamp out or gives one before the first (G52), and then no further than to
+//! 64 MiB for the whole request: batches beyond that are INVALID_RECORD. A partition named twice gets
+//! both batches, where Kafka keeps the last and drops the others in silence. Transactional batches are
+//! refused until transactions are served. Beside an error there is no `log_start_offset`, which clients
+//! read with UNKNOWN_PRODUCER_ID only, an error that is never answered here, and no `current_leader`,
+//! which could only name this node: who is refused because a partition is not here (yet) must pause
+//! and ask for metadata, not come back at once (KIP-951).
 //! KIPs: 98 (idempotence), 467 (record errors), 516 (topic ids in version 13).
 
 use std::time::Duration;

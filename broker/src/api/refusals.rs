@@ -60,7 +60,7 @@ pub fn of_batch(fault: BatchFault) -> Refused {
         }
         BatchFault::MagicOld => ErrorCode::UnsupportedForMessageFormat,
         BatchFault::CodecUnknown => ErrorCode::UnsupportedCompressionType,
-        BatchFault::AppendTime | BatchFault::MaxTimestamp => ErrorCode::InvalidTimestamp,
+        BatchFault::AppendTime => ErrorCode::InvalidTimestamp,
     };
     Refused::with(code, format!("{}: {fault:?}", code.message()))
 }

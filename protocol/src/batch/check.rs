@@ -46,9 +46,6 @@ pub enum BatchFault {
     CodecUnknown,
     /// The batch says the broker set its timestamps: INVALID_TIMESTAMP (32).
     AppendTime,
-    /// A max timestamp below the first record's. Kafka walks the records and repairs it; no known
-    /// client sends it, except for −1, which is accepted. INVALID_TIMESTAMP (32).
-    MaxTimestamp,
     /// A producer id without sequence or epoch, or a transaction without producer id:
     /// INVALID_RECORD (87).
     Producer,
@@ -79,7 +76,8 @@ pub struct ProducedBatch {
     /// The first record's timestamp, milliseconds since 1970; −1: none.
     pub base_timestamp: i64,
     /// The largest timestamp by the producer's word. −1: none, or a client that leaves the field
-    /// out; [`check_records`] knows the true one.
+    /// out; below the first record's: a client that puts the last record's here. In both cases
+    /// [`check_records`] knows the true one.
     pub max_timestamp: i64,
     /// How the records are compressed.
     pub codec: Codec,
@@ -108,9 +106,6 @@ pub fn check_produced(bytes: &[u8]) -> Result<ProducedBatch, BatchFault> {
         || header.last_offset_delta != last_place
     {
         return Err(BatchFault::RecordCount);
-    }
-    if header.max_timestamp != TIMESTAMP_NONE && header.max_timestamp < header.base_timestamp {
-        return Err(BatchFault::MaxTimestamp);
     }
     Ok(ProducedBatch {
         bytes: bytes.len(),
@@ -343,7 +338,7 @@ mod tests {
 
     #[test]
     fn each_field_has_its_fault() {
-        let cases: [(usize, &[u8], BatchFault); 15] = [
+        let cases: [(usize, &[u8], BatchFault); 14] = [
             (at::BASE_OFFSET, &1i64.to_be_bytes(), BatchFault::BaseOffset),
             (at::ATTRIBUTES, &bit::CONTROL.to_be_bytes(), BatchFault::Control),
             (at::ATTRIBUTES, &bit::DELETE_HORIZON.to_be_bytes(), BatchFault::DeleteHorizon),
@@ -355,7 +350,6 @@ mod tests {
             (at::LAST_OFFSET_DELTA, &i32::MAX.to_be_bytes(), BatchFault::RecordCount),
             (at::RECORD_COUNT, &0i32.to_be_bytes(), BatchFault::RecordCount),
             (at::RECORD_COUNT, &i32::MIN.to_be_bytes(), BatchFault::RecordCount),
-            (at::MAX_TIMESTAMP, &5i64.to_be_bytes(), BatchFault::MaxTimestamp),
             (at::PRODUCER_ID, &(-2i64).to_be_bytes(), BatchFault::Producer),
             // An id, and then neither epoch nor sequence; an id and an epoch.
             (at::PRODUCER_ID, &9i64.to_be_bytes(), BatchFault::Producer),
@@ -404,6 +398,8 @@ mod tests {
     fn habits_of_real_clients_are_forgiven() {
         // Old sarama leaves the max timestamp out, and a sequence of zero in.
         assert_eq!(fault_of(at::MAX_TIMESTAMP, &(-1i64).to_be_bytes()), None);
+        // A client in Go has the last record's time there, be it before the first one's.
+        assert_eq!(fault_of(at::MAX_TIMESTAMP, &5i64.to_be_bytes()), None);
         assert_eq!(fault_of(at::BASE_SEQUENCE, &0i32.to_be_bytes()), None);
         // Attribute bits without meaning.
         assert_eq!(fault_of(at::ATTRIBUTES, &0x7f80i16.to_be_bytes()), None);

@@ -39,8 +39,8 @@ pub fn stamp_append_time(batch: &mut [u8], now_ms: i64) {
 
 /// Writes the max timestamp, milliseconds since 1970, and the CRC that follows from it.
 ///
-/// For batches of producers that leave the field at −1: Kafka repairs it with the largest of the
-/// records' own ([`RecordsSummary::max_timestamp`](super::check::RecordsSummary::max_timestamp)).
+/// For batches of producers that leave the field at −1 or write another record's time there: Kafka
+/// repairs it with the largest of the records' own ([`RecordsSummary::max_timestamp`](super::check::RecordsSummary::max_timestamp)).
 ///
 /// # Panics
 /// When `batch` is shorter than a header.
@@ -50,9 +50,9 @@ pub fn stamp_max_timestamp(batch: &mut [u8], max_timestamp_ms: i64) {
     stamp_crc(batch);
 }
 
-/// Gives a batch whose producer left the max timestamp at −1 the largest of its records' own, as
-/// Kafka does: without it no look-up by time finds them, and retention takes them for undated. Every
-/// other batch is left alone, unread. What is inflated for it is taken off `allowance_bytes`.
+/// Gives a batch whose producer left the max timestamp at −1, or below the first record's, the
+/// largest of its records' own, as Kafka does: without it no look-up by time finds them, and
+/// retention takes them for undated. Every other batch is left alone, unread. What is inflated for it is taken off `allowance_bytes`.
 ///
 /// # Errors
 /// The first bad record: INVALID_RECORD (87).
@@ -65,11 +65,11 @@ pub fn repair_max_timestamp(
     allowance_bytes: &mut usize,
 ) -> Result<(), RecordFault> {
     assert_eq!(batch.len(), summary.bytes, "the summary is of this batch");
-    if summary.max_timestamp != TIMESTAMP_NONE {
+    if summary.max_timestamp != TIMESTAMP_NONE && summary.max_timestamp >= summary.base_timestamp {
         return Ok(());
     }
     let largest = check_records(batch, allowance_bytes)?.max_timestamp;
-    if largest != TIMESTAMP_NONE {
+    if largest != summary.max_timestamp {
         stamp_max_timestamp(batch, largest);
         summary.max_timestamp = largest;
     }
@@ -122,16 +122,19 @@ mod tests {
     }
 
     #[test]
-    fn a_max_timestamp_left_out_is_found_in_the_records() {
+    fn a_max_timestamp_left_out_or_too_small_is_found_in_the_records() {
         for golden in [goldens::PLAIN, goldens::GZIP, goldens::SNAPPY, goldens::LZ4, goldens::ZSTD]
         {
             let sound = goldens::bytes(golden);
             let wanted = check_produced(&sound).expect("sound");
             let mut batch = sound.clone();
-            stamp_max_timestamp(&mut batch, TIMESTAMP_NONE);
-            let mut summary = check_produced(&batch).expect("accepted");
-            repair_max_timestamp(&mut batch, &mut summary, &mut (1 << 20)).expect("readable");
-            assert_eq!((batch, summary), (sound, wanted));
+            // Or the time of a record before the first.
+            for wrong in [TIMESTAMP_NONE, wanted.base_timestamp - 1000] {
+                stamp_max_timestamp(&mut batch, wrong);
+                let mut summary = check_produced(&batch).expect("accepted");
+                repair_max_timestamp(&mut batch, &mut summary, &mut (1 << 20)).expect("readable");
+                assert_eq!((&batch, summary), (&sound, wanted));
+            }
         }
         // A record that cannot be read is refused, not kept without a time.
         let mut broken = goldens::bytes(goldens::PLAIN);
