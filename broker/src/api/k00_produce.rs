@@ -10,14 +10,15 @@
 //! - Past `timeout_ms` the open partitions answer REQUEST_TIMED_OUT, though their records stay
 //!   (G26).
 //!
-//! Deviations: records inside a batch are not walked unless the topic is compacted, or the producer
-//! left their largest timestamp out or gives one before the first (G52), and then no further than to
-//! 64 MiB for the whole request: batches beyond that are INVALID_RECORD. A partition named twice gets
-//! both batches, where Kafka keeps the last and drops the others in silence. Transactional batches are
-//! refused until transactions are served. Beside an error there is no `log_start_offset`, which clients
-//! read with UNKNOWN_PRODUCER_ID only, an error that is never answered here, and no `current_leader`,
-//! which could only name this node: who is refused because a partition is not here (yet) must pause
-//! and ask for metadata, not come back at once (KIP-951).
+//! Deviations: records inside a batch are not walked unless the topic is compacted, the producer left
+//! their largest timestamp out or gives one before the first (G52), or the batch is refused for its
+//! times, so that those at fault are named; and then no further than to 64 MiB for the whole request:
+//! what is beyond is INVALID_RECORD, or not named. A partition named twice gets both batches, where
+//! Kafka keeps the last and drops the others in silence. Transactional batches are refused until
+//! transactions are served. Beside an error there is no `log_start_offset`, which clients read with
+//! UNKNOWN_PRODUCER_ID only, an error that is never answered here, and no `current_leader`, which
+//! could only name this node: who is refused because a partition is not here (yet) must pause and ask
+//! for metadata, not come back at once (KIP-951).
 //! KIPs: 98 (idempotence), 467 (record errors), 516 (topic ids in version 13).
 
 use std::time::Duration;
@@ -249,12 +250,11 @@ impl Opening {
                 "transactions are not served by this broker yet",
             ));
         }
-        let (first, largest) = (summary.base_timestamp, summary.max_timestamp);
-        if !settings.timestamps_allowed(context.now.wall, first, largest) {
-            return Err(Refused::with(
-                ErrorCode::InvalidTimestamp,
-                "a record's timestamp is out of the range the topic allows",
-            ));
+        let allowed = settings.timestamps_allowed(context.now.wall);
+        let is_allowed = |timestamp| timestamp == -1 || allowed.contains(&timestamp);
+        if !is_allowed(summary.base_timestamp) || !is_allowed(summary.max_timestamp) {
+            let misdated = check::misdated_records(batch, &allowed, &mut self.inflatable_bytes);
+            return Err(refusals::of_misdated(&misdated));
         }
         if settings.is_compacted() {
             let records = check::check_records(batch, &mut self.inflatable_bytes)

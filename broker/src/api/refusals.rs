@@ -78,8 +78,18 @@ pub fn of_records(fault: RecordFault) -> Refused {
 /// that theirs were sound and may be sent again.
 pub fn of_keyless(positions: &[i32]) -> Refused {
     let why = "a compacted topic takes no record without a key";
+    of_named(ErrorCode::InvalidRecord, why, positions)
+}
+
+/// Records of a time the topic does not take; all are named, as above.
+pub fn of_misdated(positions: &[i32]) -> Refused {
+    let why = "a record's timestamp is out of the range the topic allows";
+    of_named(ErrorCode::InvalidTimestamp, why, positions)
+}
+
+fn of_named(code: ErrorCode, why: &str, positions: &[i32]) -> Refused {
     let records = positions.iter().map(|position| (*position, None)).collect();
-    Refused { code: ErrorCode::InvalidRecord, message: Some(why.to_owned()), records }
+    Refused { code, message: Some(why.to_owned()), records }
 }
 
 /// A partition that says no.

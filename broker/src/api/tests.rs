@@ -489,3 +489,15 @@ fn the_batches_of_one_request_inflate_to_no_more_than_one_may() {
     let (sound, bad) = (ErrorCode::NotLeaderOrFollower.code(), ErrorCode::InvalidRecord.code());
     assert_eq!(codes, [sound, sound, bad, sound, bad]);
 }
+
+#[test]
+fn records_of_a_time_the_topic_does_not_take_are_named() {
+    // It is 1970 here, and an hour ahead is allowed.
+    let mut builder = BatchBuilder::new();
+    for timestamp in [5, 3_600_001, 7] {
+        builder.push(&NewRecord { timestamp, key: None, value: None, headers: &[] });
+    }
+    let refused = &produce(&[builder.finish().to_vec()])[0];
+    let named: Vec<i32> = refused.record_errors.iter().map(|record| record.batch_index).collect();
+    assert_eq!((refused.error_code, named), (ErrorCode::InvalidTimestamp.code(), vec![1]));
+}

@@ -6,6 +6,7 @@
 //! Apart because the broker's API files and the shard both need it, and neither should parse texts.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use flumen_protocol::time::Wall;
 
@@ -100,16 +101,15 @@ impl TopicSettings {
         self.cleanup_policy.compact
     }
 
-    /// Whether a batch with these first and largest timestamps (milliseconds; -1: none) may be
-    /// appended now. The broker's own stamp is always right.
-    pub fn timestamps_allowed(&self, now: Wall, first: i64, largest: i64) -> bool {
+    /// The timestamps (milliseconds) that records may be appended with now; -1, none, always is
+    /// allowed. The broker's own stamp is always right, whatever it replaces.
+    pub fn timestamps_allowed(&self, now: Wall) -> RangeInclusive<i64> {
         if self.timestamp_type == TimestampType::LogAppendTime {
-            return true;
+            return i64::MIN..=i64::MAX;
         }
         let oldest = now.0.saturating_sub(self.timestamp_before_max_ms);
         let newest = now.0.saturating_add(self.timestamp_after_max_ms);
-        let in_bounds = |timestamp: i64| timestamp == -1 || (oldest..=newest).contains(&timestamp);
-        in_bounds(first) && in_bounds(largest)
+        oldest..=newest
     }
 }
 

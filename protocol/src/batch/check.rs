@@ -8,10 +8,12 @@
 //! are tried in a fixed order, what a damaged wire explains before what a wrong client explains.
 //! Apart because the broker judges before it routes, and the judgement must be one function.
 
+use std::ops::RangeInclusive;
+
 use super::codec::Codec;
 use super::header::{BatchHeader, HEADER_BYTES, MAGIC, TIMESTAMP_NONE, TimestampType, at};
-use super::limits::{KEYLESS_RECORDS_MAX, inflated_bytes_max, record_count_max};
-use super::records::{RecordFault, RecordFaultReason, records_within};
+use super::limits::{NAMED_RECORDS_MAX, inflated_bytes_max, record_count_max};
+use super::records::{Record, RecordFault, RecordFaultReason, Records, records_within};
 use crate::ids::{Offset, ProducerEpoch, ProducerId, Sequence};
 
 /// Why a producer's bytes are refused. Each names the error Kafka 4.1 answers with.
@@ -133,7 +135,7 @@ pub fn verify_crc(batch: &[u8]) -> bool {
 pub struct RecordsSummary {
     /// The largest of the records' timestamps, milliseconds since 1970; −1: none has one.
     pub max_timestamp: i64,
-    /// The records without a key, by their place in the batch, at most [`KEYLESS_RECORDS_MAX`]: a
+    /// The records without a key, by their place in the batch, at most [`NAMED_RECORDS_MAX`]: a
     /// compacted topic refuses the batch with INVALID_RECORD (87) and names them all (KIP-467).
     pub without_key: Vec<i32>,
 }
@@ -150,11 +152,7 @@ pub fn check_records(
     batch: &[u8],
     allowance_bytes: &mut usize,
 ) -> Result<RecordsSummary, RecordFault> {
-    let limit_bytes = inflated_bytes_max(batch.len()).min(*allowance_bytes);
-    let mut left_bytes = limit_bytes;
-    let opened = records_within(batch, &mut left_bytes);
-    *allowance_bytes -= limit_bytes - left_bytes;
-    let opened = opened?;
+    let opened = open(batch, allowance_bytes)?;
     let mut summary = RecordsSummary { max_timestamp: TIMESTAMP_NONE, without_key: Vec::new() };
     for (record_index, record) in (0..).zip(&opened) {
         let record = record?;
@@ -163,11 +161,43 @@ pub fn check_records(
             return Err(RecordFault { record_index, reason: RecordFaultReason::OffsetDelta });
         }
         summary.max_timestamp = summary.max_timestamp.max(record.timestamp);
-        if record.key.is_none() && summary.without_key.len() < KEYLESS_RECORDS_MAX {
+        if record.key.is_none() && summary.without_key.len() < NAMED_RECORDS_MAX {
             summary.without_key.push(record_index);
         }
     }
     Ok(summary)
+}
+
+/// The records of a batch whose timestamps are not among `allowed` (milliseconds since 1970; −1,
+/// none, always is), by their place, at most [`NAMED_RECORDS_MAX`].
+///
+/// For a batch that is refused by its header, so that its producer learns which records to leave out
+/// (KIP-467). Costs what [`check_records`] does. Behind a record that cannot be read none is named.
+#[must_use]
+pub fn misdated_records(
+    batch: &[u8],
+    allowed: &RangeInclusive<i64>,
+    allowance_bytes: &mut usize,
+) -> Vec<i32> {
+    let Ok(opened) = open(batch, allowance_bytes) else { return Vec::new() };
+    let readable = (0..).zip(opened.iter().map_while(Result::ok));
+    let is_misdated = |record: &Record<'_>| {
+        record.timestamp != TIMESTAMP_NONE && !allowed.contains(&record.timestamp)
+    };
+    let misdated = readable.filter(|(_, record)| is_misdated(record)).map(|(place, _)| place);
+    misdated.take(NAMED_RECORDS_MAX).collect()
+}
+
+/// Opens a batch's records, within what any batch may inflate to and what is left to inflate.
+fn open<'batch>(
+    batch: &'batch [u8],
+    allowance_bytes: &mut usize,
+) -> Result<Records<'batch>, RecordFault> {
+    let limit_bytes = inflated_bytes_max(batch.len()).min(*allowance_bytes);
+    let mut left_bytes = limit_bytes;
+    let opened = records_within(batch, &mut left_bytes);
+    *allowance_bytes -= limit_bytes - left_bytes;
+    opened
 }
 
 /// Size and format: what must hold before any other field means something.
@@ -489,6 +519,28 @@ mod tests {
             let expected = (codec == Codec::Zstd).then_some(over_limit);
             assert_eq!(refused, expected, "{}", codec.name());
         }
+    }
+
+    #[test]
+    fn records_out_of_time_are_named() {
+        // Four records: TIME, half a second later, a second earlier, half a second later.
+        const TIME: i64 = 1_700_000_000_000;
+        let named = |batch: &[u8], allowed| misdated_records(batch, &allowed, &mut { 1000 });
+        for golden in [goldens::PLAIN, goldens::ZSTD] {
+            let batch = goldens::bytes(golden);
+            assert_eq!(named(&batch, TIME - 1000..=TIME + 500), [0; 0]);
+            assert_eq!(named(&batch, TIME - 1000..=TIME + 499), [1, 3]);
+            assert_eq!(named(&batch, TIME..=TIME + 500), [2]);
+            assert_eq!(named(&batch, 0..=5), [0, 1, 2, 3]);
+        }
+        // Records without a time are of no wrong one.
+        let mut builder = BatchBuilder::new();
+        let record = NewRecord { timestamp: -1, key: None, value: None, headers: &[] };
+        builder.push(&record);
+        builder.push(&NewRecord { timestamp: 7, ..record });
+        let batch = builder.finish();
+        assert_eq!(named(&batch, 1..=5), [1]);
+        assert_eq!(named(&batch[..HEADER_BYTES], 1..=5), [0; 0]);
     }
 
     #[test]

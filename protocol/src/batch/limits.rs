@@ -43,12 +43,13 @@ pub const SNAPPY_RATIO_MAX: usize = 22;
 /// 2^31 records: a segment for each such batch, and 2^32 of them use up all offsets there are.
 pub const RECORD_BYTES_MIN: usize = 7;
 
-/// How many records without a key are named to a producer on a compacted topic.
+/// How many records at fault are named to a producer: those without a key on a compacted topic, or
+/// those of a time the topic does not take.
 ///
 /// Clients blame the others of the batch on these, so all should be named; a client's largest batch
 /// by default (10,000 records in librdkafka) has no more. The answer to one such batch stays below
 /// 100 KiB, whatever a batch claims.
-pub const KEYLESS_RECORDS_MAX: usize = 10_000;
+pub const NAMED_RECORDS_MAX: usize = 10_000;
 
 const _: () = assert!(INFLATED_BYTES_FLOOR <= INFLATED_BYTES_MAX);
 const _: () = assert!(1 << ZSTD_WINDOW_LOG_MAX <= INFLATED_BYTES_MAX);
