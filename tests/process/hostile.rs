@@ -8,6 +8,7 @@ use flumen_tests::wire::{FETCH, PRODUCE, Wire, framed, request};
 
 /// API keys of this file.
 const LIST_OFFSETS: i16 = 2;
+const JOIN_GROUP: i16 = 11;
 const DESCRIBE_GROUPS: i16 = 15;
 const CREATE_TOPICS: i16 = 19;
 const OFFSET_DELETE: i16 = 47;
@@ -216,6 +217,12 @@ fn requests_that_name_a_great_many_things_hold_nobody() {
     let body = [vec![0, 0, 0, 0x75, 0x30, 0xa1, 0x8d, 0x06], features, vec![0, 0]].concat();
     assert!(scene.wire().ask(&request(UPDATE_FEATURES, 2, 1, &body)).is_some());
     scene.still_serves("a hundred thousand features");
+    let protocols = (0..100_000).map(|n| [text(&format!("p{n}")), vec![0; 4]].concat());
+    let timeouts = [10_000_i32.to_be_bytes(); 2].concat();
+    let names = [text(""), text("consumer"), array(protocols)].concat();
+    let body = [text("g"), timeouts, names].concat();
+    assert!(scene.wire().ask(&request(JOIN_GROUP, 2, 1, &body)).is_some());
+    scene.still_serves("a member of a hundred thousand protocols");
 }
 
 #[test]
@@ -244,6 +251,12 @@ fn batches_no_producer_may_send_are_refused_one_by_one() {
         bytes[17..21].copy_from_slice(&crc);
         bytes
     };
+    let mut crowded = sound[..61].to_vec();
+    crowded[8..12].copy_from_slice(&49_i32.to_be_bytes());
+    crowded[23..27].copy_from_slice(&(i32::MAX - 1).to_be_bytes());
+    crowded[57..].copy_from_slice(&i32::MAX.to_be_bytes());
+    let crc = crc32c(&crowded[21..]).to_be_bytes();
+    crowded[17..21].copy_from_slice(&crc);
     let mut wrong_crc = sound.clone();
     wrong_crc[17] ^= 1;
     let hostile = [
@@ -256,6 +269,7 @@ fn batches_no_producer_may_send_are_refused_one_by_one() {
         ("an end before the beginning", changed(23, 0xff)),
         ("no records", changed(60, 0)),
         ("more records than there are", changed(58, 1)),
+        ("two billion records in no bytes", crowded),
         ("a producer without epoch", changed(43, 0)),
         ("shorter than its header", changed(11, 1)),
         ("two batches", [&sound[..], &sound].concat()),
