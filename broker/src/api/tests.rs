@@ -461,11 +461,9 @@ fn batches_that_are_not_taken_are_counted_by_their_reason() {
 fn produce(batches: &[Vec<u8>]) -> Vec<produce_response::PartitionProduceResponse> {
     let mut bare = Bare::with_topic("logs", batches.len());
     let partition = |(index, batch): (i32, &Vec<u8>)| {
-        produce_request::PartitionProduceData::default()
-            .with_index(index)
-            .with_records(Some(batch.clone().into()))
+        PartitionProduceData::default().with_index(index).with_records(Some(batch.clone().into()))
     };
-    let topic = produce_request::TopicProduceData::default()
+    let topic = TopicProduceData::default()
         .with_name(TopicName(text("logs")))
         .with_partition_data((0..).zip(batches).map(partition).collect());
     let request =
