@@ -5,8 +5,9 @@
 //! - acks 1 and −1 both answer after the batch is on stable media (decision D6); acks 0 has no
 //!   answer, and a batch that is not appended, whatever the reason, closes the connection, which is
 //!   the only sign there is (G21).
-//! - The topic's own settings decide `max.message.bytes`, timestamp bounds (G53) and
-//!   `min.insync.replicas` (G27).
+//! - The topic's own settings decide `max.message.bytes` and timestamp bounds (G53).
+//!   `min.insync.replicas` asks for no more replicas than there are, as in Kafka 4 (G27): the one
+//!   that a topic has here is enough.
 //! - Past `timeout_ms` the open partitions answer REQUEST_TIMED_OUT, though their records stay
 //!   (G26).
 //!
@@ -181,7 +182,6 @@ impl Opening {
             ));
         }
         let settings = context.settings(topic.id);
-        self.check_replicas(&topic.partitions[asked.index.0 as usize], settings)?;
         let mut batch = asked.records.ok_or(ErrorCode::InvalidRecord)?;
         Self::check_size(context, settings, batch.len())?;
         let mut summary = check::check_produced(&batch).map_err(refusals::of_batch)?;
@@ -212,24 +212,6 @@ impl Opening {
             return Ok(());
         };
         Err(Refused::with(ErrorCode::MessageTooLarge, why))
-    }
-
-    /// A producer that wants all replicas must not be told yes by fewer than the topic demands
-    /// (G27). Nothing is appended, so the producer may try again.
-    fn check_replicas(
-        &self,
-        placement: &Placement,
-        settings: &TopicSettings,
-    ) -> Result<(), Refused> {
-        let wanted = usize::try_from(settings.min_insync_replicas).unwrap_or(0);
-        let there = placement.replicas.len();
-        if self.acks == Some(Acks::All) && there < wanted {
-            return Err(Refused::with(
-                ErrorCode::NotEnoughReplicas,
-                format!("min.insync.replicas={wanted}, but there are {there} replicas"),
-            ));
-        }
-        Ok(())
     }
 
     /// What depends on the topic's settings and the request's version.

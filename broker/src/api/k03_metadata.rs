@@ -1,7 +1,8 @@
 //! Metadata (key 3, versions 0–13): brokers, topics, leaders; makes topics on the way.
 //!
 //! - Null topics mean all of them, an empty list none (version 0: all) (G16).
-//! - A topic asked for twice is answered once.
+//! - A topic asked for twice is answered once. Once one id is given (version 12), only ids count, also
+//!   beside names: that is how Kafka's own admin client asks.
 //! - A named topic that does not exist is made if the broker and the request allow it; the
 //!   answer waits until it is there, so that a producer needs no second round (G36).
 //! - Addresses are those of the listener the request came in on (G39); the controller is this
@@ -42,6 +43,9 @@ pub const OPERATIONS_UNASKED: i32 = i32::MIN;
 
 /// The versions that may ask for the cluster's operations.
 const CLUSTER_OPERATIONS_VERSIONS: std::ops::RangeInclusive<i16> = 8..=10;
+
+/// The first version that may name topics by their ids.
+const IDS_SINCE: i16 = 12;
 
 /// The first version whose request says whether topics may be made.
 const AUTO_CREATE_FLAG_SINCE: i16 = 4;
@@ -87,6 +91,9 @@ fn missing_topics(
     if !(flag && context.options.auto_create_topics_enable) {
         return Vec::new();
     }
+    if names_ids(request) {
+        return Vec::new();
+    }
     let asked = request.topics.iter().flatten().filter_map(|topic| topic.name.as_ref());
     let mut missing: Vec<String> = asked
         .filter(|name| context.image.topic_named(name).is_none())
@@ -96,6 +103,11 @@ fn missing_topics(
     missing.sort();
     missing.dedup();
     missing
+}
+
+/// Whether topics are named by ids, and names mean nothing.
+fn names_ids(request: &MetadataRequest) -> bool {
+    request.topics.iter().flatten().any(|topic| topic.topic_id != Uuid::nil())
 }
 
 fn describe(context: &Context<'_>, envelope: &Envelope, request: &MetadataRequest) -> Step {
@@ -114,7 +126,9 @@ fn describe(context: &Context<'_>, envelope: &Envelope, request: &MetadataReques
         // Each topic once, as in Kafka: a small request must not ask for one large topic a
         // hundred thousand times.
         let mut seen = BTreeSet::new();
+        let by_id = envelope.version >= IDS_SINCE && names_ids(request);
         let asked = request.topics.iter().flatten();
+        let asked = asked.filter(|asked| !by_id || asked.topic_id != Uuid::nil());
         let asked = asked.filter(|asked| seen.insert((asked.name.as_ref(), asked.topic_id)));
         asked.map(|asked| asked_answer(context, envelope, asked, operations)).collect()
     };
@@ -154,21 +168,23 @@ fn asked_answer(
     operations: i32,
 ) -> MetadataResponseTopic {
     let by_id = asked.topic_id != Uuid::nil();
-    let found = match &asked.name {
+    let name = asked.name.as_ref().filter(|_| !by_id);
+    let found = match name {
         Some(name) => context.image.topic_named(name),
-        None => context.image.topic(TopicId::from(asked.topic_id)),
+        None if envelope.version >= IDS_SINCE => context.image.topic(TopicId::from(asked.topic_id)),
+        None => None,
     };
     if let Some(topic) = found {
         return topic_answer(context, topic, operations);
     }
-    let code = match &asked.name {
+    let code = match name {
         Some(name) if topics::check_name(name).is_err() => ErrorCode::InvalidTopicException,
         Some(_) => ErrorCode::UnknownTopicOrPartition,
-        None if by_id => ErrorCode::UnknownTopicId,
+        None if by_id && envelope.version >= IDS_SINCE => ErrorCode::UnknownTopicId,
         None => ErrorCode::InvalidRequest,
     };
-    // Before version 12 the name cannot be null; such a request could not name an id either.
-    let name = asked.name.clone().or_else(|| (envelope.version < 12).then(TopicName::default));
+    // Before version 12 the name cannot be null.
+    let name = name.cloned().or_else(|| (envelope.version < IDS_SINCE).then(TopicName::default));
     MetadataResponseTopic::default()
         .with_error_code(code.code())
         .with_name(name)

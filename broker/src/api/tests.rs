@@ -315,6 +315,39 @@ fn a_refusal_of_something_long_is_answered_at_every_version() {
     });
 }
 
+/// Error code and name of each topic that a Metadata request names.
+fn described(version: i16, asked: &[(Option<&str>, TopicId)]) -> Vec<(i16, Option<String>)> {
+    let mut bare = Bare::with_topic("logs", 1);
+    let asked = asked.iter().map(|(name, id)| {
+        metadata_request::MetadataRequestTopic::default()
+            .with_name(name.map(|name| TopicName(text(name))))
+            .with_topic_id((*id).into())
+    });
+    let request = MetadataRequest::default().with_topics(Some(asked.collect()));
+    let response = bare.ask(ApiKey::Metadata, version, &request);
+    let topics = response.topics.into_iter();
+    topics.map(|topic| (topic.error_code, topic.name.map(|name| name.to_string()))).collect()
+}
+
+#[test]
+fn an_id_counts_whatever_name_is_beside_it() {
+    let (nobody, none) = (TopicId([9; 16]), TopicId::ZERO);
+    // LEADER_NOT_AVAILABLE is of its partition: the topic itself is found.
+    let found = (0, Some("logs".to_owned()));
+    for version in [12, 13] {
+        for name in [None, Some(""), Some("logs"), Some("other")] {
+            assert_eq!(described(version, &[(name, TOPIC)]), std::slice::from_ref(&found));
+            // UNKNOWN_TOPIC_ID.
+            assert_eq!(described(version, &[(name, nobody)]), [(100, None)]);
+        }
+        let beside = [(Some("logs"), none), (Some("other"), none), (None, TOPIC)];
+        assert_eq!(described(version, &beside), std::slice::from_ref(&found));
+        // INVALID_REQUEST.
+        assert_eq!(described(version, &[(None, none)]), [(42, None)]);
+    }
+    assert_eq!(described(11, &[(Some("logs"), TOPIC)])[0].0, 42);
+}
+
 #[test]
 fn a_topic_to_be_deleted_twice_is_answered_once_and_kept() {
     let mut bare = Bare::with_topic("logs", 1);

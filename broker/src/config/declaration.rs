@@ -262,7 +262,7 @@ pub const DECLARATIONS: &[Declaration] = &[
         "min.insync.replicas",
         Kind::int_from(1),
         "1",
-        "Replicas a topic needs for acks=all; with more than it has, such a produce is refused. Inherited by topics.",
+        "Replicas in sync that acks=all needs, but no more than a topic has. Inherited by topics.",
         Field::I32(|o| &mut o.min_insync_replicas),
     ),
     row(

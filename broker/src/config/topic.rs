@@ -57,8 +57,6 @@ pub struct TopicSettings {
     pub timestamp_before_max_ms: i64,
     /// `message.timestamp.after.max.ms`.
     pub timestamp_after_max_ms: i64,
-    /// `min.insync.replicas`.
-    pub min_insync_replicas: i32,
     /// `cleanup.policy`.
     pub cleanup_policy: CleanupPolicy,
     /// `compression.type`.
@@ -81,7 +79,6 @@ impl TopicSettings {
             timestamp_type: timestamp_type(&source.text("message.timestamp.type")),
             timestamp_before_max_ms: source.number("message.timestamp.before.max.ms"),
             timestamp_after_max_ms: source.number("message.timestamp.after.max.ms"),
-            min_insync_replicas: source.number_i32("min.insync.replicas"),
             cleanup_policy: cleanup_policy(&source.text("cleanup.policy")),
             compression_type: CompressionType::Producer,
         }

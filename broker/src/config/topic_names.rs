@@ -219,7 +219,7 @@ pub const TOPIC_CONFIGS: &[TopicConfig] = &[
         Kind::int_from(1),
         "1",
         &[same("min.insync.replicas")],
-        "Replicas needed for acks=all; a topic with fewer refuses such a produce.",
+        "Replicas in sync that acks=all needs, but no more than the topic has.",
     ),
     row(
         "preallocate",

@@ -94,8 +94,8 @@ impl Partition {
     ///
     /// # Errors
     /// Not leader, a fenced or unknown epoch; for the latest offset also
-    /// [`Refusal::OffsetNotAvailable`] until this leader's first entry is committed, because the
-    /// high watermark known before may be lower than one a client has already seen (G63).
+    /// [`Refusal::OffsetNotAvailable`] until this leader's first entry is committed, if there are
+    /// records beyond the high watermark known before: a client may have seen a higher one (G63).
     pub fn list_offset(
         &self,
         leader_epoch: LeaderEpoch,
@@ -105,7 +105,10 @@ impl Partition {
         let offset = match spec {
             OffsetSpec::Earliest => self.offsets().start(),
             OffsetSpec::Latest(isolation) => {
-                if !self.knows_high_watermark() {
+                let offsets = self.offsets();
+                // Nothing can be committed beyond the end, so one that is there is exact.
+                let is_exact = offsets.high_watermark() == offsets.end();
+                if !self.knows_high_watermark() && !is_exact {
                     return Err(Refusal::OffsetNotAvailable);
                 }
                 self.read_limit(isolation)
