@@ -65,6 +65,7 @@ pub fn response_header_len(key: ApiKey, version: i16) -> usize {
 }
 
 /// Writes the head of an answer.
+#[inline]
 pub fn write_response_header<S: Sink>(
     writer: &mut Writer<'_, S>,
     key: ApiKey,

@@ -82,7 +82,10 @@ fn stop_under_load(broker: Broker, topics: &[String]) -> Vec<i64> {
                 }
             });
         }
+        let loaded = Instant::now() + START_WITHIN;
         while acknowledged.iter().any(|count| count.load(Ordering::Relaxed) < 200) {
+            // A producer that is refused ends, and would be waited for in vain.
+            assert!(Instant::now() < loaded, "no load within {START_WITHIN:?}: {acknowledged:?}");
             thread::sleep(Duration::from_millis(5));
         }
         let asked = Instant::now();
