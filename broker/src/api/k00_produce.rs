@@ -37,7 +37,7 @@ use flumen_protocol::hot::produce::{
 use flumen_protocol::ids::{LogId, Offset, PartitionIndex};
 use flumen_protocol::time::Monotonic;
 use flumen_replication::error::Refusal;
-use flumen_replication::metadata::image::{Placement, Topic};
+use flumen_replication::metadata::image::Topic;
 use flumen_replication::outbox::AppendReceipt;
 use flumen_replication::partition::Acks;
 
