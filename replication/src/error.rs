@@ -50,6 +50,9 @@ pub enum Refusal {
     /// REQUEST_TIMED_OUT (7): too much is waiting already (see [`limits`](crate::limits)).
     /// Nothing was appended; retriable.
     Busy,
+    /// KAFKA_STORAGE_ERROR (56): the disk has no room beyond its reserve. Nothing was appended;
+    /// retriable.
+    NoRoom,
     /// POLICY_VIOLATION (44): the log has used up its offsets
     /// ([`LOG_END_MAX`](crate::limits::LOG_END_MAX)). Not retriable.
     OffsetsUsedUp,
@@ -133,6 +136,9 @@ impl fmt::Display for Refusal {
             Self::NoTransaction => write!(f, "no transaction is open"),
             Self::TimedOut => write!(f, "timed out"),
             Self::Busy => write!(f, "too much waiting"),
+            Self::NoRoom => {
+                write!(f, "the disk is nearly full: no records are taken until space is freed")
+            }
             Self::OffsetsUsedUp => write!(f, "the log has used up its offsets"),
             Self::Storage => write!(f, "disk failed or lost records of it"),
             Self::Gone => write!(f, "partition is gone"),

@@ -39,6 +39,10 @@ pub const EXPIRY_SWEEP_INTERVAL: Duration = Duration::from_secs(600);
 /// would search all of them for every newcomer.
 pub const EVICTION_SHARE: usize = 8;
 
+/// Unknown producers of a partition whose first batch was refused for now and is waited for: more than
+/// begin while a disk is full. Beyond it what they sent behind that batch may overtake it, as in Kafka.
+pub const REFUSED_PRODUCERS_MAX: usize = 1024;
+
 /// What a partition's state may weigh as bytes. A million producers with five batches each weigh
 /// 176 MiB; anything larger is not a state but damage.
 pub const STATE_BYTES_MAX: usize = 256 << 20;

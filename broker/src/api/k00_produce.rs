@@ -175,12 +175,6 @@ impl Opening {
         if topic.name == routing::OFFSETS_TOPIC || topic.name == routing::TRANSACTIONS_TOPIC {
             return Err(ErrorCode::InvalidTopicException.into());
         }
-        if !context.writable {
-            return Err(Refused::with(
-                ErrorCode::KafkaStorageError,
-                "the disk is nearly full: this broker takes no records until space is freed",
-            ));
-        }
         let settings = context.settings(topic.id);
         let mut batch = asked.records.ok_or(ErrorCode::InvalidRecord)?;
         Self::check_size(context, settings, batch.len())?;
@@ -345,11 +339,7 @@ fn counted(code: ErrorCode) -> Option<RefusedReason> {
         ErrorCode::UnsupportedCompressionType,
         ErrorCode::UnsupportedForMessageFormat,
     ];
-    if INVALID.contains(&code) {
-        Some(RefusedReason::InvalidBatch)
-    } else {
-        (code == ErrorCode::KafkaStorageError).then_some(RefusedReason::DiskReserve)
-    }
+    INVALID.contains(&code).then_some(RefusedReason::InvalidBatch)
 }
 
 fn refusal(index: PartitionIndex, refused: Refused) -> ProducePartitionResponse {

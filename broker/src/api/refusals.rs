@@ -105,7 +105,7 @@ pub fn of_partition(refusal: Refusal) -> Refused {
         Refusal::NoTransaction => ErrorCode::InvalidTxnState,
         Refusal::TimedOut | Refusal::Busy => ErrorCode::RequestTimedOut,
         Refusal::OffsetsUsedUp => ErrorCode::PolicyViolation,
-        Refusal::Storage => ErrorCode::KafkaStorageError,
+        Refusal::NoRoom | Refusal::Storage => ErrorCode::KafkaStorageError,
         Refusal::Gone => ErrorCode::UnknownTopicOrPartition,
     };
     Refused::with(code, format!("{}: {refusal}", code.message()))

@@ -66,8 +66,6 @@ pub struct Context<'a> {
     pub cores: u16,
     /// Chance.
     pub dice: &'a mut Dice,
-    /// Whether the disk has room for more records.
-    pub writable: bool,
     /// How large the answer to a fetch may be now.
     pub answer_bytes_max: usize,
     /// Producer ids this core may hand out.

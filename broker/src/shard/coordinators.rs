@@ -314,7 +314,7 @@ impl Shard {
             .unwrap_or_else(|fault| unreachable!("our own batch is sound: {fault:?}"));
         let may_relax = self.store.journal().has_room();
         let Some(partition) = self.partitions.get_mut(&log).filter(|_| self.writable) else {
-            return self.coordinator_appended(number, Err(Refusal::Storage));
+            return self.coordinator_appended(number, Err(Refusal::NoRoom));
         };
         let append = Append {
             batch,
@@ -348,6 +348,7 @@ impl Shard {
             | Refusal::TimedOut
             | Refusal::Busy
             | Refusal::OffsetsUsedUp
+            | Refusal::NoRoom
             | Refusal::Storage => AppendFailure::Unavailable,
         };
         let mut out = Vec::new();

@@ -113,15 +113,12 @@ impl Shard {
     /// Appends a batch.
     pub(super) fn append(&mut self, ticket: Ticket, log: LogId, question: AppendQuestion) {
         let AppendQuestion { batch, summary, acks, deadline } = question;
-        if !self.writable {
-            // The asking core looked at its own view of the disk; this core's is what counts.
-            return self.answer(ticket, Answer::Appended(Err(Refusal::Storage)));
-        }
-        if !self.journal_has_room(0) {
-            // Requests end before their records are written: at their time-out, or when their
-            // client goes. Without this a disk that stands still fills the memory.
-            self.metrics.refused(RefusedReason::Memory);
-            return self.answer(ticket, Answer::Appended(Err(Refusal::Busy)));
+        if let Some((refusal, reason)) = self.cannot_take() {
+            self.metrics.refused(reason);
+            if let Some(partition) = self.partitions.get_mut(&log) {
+                partition.note_refused(&summary, self.now.wall);
+            }
+            return self.answer(ticket, Answer::Appended(Err(refusal)));
         }
         let records = u64::try_from(summary.record_count).unwrap_or(0);
         self.count_appended(log, batch.len(), records);
@@ -138,6 +135,19 @@ impl Shard {
         let _released = partition.append(self.now, append, &mut self.outbox);
         self.look_at_deadline(log);
         self.carry_out();
+    }
+
+    /// Why no partition of this core takes records now, if none does.
+    fn cannot_take(&self) -> Option<(Refusal, RefusedReason)> {
+        if !self.writable {
+            Some((Refusal::NoRoom, RefusedReason::DiskReserve))
+        } else if !self.journal_has_room(0) {
+            // Requests end before their records are written: at their time-out, or when their
+            // client goes. Without this a disk that stands still fills the memory.
+            Some((Refusal::Busy, RefusedReason::Memory))
+        } else {
+            None
+        }
     }
 
     /// Whether more may be queued for the journal of this core, `beyond` the bound of producers.

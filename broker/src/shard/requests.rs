@@ -86,7 +86,6 @@ impl Shard {
             dice: &mut self.dice,
             producer_ids: &mut self.producer_ids,
             metrics: &mut self.metrics,
-            writable: self.writable,
             answer_bytes_max: self.memory.answer_bytes_max(),
         }
     }

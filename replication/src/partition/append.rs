@@ -2,7 +2,7 @@
 //!
 //! Does: take one checked batch from refusal or acceptance to a proposed entry and a waiter.
 //! Does not: check the batch's bytes (`protocol::batch::check` has), nor write it.
-//! Invariants: a refused batch changes nothing; an accepted one is stamped before anybody else
+//! Invariants: a refused batch changes nothing but what its producer may send next; an accepted one is stamped before anybody else
 //! holds its bytes; the receipt of a repeated batch carries its first offset.
 //! Apart because this is the hot path, and the order of its checks is a promise to clients.
 
@@ -64,7 +64,7 @@ impl Partition {
     /// The refusal, again, so that the caller may close the connection of a producer that waits
     /// for nothing, as Kafka does.
     pub fn append(&mut self, now: Now, append: Append, out: &mut Outbox) -> Result<(), Refusal> {
-        let (ticket, acks) = (append.ticket, append.acks);
+        let (ticket, acks, summary) = (append.ticket, append.acks, append.summary);
         let accepted = self.admit(&append).and_then(|verdict| match verdict {
             Verdict::Next => self.order(now, append, out),
             Verdict::Duplicate(known) => {
@@ -72,10 +72,21 @@ impl Partition {
                 Ok(())
             }
         });
+        if accepted == Err(Refusal::Busy) {
+            self.note_refused(&summary, now.wall);
+        }
         if let (Err(why), Acks::Leader | Acks::All) = (accepted, acks) {
             out.push(Effect::Release { ticket, outcome: Err(why) });
         }
         accepted
+    }
+
+    /// A batch was refused for now, here or before it came here: what its producer has sent after it
+    /// must not be taken before it.
+    pub fn note_refused(&mut self, summary: &ProducedBatch, now: Wall) {
+        if let Some(producer) = &summary.producer {
+            self.producers.note_refused(producer, now);
+        }
     }
 
     /// All checks, in Kafka's order; changes nothing.

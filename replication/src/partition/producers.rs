@@ -24,7 +24,7 @@ use flumen_protocol::ids::{Offset, ProducerEpoch, ProducerId, Sequence};
 use flumen_protocol::time::Wall;
 
 use crate::error::Refusal;
-use crate::limits::{EVICTION_SHARE, PRODUCER_BATCHES_MAX};
+use crate::limits::{EVICTION_SHARE, PRODUCER_BATCHES_MAX, REFUSED_PRODUCERS_MAX};
 
 /// A producer and which incarnation of it.
 pub type ProducerKey = (ProducerId, ProducerEpoch);
@@ -183,6 +183,17 @@ pub struct Producers {
     known: BTreeMap<ProducerId, Box<Producer>>,
     /// Invariant: how many of `known` have something committed.
     committed_count: usize,
+    /// Producers not known here whose batch was refused for now, and since when. Invariant: at most
+    /// [`REFUSED_PRODUCERS_MAX`].
+    refused: BTreeMap<ProducerId, Refused>,
+}
+
+/// The first batch of a producer that was refused.
+#[derive(Clone, Copy, Debug)]
+struct Refused {
+    epoch: ProducerEpoch,
+    sequence: Sequence,
+    at: Wall,
 }
 
 impl Producers {
@@ -193,13 +204,35 @@ impl Producers {
     pub fn judge(&self, batch: &BatchProducer) -> Result<Verdict, Refusal> {
         match self.known.get(&batch.id) {
             Some(producer) => producer.ahead.judge(batch),
-            // Unknown, expired or evicted: any sequence will do (G83).
-            None => Ok(Verdict::Next),
+            // Unknown, expired or evicted: any sequence will do (G83), unless it is known that an
+            // earlier one is still to come.
+            None => match self.refused.get(&batch.id) {
+                Some(first)
+                    if first.epoch == batch.epoch && first.sequence.0 < batch.base_sequence.0 =>
+                {
+                    in_order(first.sequence, batch)
+                }
+                Some(_) | None => Ok(Verdict::Next),
+            },
+        }
+    }
+
+    /// A batch was refused for now, and its producer will send it again. Kafka takes whatever comes
+    /// next of a producer it does not know, so that what was sent behind the first batch is taken
+    /// before it, and the first never again: order is lost.
+    pub fn note_refused(&mut self, batch: &BatchProducer, now: Wall) {
+        let is_known = self.known.contains_key(&batch.id)
+            || self.refused.get(&batch.id).is_some_and(|first| first.epoch >= batch.epoch);
+        // Beyond the limit the next ones are judged as in Kafka.
+        if !is_known && self.refused.len() < REFUSED_PRODUCERS_MAX {
+            let (epoch, sequence) = (batch.epoch, batch.base_sequence);
+            self.refused.insert(batch.id, Refused { epoch, sequence, at: now });
         }
     }
 
     /// The leader has ordered a batch that [`Producers::judge`] called next.
     pub fn speculate(&mut self, (id, epoch): ProducerKey, batch: ProducerBatch, now: Wall) {
+        self.refused.remove(&id);
         let producer = self.known.entry(id).or_insert_with(|| Producer::unknown(now));
         assert!(epoch >= producer.ahead.epoch, "the batch was judged");
         producer.ahead.append(epoch, batch);
@@ -251,6 +284,7 @@ impl Producers {
             let silent_ms = now.0.saturating_sub(producer.touched.0);
             producer.in_flight > 0 || silent_ms < expiry_ms
         });
+        self.refused.retain(|_, first| now.0.saturating_sub(first.at.0) < expiry_ms);
         self.recount();
     }
 
@@ -279,7 +313,7 @@ impl Producers {
     /// Whether there is nothing to expire.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.known.is_empty()
+        self.known.is_empty() && self.refused.is_empty()
     }
 
     /// Deterministic: looks at offsets and nothing else. Never evicts `newcomer` or what is in
@@ -320,6 +354,39 @@ mod tests {
 
     const NOW: Wall = Wall(1_000);
     const MANY: usize = 1_000;
+
+    #[test]
+    fn what_was_sent_behind_a_refused_batch_waits_for_it() {
+        let mut producers = Producers::default();
+        producers.note_refused(&asked(1, 0, 0, 2), NOW);
+        producers.note_refused(&asked(1, 0, 3, 7), NOW);
+        let expected = Sequence(0);
+        let early = producers.judge(&asked(1, 0, 3, 7));
+        assert_eq!(early, Err(Refusal::OutOfOrderSequence { expected }));
+        assert_eq!(producers.judge(&asked(2, 0, 3, 7)), Ok(Verdict::Next), "somebody else");
+        assert_eq!(producers.judge(&asked(1, 1, 0, 0)), Ok(Verdict::Next), "it began anew");
+        assert_eq!(producers.judge(&asked(1, 0, 0, 2)), Ok(Verdict::Next));
+        let batch = ProducerBatch {
+            base_sequence: Sequence(0),
+            last_offset_delta: 2,
+            last_offset: Offset(2),
+            append_time: None,
+        };
+        producers.speculate((ProducerId(1), ProducerEpoch(0)), batch, NOW);
+        assert_eq!(producers.judge(&asked(1, 0, 3, 7)), Ok(Verdict::Next));
+        producers.note_refused(&asked(3, 0, 5, 5), NOW);
+        producers.expire(Wall(NOW.0 + 10_000), Duration::from_secs(10));
+        assert_eq!(producers.judge(&asked(3, 0, 9, 9)), Ok(Verdict::Next), "it gave up");
+    }
+
+    #[test]
+    fn refused_producers_are_remembered_up_to_a_limit() {
+        let mut producers = Producers::default();
+        let many = REFUSED_PRODUCERS_MAX as i64;
+        (0..=many).for_each(|id| producers.note_refused(&asked(id, 0, 0, 0), NOW));
+        assert!(producers.judge(&asked(many - 1, 0, 1, 1)).is_err());
+        assert_eq!(producers.judge(&asked(many, 0, 1, 1)), Ok(Verdict::Next));
+    }
 
     fn asked(id: i64, epoch: i16, base: i32, last: i32) -> BatchProducer {
         BatchProducer {
