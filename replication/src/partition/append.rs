@@ -184,7 +184,7 @@ impl Partition {
     ) {
         self.settle(now, out);
         if may_relax && self.settings().relaxed {
-            self.persisted(now, index, out);
+            self.count_persisted(now, index, out);
         }
     }
 }

@@ -109,6 +109,7 @@ impl Partition {
             },
             boot.election_seed,
         )?;
+        let on_disk = group.durable();
         let mut partition = Self {
             group,
             offsets,
@@ -121,6 +122,7 @@ impl Partition {
             covered: restored.end,
             start_told: boot.start_offset,
             first_own: LogIndex::ZERO,
+            on_disk,
             next_sweep: now.monotonic.after(EXPIRY_SWEEP_INTERVAL),
         };
         partition.rebuild(&boot.rebuild, now)?;

@@ -72,6 +72,8 @@ pub struct Partition {
     pub(super) start_told: Offset,
     /// This leader's first entry: once committed, everything its predecessors committed is known.
     pub(super) first_own: LogIndex,
+    /// What the disk has said it has since this start; a relaxed topic does not wait for that.
+    pub(super) on_disk: LogIndex,
     pub(super) next_sweep: Monotonic,
 }
 
@@ -80,9 +82,15 @@ impl Partition {
     /// Unknown to a stopped partition: late answers are ignored.
     pub fn persisted(&mut self, now: Now, up_to: LogIndex, out: &mut Outbox) {
         if self.standing == Standing::Open {
-            self.group.persisted(up_to);
-            self.settle(now, out);
+            self.on_disk = self.on_disk.max(up_to);
+            self.count_persisted(now, up_to, out);
         }
+    }
+
+    /// Everything up to `up_to` counts as durable, be it only because the topic is relaxed.
+    pub(super) fn count_persisted(&mut self, now: Now, up_to: LogIndex, out: &mut Outbox) {
+        self.group.persisted(up_to);
+        self.settle(now, out);
     }
 
     /// Lets one tick of Raft's clock pass. Needless while [`Partition::needs_ticks`] says no.
@@ -327,7 +335,8 @@ impl Partition {
 
     /// Releases everybody whose entry has got as far as they wait for.
     pub(super) fn release(&mut self, out: &mut Outbox) {
-        let reached = Reached { durable: self.group.durable(), committed: self.applied_index() };
+        let (durable, committed) = (self.group.durable(), self.applied_index());
+        let reached = Reached { durable, committed, kept: committed.min(self.on_disk) };
         self.waiting.release(reached, self.offsets.start(), out);
     }
 
@@ -406,12 +415,13 @@ impl Partition {
         let control = Payload::Control(Control::DeleteRecords { before }.write());
         let index = match before > start {
             true => self.group.propose(control).ok_or(Refusal::NotLeader { leader: None })?,
-            false => LogIndex::ZERO,
+            // Deleted already, but perhaps by an entry that is not on the disk yet.
+            false => self.group.durable(),
         };
         let Deletion { ticket, deadline, before: _ } = deletion;
         let (base_offset, append_time) = (Offset::UNKNOWN, None);
         let waiter = Waiter { ticket, index, deadline, base_offset, append_time };
-        self.waiting.add(Level::Committed, waiter);
+        self.waiting.add(Level::Kept, waiter);
         self.settle_order(now, index, true, out);
         Ok(())
     }

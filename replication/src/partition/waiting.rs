@@ -1,14 +1,14 @@
 //! Who waits at a partition: producers for their entry, consumers for data.
 //!
 //! ```text
-//!   append ──► waiting ──► released: durable here (acks 1) or committed (acks all)
+//!   append ──► waiting ──► released: durable here (acks 1), committed (acks all), or kept (a deletion)
 //!                     ├──► timed out: the entry stays, its client is told
 //!                     └──► failed: leadership lost, disk failed, partition gone
 //!   watch  ──► armed ────► pushed once: data, or something else changed
 //!                     └──► unwatched
 //! ```
 //!
-//! Does: keep both lists, release in log order, find deadlines.
+//! Does: keep all lists, release in log order, find deadlines.
 //! Does not: decide what is durable or committed; `Partition` says so.
 //! Invariants: a waiter leaves exactly once; each list is ordered by index; both are bounded.
 //! Apart because a forgotten waiter is a client that hangs, and that must be easy to disprove.
@@ -43,6 +43,9 @@ pub(super) enum Level {
     Durable,
     /// The entry is committed.
     Committed,
+    /// The entry is committed and on this node's disk, also where a relaxed topic waits for neither:
+    /// what was deleted must not come back.
+    Kept,
 }
 
 /// How far the log has got at each level.
@@ -50,6 +53,7 @@ pub(super) enum Level {
 pub(super) struct Reached {
     pub durable: LogIndex,
     pub committed: LogIndex,
+    pub kept: LogIndex,
 }
 
 /// One client and the entry it waits for.
@@ -76,6 +80,8 @@ pub(super) struct Waiting {
     durable: VecDeque<Waiter>,
     /// Invariant: ascending by index.
     committed: VecDeque<Waiter>,
+    /// Invariant: ascending by index.
+    kept: VecDeque<Waiter>,
     watchers: Vec<Watcher>,
     /// Invariant: no waiter's deadline lies before it. May lie before all of them.
     earliest: Option<Monotonic>,
@@ -87,7 +93,7 @@ impl Waiting {
     }
 
     pub fn len(&self) -> usize {
-        self.durable.len() + self.committed.len()
+        self.durable.len() + self.committed.len() + self.kept.len()
     }
 
     pub fn watcher_count(&self) -> usize {
@@ -100,6 +106,7 @@ impl Waiting {
         let queue = match level {
             Level::Durable => &mut self.durable,
             Level::Committed => &mut self.committed,
+            Level::Kept => &mut self.kept,
         };
         // A repeated batch waits for its first copy's entry, which lies further back.
         match queue.back() {
@@ -116,6 +123,7 @@ impl Waiting {
     pub fn release(&mut self, reached: Reached, start: Offset, out: &mut Outbox) {
         release_until(&mut self.durable, reached.durable, start, out);
         release_until(&mut self.committed, reached.committed, start, out);
+        release_until(&mut self.kept, reached.kept, start, out);
         if self.len() == 0 {
             self.earliest = None;
         }
@@ -123,7 +131,8 @@ impl Waiting {
 
     /// Releases everybody with the same refusal.
     pub fn fail_all(&mut self, why: Refusal, out: &mut Outbox) {
-        for waiter in self.durable.drain(..).chain(self.committed.drain(..)) {
+        let acknowledged = self.durable.drain(..).chain(self.committed.drain(..));
+        for waiter in acknowledged.chain(self.kept.drain(..)) {
             out.push(Effect::Release { ticket: waiter.ticket, outcome: Err(why) });
         }
         self.earliest = None;
@@ -135,7 +144,7 @@ impl Waiting {
             return;
         }
         let mut earliest = None;
-        for queue in [&mut self.durable, &mut self.committed] {
+        for queue in [&mut self.durable, &mut self.committed, &mut self.kept] {
             queue.retain(|waiter| {
                 let late = waiter.deadline <= now;
                 if late {
@@ -221,7 +230,8 @@ mod tests {
     }
 
     fn reached(durable: u64, committed: u64) -> Reached {
-        Reached { durable: LogIndex(durable), committed: LogIndex(committed) }
+        let (durable, committed) = (LogIndex(durable), LogIndex(committed));
+        Reached { durable, committed, kept: committed }
     }
 
     fn released(out: &mut Outbox) -> Vec<(u64, bool)> {
