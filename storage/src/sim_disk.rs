@@ -8,6 +8,7 @@
 //! Apart because a durability claim that was never attacked is a hope (feature `sim`).
 
 use std::collections::BTreeMap;
+use std::mem;
 
 use bytes::Bytes;
 
@@ -58,9 +59,18 @@ impl SimFile {
     }
 
     fn flush(&mut self) {
-        self.stable = self.contents();
-        self.loose.clear();
+        for (at, bytes) in mem::take(&mut self.loose) {
+            put(&mut self.stable, at, &bytes);
+        }
         self.is_linked = true;
+    }
+
+    fn read(&self, from: u64, len: u64) -> Vec<u8> {
+        let (from, to) = (from.min(self.len()), (from + len).min(self.len()));
+        let mut bytes = vec![0; (to - from) as usize];
+        overlay(&mut bytes, from, 0, &self.stable);
+        self.loose.iter().for_each(|(at, loose)| overlay(&mut bytes, from, *at, loose));
+        bytes
     }
 }
 
@@ -154,10 +164,7 @@ impl SimDisk {
                 if self.faults.iter().any(is_in) {
                     return Err(DiskErrorKind::Io(5));
                 }
-                let contents = self.file(name)?.contents();
-                let from = (at as usize).min(contents.len());
-                let to = (from + len as usize).min(contents.len());
-                let mut read = contents[from..to].to_vec();
+                let mut read = self.file(name)?.read(at, u64::from(len));
                 let is_garbled = self.fault(|fault| *fault == Fault::GarbleRead(name)).is_some();
                 if let Some(first) = read.first_mut().filter(|_| is_garbled) {
                     *first ^= 1;
@@ -261,6 +268,12 @@ impl SimDisk {
         self.capacity = Some(bytes);
     }
 
+    /// Limits it to so many bytes more than there are now; no limit without.
+    pub fn limit(&mut self, more: Option<u64>) {
+        let used: u64 = self.files.values().map(SimFile::len).sum();
+        self.capacity = more.map(|more| used + more);
+    }
+
     /// Flips one bit of what is stored.
     ///
     /// # Panics
@@ -301,11 +314,11 @@ impl SimDisk {
     /// The power goes: of every write that was not durable any subset of sectors is kept, files
     /// not yet linked may be gone, what waits is forgotten.
     pub fn crash(&mut self) {
-        for op in std::mem::take(&mut self.waiting) {
+        for op in mem::take(&mut self.waiting) {
             self.half_done(op);
         }
         for file in self.files.values_mut() {
-            for (at, bytes) in std::mem::take(&mut file.loose) {
+            for (at, bytes) in mem::take(&mut file.loose) {
                 put_some(&mut self.dice, &mut file.stable, at, &bytes);
             }
         }
@@ -313,6 +326,16 @@ impl SimDisk {
         self.files.retain(|_, file| file.is_linked || dice.below(2) == 0);
         for file in self.files.values_mut() {
             file.is_linked = true;
+        }
+        self.faults.clear();
+    }
+
+    /// The process ends: what was answered stays, of what waits each operation is done or not.
+    pub fn kill(&mut self) {
+        for DiskOp { file, action, .. } in mem::take(&mut self.waiting) {
+            if self.dice.below(2) == 0 {
+                drop(self.act(file, action));
+            }
         }
         self.faults.clear();
     }
@@ -383,6 +406,16 @@ fn put(contents: &mut Vec<u8>, at: u64, bytes: &[u8]) {
         contents.resize(to, 0);
     }
     contents[from..to].copy_from_slice(bytes);
+}
+
+/// Copies what of `source`, which lies at `at`, falls into `target`, which lies at `from`.
+fn overlay(target: &mut [u8], from: u64, at: u64, source: &[u8]) {
+    let begin = from.max(at);
+    let end = (from + target.len() as u64).min(at + source.len() as u64);
+    if begin < end {
+        let source = &source[(begin - at) as usize..(end - at) as usize];
+        target[(begin - from) as usize..(end - from) as usize].copy_from_slice(source);
+    }
 }
 
 /// Any subset of sectors: all, none, or each by a throw of its own.
