@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Everything that must hold before a change may land, in the order of what is quickest to fail.
-# usage: check.sh [STEP…]      all steps, or only these: fmt clippy unit tidy doc deny release budgets process bench kill diskfull compat
+# usage: check.sh [STEP…]      all steps, or only these: fmt clippy unit tidy sim doc deny release budgets process bench kill diskfull compat
 # environment: KILL_CYCLES (default 20), FLUMEN_CACHE (tools and client suites, default ~/.cache/flumen)
 # Needs Rust, Go 1.24, Java 17 with Maven, Python 3.11 and root (to install Debian packages and to mount a small disk).
 # A step that fails does not hide what the later ones have to say. The last line is `N passed, N failed`.
@@ -18,6 +18,7 @@ declare -A commands=(
   [clippy]='cargo clippy -q --locked --workspace --all-targets -- -D warnings'
   [unit]='cargo test -q --locked --no-fail-fast --workspace --exclude flumen-tests'
   [tidy]='cargo test -q --locked -p flumen-tests --lib --test tidy && python3 tests/kill/history.py && python3 tests/compat/judge.py self-test'
+  [sim]='FLUMEN_SEEDS=0..200 cargo test -q --locked --profile sim -p flumen-tests --test sim'
   [doc]='RUSTDOCFLAGS="-D warnings" cargo doc -q --locked --workspace --no-deps'
   [deny]='"$(scripts/prepare.sh deny)" --workspace check bans licenses sources'
   [release]='cargo build -q --locked --release --bin flumen'
@@ -28,8 +29,8 @@ declare -A commands=(
   [diskfull]='scripts/diskfull.sh'
   [compat]='scripts/compat.sh quick'
 )
-declare -A limits=([clippy]=1800 [unit]=1800 [release]=1800 [bench]=1800 [deny]=1800 [compat]=3600) # seconds; 900 where none is given
-steps=${*:-fmt clippy unit tidy doc deny release budgets process bench kill diskfull compat}
+declare -A limits=([clippy]=1800 [unit]=1800 [sim]=1800 [release]=1800 [bench]=1800 [deny]=1800 [compat]=3600) # seconds; 900 where none is given
+steps=${*:-fmt clippy unit tidy sim doc deny release budgets process bench kill diskfull compat}
 passed=0 failed=0 broken=
 for step in $steps; do
   echo "== $step"

@@ -14,5 +14,6 @@ mod memory;
 mod settings;
 mod stops;
 mod stories;
+mod swarm;
 mod versions;
 mod world;

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Simulated lives of a node, its clients and its faults: replay one, or live many.
+# usage: sim.sh SEED | --seeds FROM..TO | --seeds COUNT
+# A failing life says its seed and what is wrong; the same seed fails the same way. Many seeds go side by side.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+case $#:${1:-} in
+  2:--seeds) range=$2 ;;
+  1:[0-9]*) range=$1..$(($1 + 1)) ;;
+  *) sed -n 3,4p "$0" >&2; exit 2 ;;
+esac
+case $range in *..*) ;; *) range=0..$range ;; esac
+from=${range%%..*} to=${range##*..}
+test=$(cargo test -q --locked --profile sim -p flumen-tests --test sim --no-run --message-format=json |
+  sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -1)
+workers=$(nproc)
+[ $((to - from)) -ge "$workers" ] || workers=1
+pids=()
+for worker in $(seq 0 $((workers - 1))); do
+  FLUMEN_SEEDS=$((from + (to - from) * worker / workers))..$((from + (to - from) * (worker + 1) / workers)) \
+    "$test" swarm::what_is_promised --nocapture &
+  pids+=($!)
+done
+failed=0
+for pid in "${pids[@]}"; do wait "$pid" || failed=1; done
+exit $failed

@@ -1,0 +1,384 @@
+//! A member of a classic consumer group.
+//!
+//! Does: join, share partitions out if it leads, read from what is committed, commit, leave at times.
+//! Does not: write records.
+//! Invariants: one request at a time; it never commits less than it found; an answer of an earlier membership
+//! changes nothing.
+//! Apart because groups are half of what a broker is used for.
+
+use std::collections::BTreeMap;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use flumen_protocol::api_table::ApiKey;
+use flumen_protocol::error_code::ErrorCode;
+use flumen_protocol::messages::join_group_request::JoinGroupRequestProtocol;
+use flumen_protocol::messages::leave_group_request::MemberIdentity;
+use flumen_protocol::messages::offset_commit_request::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use flumen_protocol::messages::offset_fetch_request::{
+    OffsetFetchRequestGroup, OffsetFetchRequestTopics,
+};
+use flumen_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
+use flumen_protocol::messages::{
+    GroupId, HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, OffsetCommitRequest,
+    OffsetFetchRequest, StrBytes, SyncGroupRequest,
+};
+
+use super::client::{Answer, Context, Line, code, text, topic_name};
+use super::fetching::{self, EARLIEST, FETCH, LIST_OFFSETS};
+use super::heap::{MILLIS, Nanos};
+use super::history::{Happening, Place, Since};
+use super::writer::is_retriable;
+
+const JOIN: (ApiKey, i16) = (ApiKey::JoinGroup, 5);
+const SYNC: (ApiKey, i16) = (ApiKey::SyncGroup, 3);
+const HEARTBEAT: (ApiKey, i16) = (ApiKey::Heartbeat, 3);
+const LEAVE: (ApiKey, i16) = (ApiKey::LeaveGroup, 3);
+const COMMIT: (ApiKey, i16) = (ApiKey::OffsetCommit, 7);
+const COMMITTED: (ApiKey, i16) = (ApiKey::OffsetFetch, 8);
+
+const RETRY: Nanos = 100 * MILLIS;
+const HEARTBEAT_EVERY: Nanos = 700 * MILLIS;
+const SESSION_MS: i32 = 3_000;
+const REBALANCE_MS: i32 = 5_000;
+
+/// What a member asks.
+pub enum Question {
+    Join,
+    Sync,
+    Committed(Since),
+    Start(Place, Since),
+    Fetch(Since, Vec<(Place, i64)>),
+    Heartbeat,
+    Commit(Vec<(Place, i64)>),
+    Leave,
+}
+
+/// How far a membership is.
+enum Step {
+    Joining,
+    /// With what the leader shares out; nothing if another one leads.
+    Syncing(Vec<SyncGroupRequestAssignment>),
+    /// Given these; what is committed for them is not known yet.
+    Given,
+    Consuming,
+}
+
+/// A member of a group.
+pub struct Member {
+    group: u8,
+    line: Line<Question>,
+    name: StrBytes,
+    generation: i32,
+    step: Step,
+    /// From where it reads what it was given; `None`: from where the log begins.
+    positions: BTreeMap<Place, Option<i64>>,
+    /// What of that is not committed.
+    uncommitted: BTreeMap<Place, i64>,
+    beaten: Nanos,
+}
+
+impl Member {
+    /// A member that never joined.
+    pub fn new(group: u8) -> Self {
+        Self {
+            group,
+            line: Line::new(),
+            name: StrBytes::default(),
+            generation: -1,
+            step: Step::Joining,
+            positions: BTreeMap::new(),
+            uncommitted: BTreeMap::new(),
+            beaten: 0,
+        }
+    }
+
+    fn group_id(&self) -> GroupId {
+        GroupId(text(&format!("group-{}", self.group)))
+    }
+
+    /// Time has come to do something.
+    pub fn wake(&mut self, context: &mut Context<'_>) {
+        self.line.mind_patience(context);
+        if self.line.open() == 0 {
+            self.go_on(context);
+        }
+        context.wake_in(1000 * MILLIS);
+    }
+
+    fn go_on(&mut self, context: &mut Context<'_>) {
+        match &mut self.step {
+            Step::Joining => self.join(context),
+            Step::Syncing(shares) => {
+                let shares = std::mem::take(shares);
+                self.sync(context, shares);
+            }
+            Step::Given => self.ask_committed(context),
+            Step::Consuming => self.consume(context),
+        }
+    }
+
+    fn join(&mut self, context: &mut Context<'_>) {
+        self.positions.clear();
+        self.uncommitted.clear();
+        let protocol = JoinGroupRequestProtocol::default().with_name(text("swarm"));
+        let request = JoinGroupRequest::default()
+            .with_group_id(self.group_id())
+            .with_session_timeout_ms(SESSION_MS)
+            .with_rebalance_timeout_ms(REBALANCE_MS)
+            .with_member_id(self.name.clone())
+            .with_protocol_type(text("consumer"))
+            .with_protocols(vec![protocol]);
+        self.line.send(context, JOIN, &request, Question::Join);
+    }
+
+    fn sync(&mut self, context: &mut Context<'_>, shares: Vec<SyncGroupRequestAssignment>) {
+        let request = SyncGroupRequest::default()
+            .with_group_id(self.group_id())
+            .with_generation_id(self.generation)
+            .with_member_id(self.name.clone())
+            .with_assignments(shares);
+        self.line.send(context, SYNC, &request, Question::Sync);
+    }
+
+    fn ask_committed(&mut self, context: &mut Context<'_>) {
+        let topics = self.positions.keys().map(|place| {
+            OffsetFetchRequestTopics::default()
+                .with_name(topic_name(*place))
+                .with_partition_indexes(vec![place.partition])
+        });
+        let wanted = OffsetFetchRequestGroup::default()
+            .with_group_id(self.group_id())
+            .with_topics(Some(topics.collect()));
+        let request = OffsetFetchRequest::default().with_groups(vec![wanted]);
+        let since = context.ask();
+        self.line.send(context, COMMITTED, &request, Question::Committed(since));
+    }
+
+    fn consume(&mut self, context: &mut Context<'_>) {
+        if context.now > self.beaten + HEARTBEAT_EVERY || self.positions.is_empty() {
+            return self.beat(context);
+        }
+        if context.dice.below(300) == 0 {
+            return self.leave(context);
+        }
+        if !self.uncommitted.is_empty() && context.dice.below(4) == 0 {
+            return self.commit(context);
+        }
+        let lost = self.positions.iter().find(|(_, position)| position.is_none());
+        if let Some((place, _)) = lost {
+            let (place, since) = (*place, context.ask());
+            let request = fetching::offset_request(place, EARLIEST);
+            return self.line.send(context, LIST_OFFSETS, &request, Question::Start(place, since));
+        }
+        let wanted = self.positions.iter().filter_map(|(place, at)| Some((*place, (*at)?)));
+        let wanted: Vec<(Place, i64)> = wanted.collect();
+        let since = context.ask();
+        let request = fetching::request(&wanted, 300, 1 << context.dice.below(20));
+        self.line.send(context, FETCH, &request, Question::Fetch(since, wanted));
+    }
+
+    fn beat(&mut self, context: &mut Context<'_>) {
+        self.beaten = context.now;
+        let request = HeartbeatRequest::default()
+            .with_group_id(self.group_id())
+            .with_generation_id(self.generation)
+            .with_member_id(self.name.clone());
+        self.line.send(context, HEARTBEAT, &request, Question::Heartbeat);
+    }
+
+    fn leave(&mut self, context: &mut Context<'_>) {
+        let member = MemberIdentity::default().with_member_id(self.name.clone());
+        let request =
+            LeaveGroupRequest::default().with_group_id(self.group_id()).with_members(vec![member]);
+        self.line.send(context, LEAVE, &request, Question::Leave);
+    }
+
+    fn commit(&mut self, context: &mut Context<'_>) {
+        let offsets: Vec<(Place, i64)> =
+            std::mem::take(&mut self.uncommitted).into_iter().collect();
+        let topics = offsets.iter().map(|(place, offset)| {
+            let partition = OffsetCommitRequestPartition::default()
+                .with_partition_index(place.partition)
+                .with_committed_offset(*offset);
+            OffsetCommitRequestTopic::default()
+                .with_name(topic_name(*place))
+                .with_partitions(vec![partition])
+        });
+        let request = OffsetCommitRequest::default()
+            .with_group_id(self.group_id())
+            .with_generation_id_or_member_epoch(self.generation)
+            .with_member_id(self.name.clone())
+            .with_topics(topics.collect());
+        self.line.send(context, COMMIT, &request, Question::Commit(offsets));
+    }
+
+    /// A frame came.
+    pub fn answered(&mut self, context: &mut Context<'_>, frame: Bytes) {
+        let (question, answer) = self.line.answered(context.now, frame);
+        let outcome = match question {
+            Question::Join => self.take_join(context, answer),
+            Question::Sync => self.take_sync(context, answer),
+            Question::Committed(since) => self.take_committed(context, answer, since),
+            Question::Start(place, since) => {
+                let start = fetching::take_offset(context, answer, place, EARLIEST, since);
+                start.map(|start| self.begin_at(place, start))
+            }
+            Question::Fetch(since, wanted) => {
+                let given = fetching::take(context, answer, &wanted, since);
+                given.into_iter().try_for_each(|given| self.take_records(&given))
+            }
+            Question::Heartbeat => succeed(answer.read::<HeartbeatRequest>(HEARTBEAT).error_code),
+            Question::Commit(offsets) => self.take_commit(context, answer, &offsets),
+            Question::Leave => {
+                let response = answer.read::<LeaveGroupRequest>(LEAVE);
+                self.forget();
+                succeed(response.error_code)
+            }
+        };
+        match outcome {
+            Ok(()) => self.go_on(context),
+            Err(code) => self.fail(context, code),
+        }
+    }
+
+    fn fail(&mut self, context: &mut Context<'_>, code: ErrorCode) {
+        match code {
+            ErrorCode::MemberIdRequired => return self.go_on(context),
+            ErrorCode::RebalanceInProgress | ErrorCode::IllegalGeneration => {
+                self.step = Step::Joining;
+            }
+            ErrorCode::UnknownMemberId => self.forget(),
+            code => {
+                assert!(is_retriable(code), "group {} is refused: {code:?}", self.group);
+                if let Step::Syncing(_) = self.step {
+                    // What it was to share out went with the request.
+                    self.step = Step::Joining;
+                }
+            }
+        }
+        context.wake_in(RETRY);
+    }
+
+    fn forget(&mut self) {
+        (self.name, self.generation, self.step) = (StrBytes::default(), -1, Step::Joining);
+    }
+
+    fn take_join(&mut self, context: &mut Context<'_>, answer: Answer) -> Result<(), ErrorCode> {
+        let response = answer.read::<JoinGroupRequest>(JOIN);
+        if code(response.error_code) == ErrorCode::MemberIdRequired {
+            self.name = response.member_id.clone();
+        }
+        succeed(response.error_code)?;
+        (self.name, self.generation) = (response.member_id.clone(), response.generation_id);
+        let count = response.members.len();
+        let mut shares: Vec<BytesMut> = (0..count).map(|_| BytesMut::new()).collect();
+        if count > 0 {
+            for partition in 0..*context.partitions {
+                shares[partition as usize % count].put_i32(partition);
+            }
+        }
+        let shares = response.members.iter().zip(shares).map(|(member, share)| {
+            SyncGroupRequestAssignment::default()
+                .with_member_id(member.member_id.clone())
+                .with_assignment(share.freeze())
+        });
+        self.step = Step::Syncing(shares.collect());
+        Ok(())
+    }
+
+    fn take_sync(&mut self, context: &mut Context<'_>, answer: Answer) -> Result<(), ErrorCode> {
+        let response = answer.read::<SyncGroupRequest>(SYNC);
+        succeed(response.error_code)?;
+        let mut share = response.assignment;
+        while share.remaining() >= size_of::<i32>() {
+            let place = Place { topic: 0, partition: share.get_i32() };
+            self.positions.insert(place, None);
+        }
+        let places = self.positions.keys().copied().collect();
+        let (group, generation, member) = (self.group, self.generation, self.name.to_string());
+        context.history.note(Happening::Assigned { group, generation, member, places });
+        self.step = if self.positions.is_empty() { Step::Consuming } else { Step::Given };
+        Ok(())
+    }
+
+    fn take_committed(
+        &mut self,
+        context: &mut Context<'_>,
+        answer: Answer,
+        since: Since,
+    ) -> Result<(), ErrorCode> {
+        let mut response = answer.read::<OffsetFetchRequest>(COMMITTED);
+        let told = response.groups.remove(0);
+        succeed(told.error_code)?;
+        let partitions = told.topics.into_iter().flat_map(|topic| topic.partitions);
+        for told in partitions {
+            succeed(told.error_code)?;
+            let place = Place { topic: 0, partition: told.partition_index };
+            let (group, offset) = (self.group, told.committed_offset);
+            context.history.note(Happening::CommitRead { group, place, offset, since });
+            self.positions.insert(place, (offset >= 0).then_some(offset));
+        }
+        self.step = Step::Consuming;
+        Ok(())
+    }
+
+    fn begin_at(&mut self, place: Place, start: i64) {
+        self.positions.insert(place, Some(start));
+    }
+
+    fn take_records(&mut self, given: &fetching::Given) -> Result<(), ErrorCode> {
+        match given.code {
+            ErrorCode::None if given.records.is_empty() => Ok(()),
+            ErrorCode::None => {
+                self.positions.insert(given.place, Some(given.next));
+                self.uncommitted.insert(given.place, given.next);
+                Ok(())
+            }
+            ErrorCode::OffsetOutOfRange => {
+                self.positions.insert(given.place, None);
+                Ok(())
+            }
+            refused => Err(refused),
+        }
+    }
+
+    fn take_commit(
+        &mut self,
+        context: &mut Context<'_>,
+        answer: Answer,
+        offsets: &[(Place, i64)],
+    ) -> Result<(), ErrorCode> {
+        let response = answer.read::<OffsetCommitRequest>(COMMIT);
+        let told = response.topics.iter().flat_map(|topic| &topic.partitions);
+        let mut outcome = Ok(());
+        for ((place, offset), told) in offsets.iter().zip(told) {
+            assert_eq!(told.partition_index, place.partition);
+            match succeed(told.error_code) {
+                Ok(()) => {
+                    let (group, place, offset) = (self.group, *place, *offset);
+                    context.history.note(Happening::Committed { group, place, offset });
+                }
+                Err(code) => outcome = Err(code),
+            }
+        }
+        outcome
+    }
+
+    /// The connection is gone.
+    pub fn closed(&mut self, context: &mut Context<'_>) {
+        let was_sharing = self.line.closed().iter().any(|asked| matches!(asked, Question::Sync));
+        if was_sharing {
+            self.step = Step::Joining;
+        }
+        context.wake_in(RETRY);
+    }
+}
+
+fn succeed(told: i16) -> Result<(), ErrorCode> {
+    match code(told) {
+        ErrorCode::None => Ok(()),
+        refused => Err(refused),
+    }
+}
