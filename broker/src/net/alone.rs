@@ -31,6 +31,9 @@ const LISTINGS: [ApiKey; 8] = [
     ApiKey::DescribeTopicPartitions,
 ];
 
+/// A look-up by time may read and inflate batches for milliseconds, for fifty bytes of a request.
+const LOOK_UPS: [ApiKey; 1] = [ApiKey::ListOffsets];
+
 /// What a large answer is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Appetite {
@@ -41,11 +44,11 @@ pub enum Appetite {
 }
 
 /// Whether what follows this request, which has this appetite, waits for its answer: it is a change,
-/// or its answer may be large. Clients wait for one fetch before they send the next; serving many such requests at once
-/// would gather as many large answers for a client that may never read them, and keep everybody else
-/// waiting while they are made.
+/// or a look-up, or its answer may be large. Clients wait for one fetch before they send the next;
+/// serving many such requests at once would gather as many large answers for a client that may never
+/// read them, and keep everybody else waiting while they are made.
 pub fn goes_alone(frame: &[u8], appetite: Option<Appetite>) -> bool {
-    appetite.is_some() || is_one_of(&CHANGES, frame)
+    appetite.is_some() || is_one_of(&CHANGES, frame) || is_one_of(&LOOK_UPS, frame)
 }
 
 /// What this request's answer is made of, if it may be large.
@@ -80,8 +83,10 @@ mod tests {
             assert_eq!(appetite(&frame(key)), Some(Appetite::Listing), "{key:?}");
             assert!(goes_alone(&frame(key)), "{key:?}");
         }
-        assert!(goes_alone(&frame(ApiKey::DeleteTopics)) && goes_alone(&frame(ApiKey::Fetch)));
-        for key in [ApiKey::Produce, ApiKey::ListOffsets, ApiKey::Heartbeat, ApiKey::JoinGroup] {
+        for key in [ApiKey::DeleteTopics, ApiKey::Fetch, ApiKey::ListOffsets] {
+            assert!(goes_alone(&frame(key)), "{key:?}");
+        }
+        for key in [ApiKey::Produce, ApiKey::Heartbeat, ApiKey::JoinGroup] {
             assert!(!goes_alone(&frame(key)), "{key:?}");
         }
         assert!(!goes_alone(&[]) && !goes_alone(&[0]));

@@ -386,6 +386,9 @@ impl Shard {
                     && image.topic(log.topic).and_then(|topic| topic.log(log.partition)).is_none()
             })
             .collect();
+        if !gone.is_empty() {
+            info!(partitions = gone.len(), first = %gone[0], "removing partitions of deleted topics");
+        }
         for log in gone {
             self.delete_partition(log);
         }

@@ -19,7 +19,7 @@ use flumen_replication::partition::{
 };
 use flumen_storage::answers::{LogSettings, Recovered, RecoveredLog, StoreEvent};
 use flumen_storage::limits::QUEUE_BYTES_MAX;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::mailbox::{Answer, AppendQuestion, CoreMessage, Leader};
 use super::metadata::Standing;
@@ -89,7 +89,7 @@ impl Shard {
 
     /// Removes a partition whose deletion is committed in the metadata log.
     pub(super) fn delete_partition(&mut self, log: LogId) {
-        info!(%log, "removing a partition of a deleted topic");
+        debug!(%log, "removing a partition of a deleted topic");
         if let Some(mut partition) = self.partitions.remove(&log) {
             partition.stop(Refusal::Gone, &mut self.outbox);
         }
@@ -231,7 +231,7 @@ impl Shard {
                 StoreEvent::HardStateDurable { .. } => {}
                 StoreEvent::NoSpace => self.refuse_for_space(),
                 StoreEvent::Settled { .. } | StoreEvent::StartDurable { .. } => {}
-                StoreEvent::Deleted { log } => info!(%log, "a deleted partition's files are gone"),
+                StoreEvent::Deleted { log } => debug!(%log, "a deleted partition's files are gone"),
             }
             self.carry_out();
         }

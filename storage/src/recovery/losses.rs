@@ -27,7 +27,7 @@ use crate::manifest::hold::{Hold, Void};
 use crate::manifest::image::{Image, LogImage};
 use crate::op::{DiskOp, OpIds, Quarantined};
 
-/// What an operator gave up with this start, and what stays held.
+/// What this start found lost, and no earlier one had.
 #[derive(Debug, Default)]
 pub(super) struct Losses {
     /// Logs that lost something no earlier start knew of.
