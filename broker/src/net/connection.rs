@@ -710,7 +710,7 @@ mod tests {
     /// A request of an API that goes with others, with so many further bytes.
     fn frame(fill: u8, bytes: usize) -> Vec<u8> {
         let mut wire = (bytes as u32 + 2).to_be_bytes().to_vec();
-        wire.extend_from_slice(&ApiKey::ListOffsets.code().to_be_bytes());
+        wire.extend_from_slice(&ApiKey::Heartbeat.code().to_be_bytes());
         wire.resize(wire.len() + bytes, fill);
         wire
     }
@@ -782,7 +782,7 @@ mod tests {
             assert_eq!(line.request(), key.code().to_be_bytes());
         }
         let mut line = Line::new(4 * LIMIT);
-        line.send(&[frame(ApiKey::ListOffsets), frame(ApiKey::Fetch)].concat());
+        line.send(&[frame(ApiKey::Heartbeat), frame(ApiKey::Fetch)].concat());
         line.request();
         line.connection.note(READY);
         line.work();
