@@ -22,13 +22,14 @@ if [ ! -e "$build/complete" ]; then
     { echo "build failed, see $build.log" >&2; exit 1; }
   # two tests start a Java peer, whose sources lie next to them
   javac -nowarn -d "$build/tests/java" -cp "$("$here/../java/jars.sh")/libs/*" "$build"/tests/java/*.java >> "$build.log" 2>&1
-  # and call it by the name it has in Kafka's own layout
-  mkdir -p "$build/kafka/bin"
-  printf '#!/usr/bin/env bash\nexec java -cp "${CLASSPATH:+$CLASSPATH:}%s/libs/*" "$@"\n' "$("$here/../java/jars.sh")" > "$build/kafka/bin/kafka-run-class.sh"
-  for tool in topics configs acls consumer-groups; do
-    printf '#!/usr/bin/env bash\nexec "%s/tool.sh" "%s" %s "$@"\n' "$here/../java" "$("$here/../java/jars.sh")" "$tool" > "$build/kafka/bin/kafka-$tool.sh"
-  done
-  chmod +x "$build"/kafka/bin/*
   touch "$build/complete"
 fi
+# some tests call Kafka's tools by the names they have in Kafka's own layout; written each time, since the cache outlives
+# the folder that filled it
+mkdir -p "$build/kafka/bin"
+printf '#!/usr/bin/env bash\nexec java -cp "${CLASSPATH:+$CLASSPATH:}%s/libs/*" "$@"\n' "$("$here/../java/jars.sh")" > "$build/kafka/bin/kafka-run-class.sh"
+for tool in topics configs acls consumer-groups; do
+  printf '#!/usr/bin/env bash\nexec "%s/tool.sh" "%s" %s "$@"\n' "$here/../java" "$("$here/../java/jars.sh")" "$tool" > "$build/kafka/bin/kafka-$tool.sh"
+done
+chmod +x "$build"/kafka/bin/*
 echo "$build"
