@@ -9,6 +9,7 @@ mod assignments_are_disjoint;
 mod commits_never_go_back;
 mod ends_are_true;
 mod everything_has_one_place;
+mod floors;
 mod nothing_is_lost;
 mod nothing_is_made_up;
 mod nothing_is_skipped;

@@ -5,26 +5,20 @@
 //! Invariants: members here never commit less than they found.
 //! Apart because a group that goes back does its work twice.
 
-use std::collections::BTreeMap;
-
 use super::super::history::{Happening, History};
+use super::floors::Floors;
 
 /// Committed offsets that were read too low.
 pub fn ask(history: &History) -> Vec<String> {
-    let mut known: BTreeMap<_, Vec<(usize, i64)>> = BTreeMap::new();
+    let mut known = Floors::new();
     let mut wrong = Vec::new();
     for (at, happening) in history.happenings.iter().enumerate() {
         if let Happening::Committed { group, place, offset } = happening {
-            let known = known.entry((*group, *place)).or_default();
-            if known.last().is_none_or(|(_, before)| before < offset) {
-                known.push((at, *offset));
-            }
+            known.raise((*group, *place), at, *offset);
         } else if let Happening::CommitRead { group, place, offset, since } = happening
-            && let Some(known) = known.get(&(*group, *place))
-            && let Some(last) = known.partition_point(|(at, _)| at < since).checked_sub(1)
-            && *offset < known[last].1
+            && let Some(least) = known.before(&(*group, *place), *since)
+            && *offset < least
         {
-            let least = known[last].1;
             wrong.push(format!("group {group} reads {offset} for {place:?}; it committed {least}"));
         }
     }

@@ -5,14 +5,12 @@
 //! Invariants: on a relaxed topic a crash begins everything anew.
 //! Apart because a client that trusts an end that is too low skips records.
 
-use std::collections::BTreeMap;
-
 use super::super::history::{Happening, History, Place};
+use super::floors::Floors;
 
 /// Ends below what was known when they were asked for.
 pub fn ask(history: &History) -> Vec<String> {
-    // For each place: from when on the end was known to be at least what.
-    let mut known: BTreeMap<Place, Vec<(usize, i64)>> = BTreeMap::new();
+    let mut known = Floors::new();
     let mut wrong = Vec::new();
     let mut crashed_at = 0;
     for (at, happening) in history.happenings.iter().enumerate() {
@@ -22,23 +20,20 @@ pub fn ask(history: &History) -> Vec<String> {
             Happening::Acked { place, offset: Some(offset), since, .. }
             | Happening::Seen { place, offset, since, .. } => {
                 if counts(*place, *since) {
-                    raise(&mut known, *place, at, offset + 1);
+                    known.raise(*place, at, offset + 1);
                 }
             }
             Happening::End { place, since, .. } if !counts(*place, *since) => {}
             Happening::End { place, end, since } => {
-                let least = known.get(place).map_or(0, |known| {
-                    let before = known.partition_point(|(at, _)| at < since);
-                    before.checked_sub(1).map_or(0, |last| known[last].1)
-                });
+                let least = known.before(place, *since).unwrap_or(0);
                 if *end < least {
                     wrong.push(format!("{place:?} was told to end at {end}, not at {least}"));
                 }
-                raise(&mut known, *place, at, *end);
+                known.raise(*place, at, *end);
             }
             Happening::Crash => {
                 crashed_at = at;
-                known.retain(|place, _| !history.is_relaxed(*place));
+                known.retain(|place| !history.is_relaxed(*place));
             }
             Happening::Acked { .. }
             | Happening::Sent(..)
@@ -55,13 +50,6 @@ pub fn ask(history: &History) -> Vec<String> {
         }
     }
     wrong
-}
-
-fn raise(known: &mut BTreeMap<Place, Vec<(usize, i64)>>, place: Place, at: usize, end: i64) {
-    let known = known.entry(place).or_default();
-    if known.last().is_none_or(|(_, before)| *before < end) {
-        known.push((at, end));
-    }
 }
 
 #[cfg(test)]

@@ -5,23 +5,22 @@
 //! Invariants: none of this depends on power.
 //! Apart because deletion is a promise as well, often one by law.
 
-use std::collections::BTreeMap;
-
-use super::super::history::{Happening, History, Place};
+use super::super::history::{Happening, History, Place, Since};
+use super::floors::Floors;
 
 /// Records from below a start, and starts that went back.
 pub fn ask(history: &History) -> Vec<String> {
-    let mut known: BTreeMap<Place, Vec<(usize, i64)>> = BTreeMap::new();
+    let mut known = Floors::new();
     let mut wrong = Vec::new();
     for (at, happening) in history.happenings.iter().enumerate() {
         if let Happening::Deleted(place, start) = happening {
-            raise(&mut known, *place, at, *start);
+            known.raise(*place, at, *start);
         } else if let Happening::Start { place, start, since } = happening {
             let least = least(&known, *place, *since);
             if *start < least {
                 wrong.push(format!("{place:?} was told to begin at {start}, not at {least}"));
             }
-            raise(&mut known, *place, at, *start);
+            known.raise(*place, at, *start);
         } else if let Happening::Seen { place, offset, value, since } = happening
             && *offset < least(&known, *place, *since)
         {
@@ -31,17 +30,9 @@ pub fn ask(history: &History) -> Vec<String> {
     wrong
 }
 
-fn least(known: &BTreeMap<Place, Vec<(usize, i64)>>, place: Place, since: usize) -> i64 {
-    let Some(known) = known.get(&place) else { return 0 };
-    let before = known.partition_point(|(at, _)| *at < since);
-    before.checked_sub(1).map_or(0, |last| known[last].1)
-}
-
-fn raise(known: &mut BTreeMap<Place, Vec<(usize, i64)>>, place: Place, at: usize, start: i64) {
-    let known = known.entry(place).or_default();
-    if known.last().is_none_or(|(_, before)| *before < start) {
-        known.push((at, start));
-    }
+/// A log begins at zero.
+fn least(known: &Floors<Place>, place: Place, since: Since) -> i64 {
+    known.before(&place, since).unwrap_or(0)
 }
 
 #[cfg(test)]
