@@ -12,6 +12,7 @@ use crate::answers::{
     ReadAnswer, ReadError, ReadRequest, RecoveredLog, TimeAnswer, TimeQuery, TimedRecord,
 };
 use crate::error::DiskErrorKind;
+use crate::inspect::{Depth, Inspection};
 use crate::io::directory::prepare_root;
 use crate::io::driver::Driver;
 use crate::op::{Action, FileName, OpId};
@@ -294,6 +295,19 @@ impl World {
             _ => false,
         };
         self.disk.all().map(|(name, _)| name).filter(of_log).collect()
+    }
+
+    /// What an inspection of the disk says.
+    fn inspect(&mut self, depth: Depth) -> Vec<String> {
+        let mut inspection = Inspection::new(IDENTITY, JOURNAL, depth);
+        let mut lines = Vec::new();
+        while !inspection.is_over() {
+            let mut ops = Vec::new();
+            inspection.next_ops(&mut ops);
+            ops.into_iter().for_each(|op| inspection.on_done(self.disk.carry_out(op)));
+            lines.extend(inspection.take_lines());
+        }
+        lines
     }
 }
 
@@ -1410,7 +1424,6 @@ fn a_power_cut_between_any_two_operations_of_a_settle() {
 
 #[test]
 fn an_inspection_tells_what_is_there_and_what_is_damaged() {
-    use crate::inspect::{Depth, Inspection};
     let mut world = World::new(16);
     world.create(log(0), small_segments());
     (0..60).for_each(|n| world.append_batch(log(0), n, 10_000));
@@ -1419,25 +1432,14 @@ fn an_inspection_tells_what_is_there_and_what_is_damaged() {
     world.run();
     let segment = FileName::Segment { log: log(0), base: Offset(0) };
     world.disk.flip_bit(segment, 25_000, 3);
-    let mut look = |depth| {
-        let mut inspection = Inspection::new(IDENTITY, JOURNAL, depth);
-        let mut lines = Vec::new();
-        while !inspection.is_over() {
-            let mut ops = Vec::new();
-            inspection.next_ops(&mut ops);
-            ops.into_iter().for_each(|op| inspection.on_done(world.disk.carry_out(op)));
-            lines.extend(inspection.take_lines());
-        }
-        lines
-    };
     let has = |lines: &[String], what: &str| lines.iter().any(|line| line.contains(what));
-    let overview = look(Depth::Overview);
+    let overview = world.inspect(Depth::Overview);
     assert!(has(&overview, "journal: ends cleanly"), "{overview:#?}");
     assert!(has(&overview, "offsets 0 to 300 in 2 segments"), "{overview:#?}");
     assert!(has(&overview, "1 unsettled entries in the journal, the last is 61"), "{overview:#?}");
-    let check = look(Depth::Check);
+    let check = world.inspect(Depth::Check);
     assert!(has(&check, "segment 0: [10, 15) is damaged"), "{check:#?}");
-    let records = look(Depth::Records(log(0)));
+    let records = world.inspect(Depth::Records(log(0)));
     let dumped = records.iter().filter(|line| line.contains("key=null value=")).count();
     assert_eq!(dumped, 60 * 5 - 5 + 5, "all but the damaged batch, and the one in the journal");
 }

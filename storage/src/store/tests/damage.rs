@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::answers::{Hold, Recovered};
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader, HeaderVerdict};
-use crate::inspect::{Depth, Inspection};
+use crate::inspect::Depth;
 
 use super::*;
 
@@ -417,14 +417,7 @@ fn an_inspection_names_what_is_held_and_shows_nothing_void() {
     let mut world = two_logs(14);
     world.rot(log(0), 3);
     world.restart();
-    let mut inspection = Inspection::new(IDENTITY, JOURNAL, Depth::Records(log(0)));
-    let mut lines = Vec::new();
-    while !inspection.is_over() {
-        let mut ops = Vec::new();
-        inspection.next_ops(&mut ops);
-        ops.into_iter().for_each(|op| inspection.on_done(world.disk.carry_out(op)));
-        lines.extend(inspection.take_lines());
-    }
+    let lines = world.inspect(Depth::Records(log(0)));
     let has = |what: &str| lines.iter().any(|line| line.contains(what));
     let hold = world.held(log(0)).expect("it lost something");
     assert!(has(&format!("{}: held, takes no records: {hold}", log(0))), "{lines:#?}");
