@@ -1,26 +1,17 @@
 //! A data folder gets another number of cores, and keeps every record and every committed offset, whenever it is killed.
 
-use bytes::Bytes;
 use flumen_protocol::api_table::ApiKey;
-use flumen_protocol::batch::builder::{BatchBuilder, NewRecord};
-use flumen_protocol::batch::iter::batches;
-use flumen_protocol::batch::records::records;
-use flumen_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
-use flumen_protocol::messages::metadata_request::MetadataRequestTopic;
 use flumen_protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
 use flumen_protocol::messages::offset_fetch_request::{
     OffsetFetchRequestGroup, OffsetFetchRequestTopics,
 };
-use flumen_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use flumen_protocol::messages::{
-    BrokerId, FetchRequest, FindCoordinatorRequest, GroupId, MetadataRequest, OffsetCommitRequest,
-    OffsetFetchRequest, ProduceRequest, Request, StrBytes, TopicName, decode_response,
-    encode_request,
+    FindCoordinatorRequest, GroupId, OffsetCommitRequest, OffsetFetchRequest, StrBytes, TopicName,
 };
 use flumen_tests::broker::{Broker, Folder, free_port, inspect};
-use flumen_tests::wire::Wire;
+use flumen_tests::client::{self, value};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -43,82 +34,35 @@ fn group(number: i64) -> GroupId {
     GroupId(StrBytes::from_string(format!("group {number}")))
 }
 
-/// A client that asks one thing at a time, of whichever core accepted it.
-struct Client(Wire);
+/// A client of the one topic and of groups.
+struct Client(client::Client);
 
 impl Client {
     fn of(broker: &Broker) -> Self {
-        Self(Wire::connect(broker.address()).expect("a running broker accepts"))
-    }
-
-    fn ask<T: Request>(&mut self, key: ApiKey, version: i16, request: &T) -> T::Response {
-        let frame = encode_request(key, version, 3, Some("test"), request).expect("a request");
-        let answer = self.0.ask(&frame).expect("an answer");
-        decode_response::<T>(key, version, Bytes::from(answer)).expect("a readable answer").1
+        Self(client::Client::of(broker))
     }
 
     fn make_topic(&mut self) {
-        let asked = MetadataRequestTopic::default().with_name(Some(topic()));
-        let request = MetadataRequest::default().with_topics(Some(vec![asked]));
-        let answer = self.ask(ApiKey::Metadata, 9, &request);
-        assert_eq!(answer.topics[0].partitions.len(), PARTITIONS as usize);
+        assert_eq!(self.0.make_topic(&topic()), PARTITIONS as usize);
     }
 
     /// Appends the next record of a partition; its value says where it must be found.
     fn produce(&mut self, partition: i32, offset: i64) {
-        let value = value(partition, offset);
-        let mut batch = BatchBuilder::new();
-        let timestamp = 1_700_000_000_000 + offset;
-        let record =
-            NewRecord { timestamp, key: None, value: Some(value.as_bytes()), headers: &[] };
-        batch.push(&record);
-        let data = PartitionProduceData::default()
-            .with_index(partition)
-            .with_records(Some(batch.finish().freeze()));
-        let of_topic =
-            TopicProduceData::default().with_name(topic()).with_partition_data(vec![data]);
-        let request = ProduceRequest::default()
-            .with_acks(-1)
-            .with_timeout_ms(10_000)
-            .with_topic_data(vec![of_topic]);
-        let answer = self.ask(ApiKey::Produce, 9, &request);
-        let answer = &answer.responses[0].partition_responses[0];
-        assert_eq!((answer.error_code, answer.base_offset), (0, offset), "partition {partition}");
+        let told = self.0.produce(&topic(), partition, offset);
+        assert_eq!(told, (0, offset), "partition {partition}");
     }
 
     /// Everything a partition holds, in order, as a reader without patience sees it: also right
     /// after a start nobody may see a shorter log than before.
     fn read(&mut self, partition: i32) -> Vec<String> {
-        let mut all = Vec::new();
-        loop {
-            let wanted = FetchPartition::default()
-                .with_partition(partition)
-                .with_fetch_offset(all.len() as i64)
-                .with_partition_max_bytes(1 << 20);
-            let wanted = FetchTopic::default().with_topic(topic()).with_partitions(vec![wanted]);
-            let request = FetchRequest::default()
-                .with_replica_id(BrokerId(-1))
-                .with_min_bytes(1)
-                .with_max_bytes(1 << 20)
-                .with_session_epoch(-1)
-                .with_topics(vec![wanted]);
-            let answer = self.ask(ApiKey::Fetch, 11, &request);
-            let found = &answer.responses[0].partitions[0];
-            assert_eq!(found.error_code, 0, "partition {partition}");
-            let values = found.records.as_ref().map(values).unwrap_or_default();
-            if values.is_empty() {
-                assert_eq!(found.high_watermark, all.len() as i64, "partition {partition}");
-                return all;
-            }
-            all.extend(values);
-        }
+        self.0.read(&topic(), partition)
     }
 
     /// The group's coordinator may be loading, or its topic in the making.
     fn find_coordinator(&mut self, number: i64) {
         let request = FindCoordinatorRequest::default().with_key(group(number).0);
         let deadline = Instant::now() + COORDINATED_WITHIN;
-        while self.ask(ApiKey::FindCoordinator, 3, &request).error_code != 0 {
+        while self.0.ask(ApiKey::FindCoordinator, 3, &request).error_code != 0 {
             assert!(Instant::now() < deadline, "group {number} has no coordinator");
             thread::sleep(Duration::from_millis(50));
         }
@@ -141,7 +85,7 @@ impl Client {
             .with_topics(vec![of_topic]);
         let deadline = Instant::now() + COORDINATED_WITHIN;
         loop {
-            let answer = self.ask(ApiKey::OffsetCommit, 8, &request);
+            let answer = self.0.ask(ApiKey::OffsetCommit, 8, &request);
             let found = &answer.topics[0].partitions;
             if found.iter().all(|partition| partition.error_code == 0) {
                 return;
@@ -164,7 +108,7 @@ impl Client {
         let request = OffsetFetchRequest::default().with_groups(vec![wanted]);
         let deadline = Instant::now() + COORDINATED_WITHIN;
         loop {
-            let answer = self.ask(ApiKey::OffsetFetch, 8, &request);
+            let answer = self.0.ask(ApiKey::OffsetFetch, 8, &request);
             if answer.groups[0].error_code == 0 {
                 let found = &answer.groups[0].topics[0].partitions;
                 return found.iter().map(|partition| partition.committed_offset).collect();
@@ -173,22 +117,6 @@ impl Client {
             thread::sleep(Duration::from_millis(50));
         }
     }
-}
-
-fn values(bytes: &Bytes) -> Vec<String> {
-    let mut values = Vec::new();
-    for batch in batches(bytes) {
-        for record in &records(batch.expect("whole batches").bytes, 1 << 20).expect("sound batches")
-        {
-            let value = record.expect("sound records").value.unwrap_or_default();
-            values.push(String::from_utf8_lossy(value).into_owned());
-        }
-    }
-    values
-}
-
-fn value(partition: i32, offset: i64) -> String {
-    format!("{partition} at {offset}")
 }
 
 fn committed(number: i64, round: i64, partition: i32) -> i64 {

@@ -8,28 +8,20 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use flumen_protocol::api_table::ApiKey;
-use flumen_protocol::batch::builder::{BatchBuilder, NewRecord};
-use flumen_protocol::batch::iter::batches;
-use flumen_protocol::batch::records::records;
 use flumen_protocol::ids::LogId;
-use flumen_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
-use flumen_protocol::messages::metadata_request::MetadataRequestTopic;
 use flumen_protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
 use flumen_protocol::messages::offset_fetch_request::{
     OffsetFetchRequestGroup, OffsetFetchRequestTopics,
 };
-use flumen_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use flumen_protocol::messages::{
-    BrokerId, FetchRequest, FindCoordinatorRequest, GroupId, MetadataRequest, OffsetCommitRequest,
-    OffsetFetchRequest, ProduceRequest, Request, StrBytes, TopicName, decode_response,
-    encode_request,
+    FindCoordinatorRequest, GroupId, OffsetCommitRequest, OffsetFetchRequest, StrBytes, TopicName,
 };
 use flumen_storage::format::frame::{FRAME_HEADER_BYTES, FrameHeader, FrameKind, HeaderVerdict};
 use flumen_tests::broker::{Broker, Folder, START_WITHIN, free_port, inspect};
+use flumen_tests::client::{self, value};
 use flumen_tests::wire::Wire;
 
 const OPTIONS: [&str; 3] = ["flumen.cores=1", "num.partitions=2", "offsets.topic.num.partitions=1"];
@@ -48,63 +40,27 @@ fn topic() -> TopicName {
     TopicName(StrBytes::from_static_str("orders"))
 }
 
-struct Client(Wire);
+/// A client of the one topic and the one group.
+struct Client(client::Client);
 
 impl Client {
     fn of(broker: &Broker) -> Self {
-        Self(Wire::connect(broker.address()).expect("a running broker accepts"))
-    }
-
-    fn ask<T: Request>(&mut self, key: ApiKey, version: i16, request: &T) -> T::Response {
-        let frame = encode_request(key, version, 3, Some("test"), request).expect("a request");
-        let answer = self.0.ask(&frame).expect("an answer");
-        decode_response::<T>(key, version, Bytes::from(answer)).expect("a readable answer").1
+        Self(client::Client::of(broker))
     }
 
     /// Makes the topic; says how many partitions it has.
     fn make_topic(&mut self) -> usize {
-        let asked = MetadataRequestTopic::default().with_name(Some(topic()));
-        let request = MetadataRequest::default().with_topics(Some(vec![asked]));
-        self.ask(ApiKey::Metadata, 9, &request).topics[0].partitions.len()
+        self.0.make_topic(&topic())
     }
 
     /// Appends a record; its value says where it is meant to be. Answers with error and offset.
     fn produce(&mut self, partition: i32, offset: i64) -> (i16, i64) {
-        let value = value(partition, offset);
-        let mut batch = BatchBuilder::new();
-        let (timestamp, value) = (1_700_000_000_000 + offset, Some(value.as_bytes()));
-        batch.push(&NewRecord { timestamp, key: None, value, headers: &[] });
-        let data = PartitionProduceData::default()
-            .with_index(partition)
-            .with_records(Some(batch.finish().freeze()));
-        let of_topic =
-            TopicProduceData::default().with_name(topic()).with_partition_data(vec![data]);
-        let request = ProduceRequest::default()
-            .with_acks(-1)
-            .with_timeout_ms(10_000)
-            .with_topic_data(vec![of_topic]);
-        let answer = self.ask(ApiKey::Produce, 9, &request);
-        let answer = &answer.responses[0].partition_responses[0];
-        (answer.error_code, answer.base_offset)
+        self.0.produce(&topic(), partition, offset)
     }
 
     /// One fetch: its error, where the partition ends, and the values found.
     fn fetch(&mut self, partition: i32, from: i64) -> (i16, i64, Vec<String>) {
-        let wanted = FetchPartition::default()
-            .with_partition(partition)
-            .with_fetch_offset(from)
-            .with_partition_max_bytes(1 << 20);
-        let wanted = FetchTopic::default().with_topic(topic()).with_partitions(vec![wanted]);
-        let request = FetchRequest::default()
-            .with_replica_id(BrokerId(-1))
-            .with_min_bytes(1)
-            .with_max_bytes(1 << 20)
-            .with_session_epoch(-1)
-            .with_topics(vec![wanted]);
-        let answer = self.ask(ApiKey::Fetch, 11, &request);
-        let found = &answer.responses[0].partitions[0];
-        let values = found.records.as_ref().map(values).unwrap_or_default();
-        (found.error_code, found.high_watermark, values)
+        self.0.fetch(&topic(), partition, from)
     }
 
     /// Commits an offset of the first partition; asks again while the coordinator is not there.
@@ -117,7 +73,7 @@ impl Client {
             .with_generation_id_or_member_epoch(-1)
             .with_topics(vec![of_topic]);
         self.asked_again(|client| {
-            let answer = client.ask(ApiKey::OffsetCommit, 8, &request);
+            let answer = client.0.ask(ApiKey::OffsetCommit, 8, &request);
             answer.topics[0].partitions[0].error_code
         })
     }
@@ -132,7 +88,7 @@ impl Client {
         let request = OffsetFetchRequest::default().with_groups(vec![wanted]);
         let mut offset = -1;
         let error = self.asked_again(|client| {
-            let answer = client.ask(ApiKey::OffsetFetch, 8, &request);
+            let answer = client.0.ask(ApiKey::OffsetFetch, 8, &request);
             let group = &answer.groups[0];
             offset = group.topics.first().map_or(-1, |topic| topic.partitions[0].committed_offset);
             group.error_code
@@ -145,7 +101,7 @@ impl Client {
         let find = FindCoordinatorRequest::default().with_key(GROUP);
         let deadline = Instant::now() + Duration::from_secs(2);
         loop {
-            let found = self.ask(ApiKey::FindCoordinator, 3, &find).error_code;
+            let found = self.0.ask(ApiKey::FindCoordinator, 3, &find).error_code;
             let error = if found == 0 { ask(self) } else { found };
             if ![LOADING, 15, 16].contains(&error) || Instant::now() > deadline {
                 return error;
@@ -156,33 +112,8 @@ impl Client {
 
     /// Everything a partition holds.
     fn read(&mut self, partition: i32) -> Vec<String> {
-        let mut all = Vec::new();
-        loop {
-            let (error, end, values) = self.fetch(partition, all.len() as i64);
-            assert_eq!(error, 0, "partition {partition}");
-            if values.is_empty() {
-                assert_eq!(end, all.len() as i64, "partition {partition}");
-                return all;
-            }
-            all.extend(values);
-        }
+        self.0.read(&topic(), partition)
     }
-}
-
-fn values(bytes: &Bytes) -> Vec<String> {
-    let mut values = Vec::new();
-    for batch in batches(bytes) {
-        for record in &records(batch.expect("whole batches").bytes, 1 << 20).expect("sound batches")
-        {
-            let value = record.expect("sound records").value.unwrap_or_default();
-            values.push(String::from_utf8_lossy(value).into_owned());
-        }
-    }
-    values
-}
-
-fn value(partition: i32, offset: i64) -> String {
-    format!("{partition} at {offset}")
 }
 
 fn wanted(partition: i32, count: i64) -> Vec<String> {

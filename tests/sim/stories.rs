@@ -10,8 +10,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use flumen_protocol::api_table::ApiKey;
 use flumen_protocol::batch::builder::{BatchBuilder, NewRecord};
-use flumen_protocol::batch::iter::batches;
-use flumen_protocol::batch::records::records;
 use flumen_protocol::error_code::ErrorCode;
 use flumen_protocol::ids::LogId;
 use flumen_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
@@ -33,6 +31,8 @@ use flumen_protocol::messages::{
 use flumen_storage::error::DiskErrorKind;
 use flumen_storage::op::FileName;
 use flumen_storage::sim_disk::Fault;
+
+use flumen_tests::client::values;
 
 use crate::world::World;
 
@@ -77,18 +77,6 @@ fn fetch_request(topic: &str, partition: i32, from: i64, wait_ms: i32) -> FetchR
         .with_max_bytes(16 << 20)
         .with_session_epoch(-1)
         .with_topics(vec![topic])
-}
-
-fn values(bytes: &Bytes) -> Vec<String> {
-    let mut values = Vec::new();
-    for batch in batches(bytes) {
-        let batch = batch.expect("whole batches");
-        for record in &records(batch.bytes, 1 << 20).expect("sound batches") {
-            let value = record.expect("sound records").value.unwrap_or_default();
-            values.push(String::from_utf8_lossy(value).into_owned());
-        }
-    }
-    values
 }
 
 /// What a reader without patience sees of a partition, reading on until there is no more.
