@@ -11,7 +11,9 @@
 use std::ops::RangeInclusive;
 
 use super::codec::Codec;
-use super::header::{BatchHeader, HEADER_BYTES, MAGIC, TIMESTAMP_NONE, TimestampType, at};
+use super::header::{
+    BatchHeader, CRC_COVERS_FROM, HEADER_BYTES, MAGIC, TIMESTAMP_NONE, TimestampType, at,
+};
 use super::limits::{NAMED_RECORDS_MAX, inflated_bytes_max, record_count_max};
 use super::records::{Record, RecordFault, RecordFaultReason, Records, records_within};
 use crate::ids::{Offset, ProducerEpoch, ProducerId, Sequence};
@@ -225,7 +227,7 @@ fn check_envelope(bytes: &[u8]) -> Result<BatchHeader, BatchFault> {
 }
 
 fn crc_matches(batch: &[u8], crc: u32) -> bool {
-    crc32c::crc32c(&batch[at::ATTRIBUTES..]) == crc
+    crc32c::crc32c(&batch[CRC_COVERS_FROM..]) == crc
 }
 
 fn check_attributes(header: &BatchHeader) -> Result<Codec, BatchFault> {

@@ -48,6 +48,11 @@ pub(super) mod at {
     pub const RECORD_COUNT: usize = 57;
 }
 
+/// Where the byte lies that says the format, for those who look for batches in foreign bytes.
+pub const MAGIC_AT: usize = at::MAGIC;
+/// From where on a batch's checksum covers it: what a broker changes lies before.
+pub const CRC_COVERS_FROM: usize = at::ATTRIBUTES;
+
 /// The bits of the attributes field. Bits 7 to 15 are unused and ignored, as in Kafka.
 pub(super) mod bit {
     pub const CODEC: i16 = 0b111;

@@ -8,7 +8,7 @@
 //! Apart because these are the only writes into bytes that are otherwise kept as they came.
 
 use super::check::{ProducedBatch, check_records};
-use super::header::{HEADER_BYTES, TIMESTAMP_NONE, at, bit};
+use super::header::{CRC_COVERS_FROM, HEADER_BYTES, TIMESTAMP_NONE, at, bit};
 use super::records::RecordFault;
 use crate::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence};
 
@@ -102,7 +102,7 @@ pub fn stamp_as_producer(
 
 /// Computes the CRC over the batch as it stands and writes it.
 pub(super) fn stamp_crc(batch: &mut [u8]) {
-    let crc = crc32c::crc32c(&batch[at::ATTRIBUTES..]);
+    let crc = crc32c::crc32c(&batch[CRC_COVERS_FROM..]);
     batch[at::CRC..at::ATTRIBUTES].copy_from_slice(&crc.to_be_bytes());
 }
 

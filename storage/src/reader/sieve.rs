@@ -23,17 +23,12 @@
 
 use bytes::Bytes;
 use flumen_protocol::batch::check::verify_crc;
-use flumen_protocol::batch::header::{BatchHeader, HEADER_BYTES, MAGIC};
+use flumen_protocol::batch::header::{BatchHeader, CRC_COVERS_FROM, HEADER_BYTES, MAGIC, MAGIC_AT};
 use flumen_protocol::ids::Offset;
 
 use super::assemble::{Batch, batch_at};
 use super::sums::Sums;
 use crate::limits::{BATCH_BYTES_MAX, PATIENCE_BYTES, SEARCH_BATCH_BYTES, SEARCH_BYTES};
-
-/// Where the format byte lies in a batch.
-const MAGIC_AT: usize = 16;
-/// From where on Kafka's checksum covers a batch.
-const SUMMED_FROM: usize = 21;
 
 /// A walk over the bytes of a range of offsets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,7 +157,7 @@ impl Sieve {
                     self.patience = self.patience.saturating_sub(total);
                     return Search::Nothing(at, total);
                 }
-            } else if sums.between(bytes, at + SUMMED_FROM, at + total) == header.crc
+            } else if sums.between(bytes, at + CRC_COVERS_FROM, at + total) == header.crc
                 && verify_crc(&rest[..total])
             {
                 return Search::Found(at, header.base_offset);
