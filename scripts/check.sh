@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Everything that must hold before a change may land, in the order of what is quickest to fail.
-# usage: check.sh [STEP…]      all steps, or only these: fmt clippy unit tidy sim doc deny release budgets process bench kill diskfull compat
-# environment: KILL_CYCLES (default 20), FLUMEN_CACHE (tools and client suites, default ~/.cache/flumen)
+# usage: check.sh [STEP…]      all steps, or only these: fmt clippy unit tidy sim planted doc deny release budgets process bench crash attack diskfull compat
+#   fuzz       only where it is named: its instrumented build takes long. What fuzzing found is replayed by `unit` all the same
+# environment: CRASH_CYCLES (default 20), FLUMEN_CACHE (tools and client suites, default ~/.cache/flumen)
 # Needs Rust, Go 1.24, Java 17 with Maven, Python 3.11 and root (to install Debian packages and to mount a small disk).
 # A step that fails does not hide what the later ones have to say. The last line is `N passed, N failed`.
 set -euo pipefail
-[[ ${1:-} == -h* ]] && { sed -n 2,6p "$0" >&2; exit 2; }
+[[ ${1:-} == -h* ]] && { sed -n 2,7p "$0" >&2; exit 2; }
 cd "$(dirname "$0")/.."
 export CARGO_TERM_COLOR=never
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
@@ -17,20 +18,23 @@ declare -A commands=(
   [fmt]='cargo fmt --all --check'
   [clippy]='cargo clippy -q --locked --workspace --all-targets -- -D warnings'
   [unit]='cargo test -q --locked --no-fail-fast --workspace --exclude flumen-tests'
-  [tidy]='cargo test -q --locked -p flumen-tests --lib --test tidy && python3 tests/kill/history.py && python3 tests/compat/judge.py self-test'
+  [tidy]='cargo test -q --locked -p flumen-tests --lib --test tidy --test planted && python3 tests/crash/history.py && python3 tests/exactly_once/ledger.py && python3 tests/compat/judge.py self-test'
   [sim]='FLUMEN_SEEDS=0..200 cargo test -q --locked --profile sim -p flumen-tests --test sim'
+  [planted]='PLANTED_SEEDS=200 scripts/planted.sh acks_before_durable frees_unsettled_journal cuts_one_frame_too_many start_not_recorded forgets_producers_at_restart time_is_found_too_late retention_takes_the_tail messages_overtake'
+  [fuzz]='scripts/fuzz.sh --all 5'
   [doc]='RUSTDOCFLAGS="-D warnings" cargo doc -q --locked --workspace --no-deps'
   [deny]='"$(scripts/prepare.sh deny)" --workspace check bans licenses sources'
   [release]='cargo build -q --locked --release --bin flumen'
   [budgets]='scripts/budgets.sh'
   [process]='cargo test -q --locked --no-fail-fast -p flumen-tests --test "process_*"'
   [bench]='scripts/bench.sh smoke'
-  [kill]='scripts/kill.sh "${KILL_CYCLES:-20}"'
+  [crash]='scripts/crash.sh "${CRASH_CYCLES:-20}" && scripts/crash.sh 3 --mode copy && scripts/exactly-once.sh 1000 2 --size 10'
+  [attack]='scripts/attack.sh 40'
   [diskfull]='scripts/diskfull.sh'
   [compat]='scripts/compat.sh quick'
 )
-declare -A limits=([clippy]=1800 [unit]=1800 [sim]=1800 [release]=1800 [bench]=1800 [deny]=1800 [compat]=3600) # seconds; 900 where none is given
-steps=${*:-fmt clippy unit tidy sim doc deny release budgets process bench kill diskfull compat}
+declare -A limits=([clippy]=1800 [unit]=1800 [sim]=1800 [planted]=1800 [fuzz]=1800 [release]=1800 [bench]=1800 [deny]=1800 [attack]=1800 [compat]=3600) # seconds; 900 where none is given
+steps=${*:-fmt clippy unit tidy sim planted doc deny release budgets process bench crash attack diskfull compat}
 passed=0 failed=0 broken=
 for step in $steps; do
   echo "== $step"

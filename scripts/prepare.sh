@@ -1,16 +1,15 @@
 #!/usr/bin/env bash
 # Make sure that something the checks need is there, and print where.
-# usage: prepare.sh debian PACKAGE… | python NAME REQUIREMENT… | deny | gungraun | port
+# usage: prepare.sh debian PACKAGE… | python NAME REQUIREMENT… | deny | gungraun | cov | port
 #   debian  installs the Debian packages that are missing (prints nothing)
 #   python  a virtual environment NAME with exactly these pinned packages; prints its interpreter
-#   deny, gungraun  cargo-deny, gungraun-runner; prints the program
+#   deny, gungraun, cov  cargo-deny, gungraun-runner, a reader of coverage profiles; prints the program
 #   port    prints a free TCP port
 # Everything is kept in $FLUMEN_CACHE (default ~/.cache/flumen).
 set -euo pipefail
 cache=${FLUMEN_CACHE:-$HOME/.cache/flumen}
 mkdir -p "$cache"
-what=${1:-}
-shift || true
+what=${1:-}; shift || true
 case $what in
   debian)
     missing=()
@@ -37,17 +36,18 @@ case $what in
     fi
     echo "$folder/bin/python"
     ;;
-  deny | gungraun)
+  deny | gungraun | cov)
     case $what in
-      deny) program=cargo-deny version=0.20.2 speed=1 features=--no-default-features ;;
-      gungraun) program=gungraun-runner version=0.20.0 speed=0 features= ;; # the crate's version, exactly
+      deny) program=cargo-deny crate=cargo-deny version=0.20.2 speed=1 features=--no-default-features ;;
+      gungraun) program=gungraun-runner crate=gungraun-runner version=0.20.0 speed=0 features= ;; # the crate's version, exactly
+      cov) program=cov crate=llvm_profparser version=0.13.1 speed=2 features= ;; # Debian's LLVM is older than rustc's
     esac
     # compiled once; their code need not be fast
     root=$cache/$program
-    if [ ! -x "$root/bin/$program" ] || [ "$("$root/bin/$program" --version)" != "$program $version" ]; then
+    if ! grep -qs "\"$crate $version " "$root/.crates.toml"; then
       CARGO_TARGET_DIR=$root-build CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=$speed \
         CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
-        cargo install -q --locked $features --root "$root" "$program@$version" >&2
+        cargo install -q --force --locked $features --root "$root" "$crate@$version" >&2
       rm -rf "$root-build"
     fi
     echo "$root/bin/$program"

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Simulated lives of a node, its clients and its faults: replay one, or live many.
-# usage: sim.sh SEED | --seeds FROM..TO | --seeds COUNT
-# A failing life says its seed and what is wrong; the same seed fails the same way. Many seeds go side by side.
+# Simulated lives of a node, its clients and its faults: replay one, or live many. Or bits that flip in its files.
+# usage: sim.sh SEED | --seeds FROM..TO | --seeds COUNT | --flips FROM..TO | --flips COUNT
+# A failing life says its seed and what is wrong; the same seed fails the same way. So do flips. Many go side by side.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+wanted=FLUMEN_SEEDS story=swarm::what_is_promised
 case $#:${1:-} in
   2:--seeds) range=$2 ;;
+  2:--flips) range=$2 wanted=FLUMEN_FLIPS story=flips::no_flipped_bit ;;
   1:[0-9]*) range=$1..$(($1 + 1)) ;;
   *) sed -n 3,4p "$0" >&2; exit 2 ;;
 esac
@@ -17,8 +19,8 @@ workers=$(nproc)
 [ $((to - from)) -ge "$workers" ] || workers=1
 pids=()
 for worker in $(seq 0 $((workers - 1))); do
-  FLUMEN_SEEDS=$((from + (to - from) * worker / workers))..$((from + (to - from) * (worker + 1) / workers)) \
-    "$test" swarm::what_is_promised --nocapture &
+  env "$wanted=$((from + (to - from) * worker / workers))..$((from + (to - from) * (worker + 1) / workers))" \
+    "$test" "$story" --nocapture &
   pids+=($!)
 done
 failed=0

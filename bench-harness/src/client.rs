@@ -6,21 +6,25 @@
 //! Apart because setting a run up may block and the run itself may not.
 
 mod topic;
+mod transactions;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use flumen_protocol::api_table::ApiKey;
+use flumen_protocol::client::{Dialogue, DialogueFault, Question, Spoken};
 use flumen_protocol::error_code::ErrorCode;
-use flumen_protocol::messages::{ApiVersionsRequest, Request, decode_response, encode_request};
+use flumen_protocol::messages::Request;
 
 pub use topic::{Broker, NewTopic, Topic};
+pub use transactions::TransactionalProducer;
 
-use crate::limits::{ANSWER_BYTES_MAX, CLIENT_ID, CONNECT_TIMEOUT_MS};
+use crate::limits::{
+    ANSWER_BYTES_MAX, CLIENT_ID, CONNECT_TIMEOUT_MS, RETRY_BACKOFF_MS, TOPIC_TIMEOUT_MS,
+};
 
 /// Why a question was not answered.
 #[derive(Debug)]
@@ -118,16 +122,12 @@ pub fn describe(code: i16) -> String {
     format!("{name} ({code})")
 }
 
-/// Which versions a broker speaks.
-pub type Spoken = BTreeMap<i16, (i16, i16)>;
-
 /// A connection on which one waits.
 #[derive(Debug)]
 pub struct Client {
     stream: TcpStream,
     address: String,
-    spoken: Spoken,
-    correlation_id: i32,
+    dialogue: Dialogue,
 }
 
 impl Client {
@@ -137,18 +137,13 @@ impl Client {
     /// Unreachable, or not a broker.
     pub fn connect(address: &str) -> Result<Self, ClientFault> {
         let stream = dial(address)?;
-        let mut client = Self {
-            stream,
-            address: address.to_owned(),
-            spoken: BTreeMap::new(),
-            correlation_id: 0,
-        };
-        let key = ApiKey::ApiVersions;
-        let answer = client.exchange(key, 0, &ApiVersionsRequest::default())?;
-        client.refuse(key, answer.error_code, "")?;
-        let spoken = answer.api_keys.iter();
-        client.spoken =
-            spoken.map(|api| (api.api_key, (api.min_version, api.max_version))).collect();
+        let dialogue = Dialogue::new(CLIENT_ID);
+        let mut client = Self { stream, address: address.to_owned(), dialogue };
+        let greeting = client.dialogue.greeting();
+        let greeting = greeting.map_err(|fault| client.fault(fault))?;
+        let answer = client.exchange(&greeting)?;
+        client.refuse(ApiKey::ApiVersions, answer.error_code, "")?;
+        client.dialogue.greeted(&answer);
         Ok(client)
     }
 
@@ -161,7 +156,7 @@ impl Client {
     /// What the broker speaks.
     #[must_use]
     pub fn spoken(&self) -> &Spoken {
-        &self.spoken
+        self.dialogue.spoken()
     }
 
     /// The highest version both speak, at most `cap`.
@@ -171,7 +166,7 @@ impl Client {
     pub fn version(&self, key: ApiKey, cap: i16) -> Result<i16, ClientFault> {
         let row = key.row();
         let none = || ClientFault::NoVersion { address: self.address.clone(), asked: row.name };
-        let &(min, max) = self.spoken.get(&key.code()).ok_or_else(none)?;
+        let &(min, max) = self.spoken().get(&key.code()).ok_or_else(none)?;
         let best = max.min(row.served.max).min(cap);
         if best >= min.max(row.served.min) { Ok(best) } else { Err(none()) }
     }
@@ -180,14 +175,9 @@ impl Client {
     ///
     /// # Errors
     /// All but refusals, which lie inside the answer.
-    pub fn ask<T: Request>(
-        &mut self,
-        key: ApiKey,
-        cap: i16,
-        question: &T,
-    ) -> Result<T::Response, ClientFault> {
-        let version = self.version(key, cap)?;
-        self.exchange(key, version, question)
+    pub fn ask<T: Request>(&mut self, cap: i16, question: &T) -> Result<T::Response, ClientFault> {
+        let asked = self.dialogue.ask(cap, question).map_err(|fault| self.fault(fault))?;
+        self.exchange(&asked)
     }
 
     /// Makes a code that is not zero a fault.
@@ -199,32 +189,23 @@ impl Client {
         Err(ClientFault::Refused { address, asked, code, message: message.to_owned() })
     }
 
-    fn exchange<T: Request>(
-        &mut self,
-        key: ApiKey,
-        version: i16,
-        question: &T,
-    ) -> Result<T::Response, ClientFault> {
-        let asked = key.row().name;
-        self.correlation_id += 1;
-        let malformed = |address: &str, reason: &dyn fmt::Display| ClientFault::Malformed {
-            address: address.to_owned(),
-            asked,
-            reason: reason.to_string(),
-        };
-        let frame = encode_request(key, version, self.correlation_id, Some(CLIENT_ID), question)
-            .map_err(|error| malformed(&self.address, &error))?;
-        let payload = self.send_and_read(&frame).map_err(|error| ClientFault::Lost {
+    fn exchange<T: Request>(&mut self, asked: &Question<T>) -> Result<T::Response, ClientFault> {
+        let payload = self.send_and_read(asked.frame()).map_err(|error| ClientFault::Lost {
             address: self.address.clone(),
-            asked,
+            asked: asked.name(),
             reason: in_words(&error),
         })?;
-        let (correlation_id, answer) = decode_response::<T>(key, version, payload)
-            .map_err(|error| malformed(&self.address, &error))?;
-        if correlation_id != self.correlation_id {
-            return Err(malformed(&self.address, &"the answer to another question"));
+        asked.answer(payload).map_err(|fault| self.fault(fault))
+    }
+
+    fn fault(&self, fault: DialogueFault) -> ClientFault {
+        let address = self.address.clone();
+        match fault {
+            DialogueFault::NotSpoken(asked) => ClientFault::NoVersion { address, asked },
+            DialogueFault::Unsayable(asked, reason) | DialogueFault::Malformed(asked, reason) => {
+                ClientFault::Malformed { address, asked, reason }
+            }
         }
-        Ok(answer)
     }
 
     fn send_and_read(&mut self, frame: &[u8]) -> io::Result<Bytes> {
@@ -238,6 +219,22 @@ impl Client {
         let mut payload = vec![0; size];
         self.stream.read_exact(&mut payload)?;
         Ok(payload.into())
+    }
+
+    /// Asks again as long as a refusal is about patience, and there is some left.
+    fn patiently<T>(
+        &mut self,
+        mut ask: impl FnMut(&mut Self) -> Result<T, ClientFault>,
+    ) -> Result<T, ClientFault> {
+        let deadline = Instant::now() + Duration::from_millis(TOPIC_TIMEOUT_MS);
+        loop {
+            match ask(self) {
+                Err(fault) if fault.retriable() && Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(RETRY_BACKOFF_MS));
+                }
+                answered => return answered,
+            }
+        }
     }
 
     /// How long one answer may take.

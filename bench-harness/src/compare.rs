@@ -340,9 +340,8 @@ impl Referee<'_> {
             (Some(before), Some(after)) => guards::drift(before, after),
             (None, _) | (_, None) => None,
         };
-        result.guards.limits_drift = drift.as_ref().map_or(0.0, |(moved, _)| *moved);
-        let named = drift.as_ref().map(|(_, name)| name.as_str());
-        result.guards.violations = guards::violations(&result.guards, named);
+        result.guards.limits_drift = drift.as_ref().map_or(0.0, |drift| drift.moved);
+        result.guards.violations = guards::violations(&result.guards, drift.as_ref());
         let mut notes = Vec::new();
         if self.args.quick {
             notes.push(
@@ -385,7 +384,7 @@ impl Referee<'_> {
             name: system.name.clone(),
             durability: system.durability,
             version: self.version(system).unwrap_or_else(|| "unknown".to_owned()),
-            command: system.command.clone(),
+            command: system.without_folders(),
         }
     }
 
@@ -457,6 +456,7 @@ fn in_short(ran: &Ran) -> String {
     let shown = [
         Metric::Throughput,
         Metric::Delivery,
+        Metric::Transactions,
         Metric::ProduceP99,
         Metric::CpuShare,
         Metric::Rss,

@@ -14,7 +14,9 @@
 //! | [`broken`] | why a run ended before its time |
 //! | [`search`] | the climb to the highest sustained rate |
 //! | [`schedule`], [`routes`], [`payload`], [`template`] | what is due when, where it goes, how it looks |
-//! | [`lane`], [`reader`], [`answers`] | a producing and a consuming connection without its socket |
+//! | [`member`] | a connection and what it is for |
+//! | [`lane`], [`transactor`], [`reader`] | a producing, a transacting and a consuming connection without its socket |
+//! | [`request`], [`answers`] | how questions begin, what answers say |
 //! | [`crowd`] | connections without traffic, and those that come and go |
 //! | [`self_test`] | the proof that the generator is cheap |
 //! | [`measure`], [`verdict`] | what is counted, and what it says |
@@ -26,11 +28,13 @@ pub mod crowd;
 pub mod engine;
 pub mod lane;
 pub mod measure;
+pub mod member;
 pub mod options;
 pub mod payload;
 pub mod poller;
 pub mod progress;
 pub mod reader;
+pub mod request;
 pub mod routes;
 pub mod run;
 pub mod schedule;
@@ -40,6 +44,7 @@ pub mod table;
 pub mod template;
 #[cfg(test)]
 mod tests;
+pub mod transactor;
 pub mod verdict;
 pub mod wire;
 

@@ -7,6 +7,7 @@
 //! Apart because a generator can only be measured against something that costs nearly nothing.
 
 pub mod responder;
+mod transactions;
 
 use std::io::{self, Write};
 use std::net::{TcpListener, TcpStream};
@@ -38,6 +39,11 @@ pub struct NullArgs {
     /// When to stall, counted from the first record.
     #[arg(long, value_name = "MS", default_value_t = 3_000)]
     pub stall_after_ms: u64,
+    /// What is said to be finalised as `transaction.version`: below 2 producers name the partitions
+    /// of a transaction beforehand.
+    #[arg(long, value_name = "N", default_value_t = transactions::LEVEL_MAX,
+        value_parser = clap::value_parser!(i16).range(0..=2))]
+    pub transaction_version: i16,
     /// End when standard input ends, so that nothing stays behind when the caller dies.
     #[arg(long)]
     pub until_input_ends: bool,
@@ -79,7 +85,7 @@ fn attempt(args: &NullArgs) -> Result<(), String> {
         after: Duration::from_millis(args.stall_after_ms),
         length: Duration::from_millis(args.stall_ms),
     });
-    let served = Null::new(listener, stall).and_then(|mut null| {
+    let served = Null::new(listener, stall, args.transaction_version).and_then(|mut null| {
         if args.until_input_ends {
             null.poller.add(io::stdin(), INPUT)?;
         }
@@ -113,15 +119,19 @@ struct Guest {
 }
 
 impl Null {
-    /// Takes a listener over.
+    /// Takes a listener over. `transaction_version` is the level that is said to be finalised.
     ///
     /// # Errors
     /// What the system says.
-    pub fn new(listener: TcpListener, stall: Option<Stall>) -> io::Result<Self> {
+    pub fn new(
+        listener: TcpListener,
+        stall: Option<Stall>,
+        transaction_version: i16,
+    ) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let poller = Poller::new()?;
         poller.add(&listener, LISTENER)?;
-        let responder = Responder::new(listener.local_addr()?);
+        let responder = Responder::new(listener.local_addr()?, transaction_version);
         Ok(Self {
             listener,
             poller,

@@ -74,6 +74,10 @@ pub struct Producers {
     /// With producer ids and sequence numbers.
     #[serde(default)]
     pub idempotent: bool,
+    /// Each produce request is a transaction of its own: begun, written and committed (B14). Implies
+    /// what `idempotent` says; latency counts to the answer to its end.
+    #[serde(default)]
+    pub transactional: bool,
     /// Bytes of each record's key; 0 for none.
     #[serde(default)]
     pub key_bytes: u32,
@@ -83,6 +87,9 @@ pub struct Producers {
     /// Share of requests that go to the first partition, 0 for an even spread (B15).
     #[serde(default)]
     pub hot_share: f64,
+    /// How many partitions are written to, from the first on; 0 for all (B21).
+    #[serde(default)]
+    pub written_partitions: u32,
 }
 
 /// What consumers do.
@@ -101,6 +108,10 @@ pub struct Consumers {
     pub pause_seconds: u32,
     /// `fetch.max.bytes`, bytes; 0 for 50 MiB.
     pub fetch_bytes: u32,
+    /// With `isolation.level=read_committed` (B14).
+    pub read_committed: bool,
+    /// Without fetch sessions (KIP-227): each request names every partition (B21).
+    pub sessionless: bool,
 }
 
 /// Connections that do nothing, and those that come and go.
@@ -142,6 +153,14 @@ pub struct Scenario {
     /// The broker is stopped and started during the run (B11).
     #[serde(default)]
     pub restart: Option<Restart>,
+}
+
+impl Scenario {
+    /// Whether each produce request is a transaction of its own.
+    #[must_use]
+    pub fn is_transactional(&self) -> bool {
+        self.producers.as_ref().is_some_and(|producers| producers.transactional)
+    }
 }
 
 /// How a broker goes down in the middle of a scenario.

@@ -168,6 +168,7 @@ impl Replay {
             }
             Effect::Serve => {}
             Effect::ToCore { .. }
+            | Effect::Mute { .. }
             | Effect::CloseAt { .. }
             | Effect::Close { .. }
             | Effect::LimitConnections(_)

@@ -7,11 +7,14 @@
 //! Apart because this is where Kafka's behaviour lives, and nothing else should.
 
 pub mod configured;
+pub mod fetch_session;
 pub mod grouped;
 pub mod refusals;
 pub mod step;
 pub mod table;
+pub mod throttled;
 pub mod topics;
+pub mod transacted;
 
 pub mod k00_produce;
 pub mod k01_fetch;
@@ -32,6 +35,11 @@ pub mod k20_delete_topics;
 pub mod k21_delete_records;
 pub mod k22_init_producer_id;
 pub mod k23_offset_for_leader_epoch;
+pub mod k24_add_partitions_to_txn;
+pub mod k25_add_offsets_to_txn;
+pub mod k26_end_txn;
+pub mod k27_write_txn_markers;
+pub mod k28_txn_offset_commit;
 pub mod k32_describe_configs;
 pub mod k33_alter_configs;
 pub mod k35_describe_log_dirs;
@@ -39,11 +47,21 @@ pub mod k37_create_partitions;
 pub mod k42_delete_groups;
 pub mod k43_elect_leaders;
 pub mod k44_incremental_alter_configs;
+pub mod k45_alter_partition_reassignments;
 pub mod k46_list_partition_reassignments;
 pub mod k47_offset_delete;
+pub mod k48_describe_client_quotas;
+pub mod k49_alter_client_quotas;
+pub mod k50_describe_user_scram_credentials;
 pub mod k55_describe_quorum;
 pub mod k57_update_features;
 pub mod k60_describe_cluster;
+pub mod k61_describe_producers;
+pub mod k65_describe_transactions;
+pub mod k66_list_transactions;
+pub mod k68_consumer_group_heartbeat;
+pub mod k69_consumer_group_describe;
+pub mod k74_list_config_resources;
 pub mod k75_describe_topic_partitions;
 
 #[cfg(test)]

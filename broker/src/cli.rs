@@ -1,15 +1,49 @@
 //! The command line.
 //!
-//! Does: defines commands, arguments and their help; writes shell completions. Does not: run any of
-//! the commands.
-//! Invariants: every option a command takes is declared here and nowhere else.
-//! Apart because the definition is data that both `main` and the completions read.
+//! Does: defines commands, arguments and their help; writes shell completions; runs the commands of
+//! daily work, which ask a broker over the wire as any client would. Does not: run the others.
+//! Invariants: every option a command takes is declared here or in [`daily`] and nowhere else; the
+//! rooms below know nothing of a running broker but what its answers say, so that they work with any.
+//! Apart because the definition is data that both `main` and the completions read, and because a
+//! command is a program of its own, without any core.
+//!
+//! | where | what |
+//! |---|---|
+//! | [`daily`] | what can be typed |
+//! | [`topics`], [`groups`] with [`reset`], [`transactions`], [`nodes`] with [`configs`] | what is asked and shown |
+//! | [`produce`], [`consume`] with [`fetching`] | records, in and out |
+//! | [`cluster`] | who leads, who coordinates; asking again |
+//! | [`world`] | sockets, clock, pause: the only place that waits |
+//! | [`fault`], [`listing`], [`moment`] | failures, tables and JSON, places and times |
 
-use std::io::Write;
+pub mod cluster;
+pub mod configs;
+pub mod consume;
+pub mod daily;
+pub mod fault;
+pub mod fetching;
+pub mod groups;
+pub mod listing;
+pub mod moment;
+pub mod nodes;
+pub mod produce;
+pub mod reset;
+pub mod topics;
+pub mod transactions;
+pub mod world;
+
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
+
+use daily::{
+    CONSUME_EXAMPLES, ClusterArguments, ConsumeArguments, EXIT_CODES, GroupsArguments,
+    PRODUCE_EXAMPLES, ProduceArguments, TopicsArguments, TransactionsArguments,
+};
+use fault::Fault;
+use listing::Outcome;
 
 use crate::telemetry::log::LogFormat;
 
@@ -41,6 +75,24 @@ pub enum Command {
     /// Look into a data folder without a running broker; never writes.
     #[command(after_help = INSPECT_EXAMPLES)]
     Inspect(InspectArguments),
+    /// Topics: list, describe, create, alter, delete, offsets, grow.
+    #[command(after_help = EXIT_CODES)]
+    Topics(TopicsArguments),
+    /// Consumer groups: list, describe with lag, reset-offsets, delete.
+    #[command(after_help = EXIT_CODES)]
+    Groups(GroupsArguments),
+    /// Append records to a topic.
+    #[command(after_help = PRODUCE_EXAMPLES)]
+    Produce(ProduceArguments),
+    /// Read records of a topic.
+    #[command(after_help = CONSUME_EXAMPLES)]
+    Consume(ConsumeArguments),
+    /// Transactions: list, describe.
+    #[command(after_help = EXIT_CODES)]
+    Transactions(TransactionsArguments),
+    /// The cluster: describe, configs.
+    #[command(after_help = EXIT_CODES)]
+    Cluster(ClusterArguments),
     /// Write a completion script for a shell to standard output.
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions {
@@ -105,6 +157,65 @@ pub struct InspectArguments {
     /// Only this partition of the topic.
     #[arg(long, value_name = "N", requires = "topic", value_parser = clap::value_parser!(i32).range(0..))]
     pub partition: Option<i32>,
+}
+
+/// What one of the commands of daily work was told.
+#[derive(Clone, Debug)]
+pub enum Daily {
+    /// `flumen topics`.
+    Topics(TopicsArguments),
+    /// `flumen groups`.
+    Groups(GroupsArguments),
+    /// `flumen produce`.
+    Produce(ProduceArguments),
+    /// `flumen consume`.
+    Consume(ConsumeArguments),
+    /// `flumen transactions`.
+    Transactions(TransactionsArguments),
+    /// `flumen cluster`.
+    Cluster(ClusterArguments),
+}
+
+impl Daily {
+    fn is_json(&self) -> bool {
+        let common = match self {
+            Self::Topics(arguments) => &arguments.common,
+            Self::Groups(arguments) => &arguments.common,
+            Self::Produce(arguments) => &arguments.common,
+            Self::Consume(arguments) => &arguments.common,
+            Self::Transactions(arguments) => &arguments.common,
+            Self::Cluster(arguments) => &arguments.common,
+        };
+        common.json
+    }
+}
+
+/// Runs a command of daily work; answers with its exit code.
+pub fn run(command: &Daily) -> u8 {
+    let mut output = io::BufWriter::new(io::stdout().lock());
+    let outcome = match command {
+        Daily::Topics(arguments) => topics::run(arguments),
+        Daily::Groups(arguments) => groups::run(arguments),
+        Daily::Produce(arguments) => produce::run(arguments, &mut io::stdin(), &mut output),
+        Daily::Consume(arguments) => consume::run(arguments, &mut output),
+        Daily::Transactions(arguments) => transactions::run(arguments),
+        Daily::Cluster(arguments) => nodes::run(arguments),
+    };
+    match outcome.and_then(|outcome| say(&outcome, command.is_json(), &mut output)) {
+        Ok(()) => 0,
+        Err(fault) if fault.is_closed_output() => 0,
+        Err(fault) => {
+            // What was shown before it went wrong is shown before the reason.
+            let _ = output.flush();
+            eprintln!("flumen: {fault}");
+            fault.exit_code()
+        }
+    }
+}
+
+fn say(outcome: &Outcome, json: bool, output: &mut dyn Write) -> Result<(), Fault> {
+    output.write_all(outcome.render(json).as_bytes())?;
+    Ok(output.flush()?)
 }
 
 /// Writes the completion script of a shell.
@@ -179,7 +290,10 @@ mod tests {
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
             let mut script = Vec::new();
             write_completions(shell, &mut script);
-            assert!(String::from_utf8(script).unwrap().contains("doctor"));
+            let script = String::from_utf8(script).unwrap();
+            for word in ["doctor", "reset-offsets", "key-separator", "bootstrap"] {
+                assert!(script.contains(word), "{shell}: {word}");
+            }
         }
     }
 }

@@ -9,8 +9,11 @@
 //! Apart because every other room receives its settings as plain fields and never looks them up by name.
 
 pub mod declaration;
+mod declaration_groups;
+pub mod declared;
 pub mod describe;
 pub mod dynamic;
+pub mod group_settings;
 pub mod kafka_names;
 pub mod kind;
 pub mod listener;

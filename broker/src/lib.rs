@@ -14,6 +14,7 @@
 //! | [`net`] | sockets: bytes to frames, answers to bytes |
 //! | [`shard`] | one core: everything it knows and does |
 //! | [`api`] | what each request means |
+//! | [`quota`] | how much clients may ask |
 //! | [`telemetry`] | counters, the admin page, the log |
 //! | [`limits`] | every bound, with its reason |
 #![forbid(unsafe_code)]
@@ -25,5 +26,6 @@ pub mod config;
 pub mod doctor;
 pub mod limits;
 pub mod net;
+pub mod quota;
 pub mod shard;
 pub mod telemetry;

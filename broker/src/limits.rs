@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use flumen_replication::limits::ABORTED_TRANSACTIONS_MAX;
+
 /// Bytes read from a socket at once. 64 KiB is one full read of a default socket buffer; one
 /// such buffer serves all connections of a core.
 pub const READ_SCRATCH_BYTES: usize = 64 << 10;
@@ -10,17 +12,64 @@ pub const READ_SCRATCH_BYTES: usize = 64 << 10;
 /// hundred KiB.
 pub const READS_PER_TURN: usize = 4;
 
-/// Memory reserved ahead for a request whose size is known, beyond what has arrived: as much again,
-/// or this. Most clients' largest request, a MiB, grows in three steps.
-pub const REQUEST_RESERVE_BYTES: usize = 256 << 10;
-
 /// Pieces of answers written by one system call. The kernel takes up to 1024, but a list of that
 /// size would be set up for every answer; most have one or two pieces. A fetch has a piece or two
 /// for each batch, and takes several calls when it has many.
 pub const WRITE_PIECES_MAX: usize = 64;
 
-/// Connections accepted at one door in one turn, so that a storm of them delays the others little.
-pub const ACCEPTS_PER_TURN: usize = 64;
+/// Bytes written to one connection in one turn: fifty microseconds of copying, where a client that
+/// fetches much would have the core for milliseconds.
+pub const WRITE_BYTES_PER_TURN: usize = 256 << 10;
+
+/// Connections accepted at one door each time sockets are worked on, twice a turn: each costs 20 µs, so
+/// that a storm of them delays the others by a third of a millisecond.
+pub const ACCEPTS_PER_TURN: usize = 8;
+
+/// Connections closed each time sockets are worked on: a crowd that goes costs 20 µs each, and nobody
+/// waits for it.
+pub const BURIALS_PER_TURN: usize = 8;
+
+/// Bytes moved each time sockets are worked on, with [`LANE_VISIT_BYTES`] for each connection: half a
+/// millisecond, or 128 of them. What is left has its turn after the requests that came.
+pub const LANE_BYTES_PER_TURN: usize = 512 << 10;
+
+/// What a visit costs, moving nothing: a system call or two, counted as the bytes that could be copied.
+pub const LANE_VISIT_BYTES: usize = 4 << 10;
+
+/// Of what is moved in a turn, connections that used much lately have one part in so many whatever the
+/// others want, so that no crowd of small clients starves a large one.
+pub const SPENDERS_SHARE: usize = 4;
+
+/// Inputs that wait for the core's turn, beyond which connections that used much lately are not visited:
+/// what they ask for would be in the way of what others ask next. Half a turn's.
+pub const INPUTS_BEFORE_SPENDERS: usize = INPUTS_PER_TURN / 2;
+
+/// What was spent on a connection counts half after this: long enough to tell who asks for much from
+/// who did once.
+pub const SPENT_HALF_LIFE: Duration = Duration::from_millis(500);
+
+/// Whoever moved more than this lately goes behind those who moved less: about four milliseconds.
+pub const SPENT_MUCH_BYTES: u64 = 4 << 20;
+
+/// The same for what requests took. Five times as long, since the clock also runs where another process
+/// has the processor.
+pub const SPENT_MUCH_TIME: Duration = Duration::from_millis(20);
+
+/// Whoever moved more than this lately leaves the last room for answers to others: less than what
+/// the kernel takes of an answer that nobody reads, so that the first one of who does not read is not in
+/// anybody's way, and the second waits.
+pub const MOVED_MUCH_BYTES: u64 = 512 << 10;
+
+/// A request that took less than this is not held against its connection: most are done in ten, and
+/// looking for the connection costs one.
+pub const SPENT_NOTED: Duration = Duration::from_micros(50);
+
+/// Open connections looked at in one turn when all are looked through for idle ones: a microsecond for
+/// ten. Ten thousand take forty turns.
+pub const SWEEP_PER_TURN: usize = 256;
+
+/// Connections that go on in one turn when there is room again for what they send.
+pub const RESUMED_PER_TURN: usize = 64;
 
 /// Descriptors that a core keeps from its connections: handles of segments, indexes and small
 /// files (64), journal files (16 with the default window), rings, doors and pipes (16), and as many
@@ -43,8 +92,9 @@ pub const REQUESTS_IN_FLIGHT_PER_CONNECTION: usize = 128;
 pub const RESPONSE_BYTES_QUEUED_PER_CONNECTION: usize = 1 << 20;
 
 /// A request of this size is read even when the budget of requests is used up, one per connection.
-/// Metadata, heartbeats and most commits fit.
-pub const SMALL_REQUEST_BYTES: usize = 16 << 10;
+/// Metadata of a hundred topics, heartbeats and most commits fit; of ten thousand connections these
+/// are 40 MiB.
+pub const SMALL_REQUEST_BYTES: usize = 4 << 10;
 
 /// How slowly the first bytes of a request may come without anybody looking at the clock. A client
 /// that was suspended for a moment is no attacker.
@@ -115,6 +165,14 @@ pub const GUARD_BUSY: Duration = Duration::from_millis(1);
 /// measurable processor time.
 pub const GUARD_IDLE: Duration = Duration::from_secs(1);
 
+/// A disk operation without an answer for so long is told in the log, once. Removing or listing the
+/// largest things there are takes less; a device that resets itself takes more.
+pub const DISK_SILENCE_TOLD: Duration = Duration::from_secs(10);
+
+/// Without an answer for so long, a core gives no sign of life to the service manager, which then ends
+/// the process. Linux itself gives a device 30 s per try and calls a task hung after two minutes.
+pub const DISK_SILENCE_HUNG: Duration = Duration::from_secs(120);
+
 /// How often a change of the number of cores looks, a guard interval apart and with nothing under
 /// way, whether an old core's journal is empty: about ten seconds, several times what the store
 /// leaves a log alone for that could not be settled.
@@ -139,6 +197,10 @@ pub const FETCH_ANSWER_BYTES: usize = 55 << 20;
 /// 30,000 partitions. Without any room the request waits.
 pub const FETCH_ANSWER_BYTES_MIN: usize = (1 << 20) + (4 << 10);
 
+/// The last of so many parts of the room for answers is for connections that used little of the core
+/// lately: who asks for much waits for those who do not read, who asks for a little does not.
+pub const FETCH_RESERVE_SHARE: usize = 4;
+
 /// An answer to a fetch has at most one part in so many of the room for answers that is left. At
 /// four, a dozen clients that do not read leave a thirtieth of it to the others.
 pub const FETCH_ANSWER_SHARE: usize = 4;
@@ -149,6 +211,18 @@ pub const LISTINGS_SHARE: usize = 4;
 /// Listings that are made at once while fetches wait for room: a listing waits for others seldom and
 /// shortly, and two keep the core busy.
 pub const LISTINGS_BESIDE_FETCHES: usize = 2;
+
+/// Fetch sessions take at most one part in so many of the budget of requests. A core of the smallest
+/// broker has room for the sessions of ten consumers with 1,000 partitions each, the largest for a
+/// thousand such; beyond it a new session is declined, and a growing one ends: its client does
+/// without.
+pub const FETCH_SESSIONS_SHARE: usize = 4;
+
+/// What a fetch session takes beside its partitions.
+pub const FETCH_SESSION_BYTES: usize = 512;
+
+/// What a partition takes in a session: 150 bytes in its slot, 60 to find it, and 120 with its owner.
+pub const FETCH_SESSION_PARTITION_BYTES: usize = 336;
 
 /// How long a client may leave its answers unread, or take them slowly, while others wait for their
 /// memory. A consumer that works on a batch for longer is disconnected then, and asks again when it
@@ -162,6 +236,11 @@ pub const ANSWER_BYTES_PER_SECOND_WHEN_FULL: u64 = 64 << 10;
 /// Batches up to this size are copied out of their request, so that one small batch in the tail
 /// cache does not pin a whole read buffer. A copy of 16 KiB costs about a microsecond.
 pub const COPY_BATCH_BYTES: usize = 16 << 10;
+
+/// Bytes of records that are inflated or looked at in one turn, where a topic or a producer leaves no
+/// other way to judge a batch: a quarter of a millisecond. What takes more goes on in the next turns,
+/// and what its client asks next waits for it.
+pub const INSPECTED_BYTES_PER_TURN: usize = 256 << 10;
 
 /// How long a produce request waits for this node's own disk, however short its time-out: a
 /// client that says 0 still wants its acknowledgement, and a disk that takes longer is failing.
@@ -193,6 +272,10 @@ pub const COMMANDS_WAITING_BYTES: usize = 16 << 20;
 /// it some are left to the next load, which finds offsets of topics that are not there.
 pub const TOPICS_TO_FORGET: usize = 1000;
 
+/// Blocks of producer ids that a core keeps: as many as the requests of one connection may have asked
+/// for at once, for each that finds none asks for one. Beyond it a block is dropped.
+pub const PRODUCER_ID_BLOCKS: usize = REQUESTS_IN_FLIGHT_PER_CONNECTION;
+
 /// Lines of the log about one reason to refuse a client, per core and [`LINES_INTERVAL`]. Beyond it
 /// they are counted and told of in one line: 120 bytes for each of many thousand tries a second would
 /// fill a disk in a day.
@@ -200,6 +283,45 @@ pub const LINES_PER_INTERVAL: u32 = 10;
 
 /// How long that number of lines has to last.
 pub const LINES_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Damaged ranges one core remembers, and tells of: a line for each, so that what a reader meets again
+/// and again is said once. Beyond it nothing more is said until the next start: the operator knows.
+pub const UNREADABLE_RANGES_MAX: usize = 1000;
+
+/// Accounts of limited clients that one core keeps, about 200 bytes each. Client ids come from clients,
+/// and a quota for every one of them would otherwise be a way to fill the memory. Beyond it the
+/// accounts that have nothing against them go, and then the others share one.
+pub const QUOTA_ACCOUNTS_MAX: usize = 10_000;
+
+/// How often accounts may be looked through for such that have nothing against them: 10,000 take a
+/// millisecond.
+pub const QUOTA_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Addresses with a quota of connections that one core remembers, about 100 bytes each. Beyond it
+/// further addresses are refused until some have not come for a while.
+pub const ARRIVAL_ADDRESSES_MAX: usize = 10_000;
+
+/// How soon the other cores are told what clients with a quota have spent on one. Short beside the
+/// seconds of a quota's window, long beside the microseconds that a message costs.
+pub const QUOTA_EXCHANGE: Duration = Duration::from_millis(50);
+
+/// How long the end of a transaction waits before a partition that could not write its marker is asked
+/// again: it loads, or its disk is slow, and readers of committed records wait for it.
+pub const END_RETRY: Duration = Duration::from_millis(100);
+
+/// How long a partition may take to write a marker before it is asked again, which is answered with the
+/// same marker: only a disk that stands still takes so long.
+pub const END_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Commits of offsets within transactions that wait on one core for the coordinator's word: more than
+/// come within the milliseconds that takes. Beyond it COORDINATOR_NOT_AVAILABLE, which clients retry.
+pub const CLAIMS_MAX: usize = 10_000;
+
+/// Aborted transactions that all partitions of a core keep, 64 bytes each with the manifest's image of
+/// them, until retention, DeleteRecords or a cleaning takes their records; the manifest, written anew at
+/// every start, must stay far below the GiB it may have. Beyond it no client's transaction begins on this
+/// core (POLICY_VIOLATION).
+pub const ABORTED_TRANSACTIONS_PER_CORE_MAX: usize = 4 << 20;
 
 /// How often idle connections, retention and free space are looked at.
 pub const CHORE_INTERVAL: Duration = Duration::from_secs(1);
@@ -233,6 +355,61 @@ pub const ADMIN_HEAD_BYTES: usize = 4 << 10;
 /// memory, and Kafka users rarely have more than a few hundred.
 pub const PARTITIONS_PER_TOPIC: i32 = 10_000;
 
+/// Committed offsets that one step of a scrape deals with. Each costs a few microseconds for its names,
+/// its place and its lines: a step stays below half a millisecond, however many groups there are.
+pub const LAG_ROWS_PER_STEP: usize = 128;
+
+/// Reads of the disk that one step waits for. Their answers may come in the same turn, and each may
+/// have a batch to open.
+pub const LAG_READS_PER_STEP: usize = 4;
+
+/// What the records of one batch may inflate to if a committed offset lies inside it; some 200 µs. A
+/// batch beyond is taken by its first record's timestamp.
+pub const LAG_INFLATED_BYTES_MAX: usize = 128 << 10;
+
+/// Bytes of batches that one step opens; the step ends at the first that reaches it.
+pub const LAG_OPENED_BYTES_PER_STEP: usize = 256 << 10;
+
+/// Timestamps of records at committed offsets that a core keeps in mind, at some 60 bytes each; then
+/// it begins anew.
+pub const LAG_TIMES_MAX: usize = 50_000;
+
+/// How long a scrape lets a core do other work between two steps.
+pub const LAG_STEP_PAUSE: Duration = Duration::from_micros(200);
+
+/// Partitions of groups with lines of their own in one scrape: some 30 MB of text. Further ones are
+/// counted, and summed up with the others of their topic.
+pub const LAG_SERIES_MAX: usize = 100_000;
+
+/// How often a command of daily work asks again where a leader or coordinator is moving: with
+/// [`CLI_BACKOFF`] some ten seconds, longer than an election takes; then its refusal is shown.
+pub const CLI_ATTEMPTS_MAX: u32 = 40;
+
+/// How long such a command waits in between: short for whoever watches, long for a broker.
+pub const CLI_BACKOFF: Duration = Duration::from_millis(250);
+
+/// Bytes that `flumen consume` asks for at once, of all partitions of a leader: Kafka's own default
+/// for consumers. One batch more may come.
+pub const CLI_FETCH_BYTES: i32 = 50 << 20;
+
+/// Bytes that it asks for of one partition: Kafka's own default for consumers.
+pub const CLI_PARTITION_BYTES: i32 = 1 << 20;
+
+/// How long a broker may hold a fetch of `flumen consume` back for records: Kafka's own default for
+/// consumers, and less than the shortest `--timeout`.
+pub const CLI_FETCH_WAIT_MS: i32 = 500;
+
+/// Bytes of records that `flumen produce` gathers before it sends them: below Kafka's default for
+/// the largest batch (1,048,588 bytes).
+pub const CLI_BATCH_BYTES: usize = 512 << 10;
+
+/// Bytes of one line that `flumen produce` reads. Larger records have no place in a shell; a line
+/// beyond is refused, so that a stream without lines does not fill the memory.
+pub const CLI_RECORD_BYTES_MAX: usize = 16 << 20;
+
+const _: () = assert!(LAG_INFLATED_BYTES_MAX <= LAG_OPENED_BYTES_PER_STEP);
+const _: () = assert!((CLI_FETCH_WAIT_MS as u128) < Duration::from_secs(1).as_millis());
+const _: () = assert!(ABORTED_TRANSACTIONS_MAX < ABORTED_TRANSACTIONS_PER_CORE_MAX);
 const _: () = assert!(SMALL_REQUEST_BYTES <= READ_SCRATCH_BYTES);
 const _: () = assert!(PARTING_TIME.as_nanos() < FAREWELL_TIME.as_nanos());
 const _: () = assert!(GUARD_BUSY.as_nanos() < GUARD_IDLE.as_nanos());

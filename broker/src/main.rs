@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use flumen_broker::boot::{inspect, serve};
-use flumen_broker::cli::{self, Cli, Command, DoctorArguments};
+use flumen_broker::cli::{self, Cli, Command, Daily, DoctorArguments};
 use flumen_broker::config::options::Options;
 use flumen_broker::doctor::{self, Report};
 use flumen_broker::telemetry::log;
@@ -30,11 +30,21 @@ fn run(command: Command) -> Result<ExitCode, String> {
         Command::Serve(arguments) => serve::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Doctor(arguments) => Ok(examine(&arguments)),
         Command::Inspect(arguments) => inspect::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Topics(arguments) => Ok(daily(&Daily::Topics(arguments))),
+        Command::Groups(arguments) => Ok(daily(&Daily::Groups(arguments))),
+        Command::Produce(arguments) => Ok(daily(&Daily::Produce(arguments))),
+        Command::Consume(arguments) => Ok(daily(&Daily::Consume(arguments))),
+        Command::Transactions(arguments) => Ok(daily(&Daily::Transactions(arguments))),
+        Command::Cluster(arguments) => Ok(daily(&Daily::Cluster(arguments))),
         Command::Completions { shell } => {
             cli::write_completions(shell, &mut io::stdout());
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+fn daily(command: &Daily) -> ExitCode {
+    ExitCode::from(cli::run(command))
 }
 
 fn examine(arguments: &DoctorArguments) -> ExitCode {

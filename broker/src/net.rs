@@ -7,11 +7,15 @@
 //! Apart so that nobody else need know what a connection is made of (decision 0012).
 
 pub mod alone;
+pub mod arrivals;
 pub mod connection;
 pub mod connections;
 pub mod inbox;
+pub mod incoming;
+pub mod lanes;
 pub mod listener;
 pub mod outgoing;
 pub mod parting;
 pub mod slots;
+pub mod spent;
 pub mod uptake;

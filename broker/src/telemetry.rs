@@ -7,6 +7,7 @@
 
 pub mod admin;
 pub mod exposition;
+pub mod lag;
 pub mod latency;
 pub mod lines;
 pub mod log;

@@ -49,6 +49,16 @@ pub enum ApiKey {
     InitProducerId = 22,
     /// Where a leader epoch ended.
     OffsetForLeaderEpoch = 23,
+    /// Say where a transaction will write.
+    AddPartitionsToTxn = 24,
+    /// Say which group's offsets a transaction will hold.
+    AddOffsetsToTxn = 25,
+    /// Commit or abort a transaction.
+    EndTxn = 26,
+    /// Write down how transactions ended.
+    WriteTxnMarkers = 27,
+    /// Store a group's offsets if a transaction commits.
+    TxnOffsetCommit = 28,
     /// Read configuration.
     DescribeConfigs = 32,
     /// Replace configuration as a whole.
@@ -63,16 +73,36 @@ pub enum ApiKey {
     ElectLeaders = 43,
     /// Change single configuration keys.
     IncrementalAlterConfigs = 44,
+    /// Move partitions to other brokers.
+    AlterPartitionReassignments = 45,
     /// Partitions on their way to other brokers.
     ListPartitionReassignments = 46,
     /// Forget a group's offsets.
     OffsetDelete = 47,
+    /// Read the quotas of clients.
+    DescribeClientQuotas = 48,
+    /// Change the quotas of clients.
+    AlterClientQuotas = 49,
+    /// Which users have credentials for SCRAM.
+    DescribeUserScramCredentials = 50,
     /// Who votes on the cluster's metadata, and how far each has come.
     DescribeQuorum = 55,
     /// Raise or lower the level of features.
     UpdateFeatures = 57,
     /// Brokers of the cluster.
     DescribeCluster = 60,
+    /// Who writes to partitions.
+    DescribeProducers = 61,
+    /// Where transactions stand.
+    DescribeTransactions = 65,
+    /// Transactional ids this broker coordinates.
+    ListTransactions = 66,
+    /// Join, stay in and leave a group of the new kind.
+    ConsumerGroupHeartbeat = 68,
+    /// Detail of groups of the new kind.
+    ConsumerGroupDescribe = 69,
+    /// What has settings.
+    ListConfigResources = 74,
     /// Topics page by page.
     DescribeTopicPartitions = 75,
 }
@@ -194,6 +224,13 @@ pub const TABLE: &[ApiRow] = &[
     api(ApiKey::DeleteRecords, "DeleteRecords", (0, 2), Some(2)),
     api(ApiKey::InitProducerId, "InitProducerId", (0, 5), Some(2)),
     api(ApiKey::OffsetForLeaderEpoch, "OffsetForLeaderEpoch", (2, 4), Some(4)),
+    api(ApiKey::AddPartitionsToTxn, "AddPartitionsToTxn", (0, 5), Some(3)),
+    api(ApiKey::AddOffsetsToTxn, "AddOffsetsToTxn", (0, 4), Some(3)),
+    api(ApiKey::EndTxn, "EndTxn", (0, 5), Some(3)),
+    api(ApiKey::WriteTxnMarkers, "WriteTxnMarkers", (1, 1), Some(1)).note(
+        "A marker that is written already, and has nothing left to end, is not written again.",
+    ),
+    api(ApiKey::TxnOffsetCommit, "TxnOffsetCommit", (0, 5), Some(3)),
     api(ApiKey::DescribeConfigs, "DescribeConfigs", (1, 4), Some(4)),
     api(ApiKey::AlterConfigs, "AlterConfigs", (0, 2), Some(2)),
     api(ApiKey::DescribeLogDirs, "DescribeLogDirs", (1, 4), Some(2)),
@@ -201,15 +238,36 @@ pub const TABLE: &[ApiRow] = &[
     api(ApiKey::DeleteGroups, "DeleteGroups", (0, 2), Some(2)),
     api(ApiKey::ElectLeaders, "ElectLeaders", (0, 2), Some(2)),
     api(ApiKey::IncrementalAlterConfigs, "IncrementalAlterConfigs", (0, 1), Some(1)),
+    api(ApiKey::AlterPartitionReassignments, "AlterPartitionReassignments", (0, 1), Some(0))
+        .note("with one broker there is one answer that moves nothing, and refusals"),
     api(ApiKey::ListPartitionReassignments, "ListPartitionReassignments", (0, 0), Some(0)),
     api(ApiKey::OffsetDelete, "OffsetDelete", (0, 0), None),
+    api(ApiKey::DescribeClientQuotas, "DescribeClientQuotas", (0, 1), Some(1)),
+    api(ApiKey::AlterClientQuotas, "AlterClientQuotas", (0, 1), Some(1)).note(
+        "every client is the user ANONYMOUS; `request_percentage` counts the time of a core, \
+         `consumer_byte_rate` bytes of records; names of hosts are no addresses",
+    ),
+    api(
+        ApiKey::DescribeUserScramCredentials,
+        "DescribeUserScramCredentials",
+        (0, 0),
+        Some(0),
+    )
+    .note("there is no SCRAM: no user has credentials. `kafka-configs` asks this beside quotas of users"),
     api(ApiKey::DescribeQuorum, "DescribeQuorum", (0, 2), Some(0))
         .note("A voter's endpoints are those of its broker listeners: every node is both."),
     api(ApiKey::UpdateFeatures, "UpdateFeatures", (0, 2), Some(0)).note(
-        "metadata.version is the only feature; its level is kept and told, and no level changes \
-         what this broker does.",
+        "metadata.version, group.version and transaction.version are the only features; levels are \
+         kept and told, and only that of group.version changes what this broker does.",
     ),
     api(ApiKey::DescribeCluster, "DescribeCluster", (0, 2), Some(0)),
+    api(ApiKey::DescribeProducers, "DescribeProducers", (0, 0), Some(0)),
+    api(ApiKey::DescribeTransactions, "DescribeTransactions", (0, 0), Some(0)),
+    api(ApiKey::ListTransactions, "ListTransactions", (0, 2), Some(0)),
+    api(ApiKey::ConsumerGroupHeartbeat, "ConsumerGroupHeartbeat", (0, 1), Some(0)),
+    api(ApiKey::ConsumerGroupDescribe, "ConsumerGroupDescribe", (0, 1), Some(0)),
+    api(ApiKey::ListConfigResources, "ListConfigResources", (0, 1), Some(0))
+        .note("there are no settings of loggers, and no subscriptions of client metrics"),
     api(ApiKey::DescribeTopicPartitions, "DescribeTopicPartitions", (0, 0), Some(0)),
 ];
 
@@ -242,8 +300,9 @@ mod tests {
     #[test]
     fn every_key_finds_its_row_and_no_other_key_does() {
         let ours = [
-            0, 1, 2, 3, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 20, 21, 22, 23, 32, 33, 35, 37,
-            42, 43, 44, 46, 47, 55, 57, 60, 75,
+            0, 1, 2, 3, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27,
+            28, 32, 33, 35, 37, 42, 43, 44, 45, 46, 47, 48, 49, 50, 55, 57, 60, 61, 65, 66, 68, 69,
+            74, 75,
         ];
         let table: Vec<i16> = TABLE.iter().map(|row| row.key.code()).collect();
         assert_eq!(table, ours);
@@ -320,11 +379,9 @@ mod tests {
     const GAPS: &str = "\n## Not served\n\n\
         | Keys | What | Why |\n|---|---|---|\n\
         | 17, 36 | SASL | no authentication yet |\n\
-        | 24–28, 65, 66 | transactions | not yet; idempotent producers work |\n\
-        | 29–31, 38–41, 48–51 | ACLs, delegation tokens, quotas, SCRAM users | not yet |\n\
-        | 34, 45, 61, 64, 74, 80, 81 | cluster administration | not yet |\n\
-        | 68, 69, 76–79, 83–92 | consumer groups of KIP-848, share groups, streams groups | not \
-        yet |\n\
+        | 29–31, 38–41, 50, 51 | ACLs, delegation tokens, SCRAM users | not yet |\n\
+        | 34, 45, 64, 74, 80, 81 | cluster administration | not yet |\n\
+        | 76–79, 83–92 | share groups, streams groups | not yet |\n\
         | 71, 72 | client telemetry | not yet |\n\
         | 4–7, 52–54, 56, 58, 59, 62, 63, 67, 70, 73, 82 | between Kafka's own brokers and \
         controllers | never: Flumen's brokers speak their own protocol |\n";

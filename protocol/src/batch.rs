@@ -9,10 +9,14 @@
 
 pub mod builder;
 pub mod check;
+pub mod cleaned;
 pub mod codec;
+pub mod control;
 #[cfg(test)]
 pub(crate) mod goldens;
 pub mod header;
+pub mod inflation;
+pub mod inspection;
 pub mod iter;
 pub mod limits;
 pub mod records;

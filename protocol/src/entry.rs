@@ -9,7 +9,7 @@
 
 use bytes::Bytes;
 
-use crate::ids::{LogIndex, NodeId, Offset, Term};
+use crate::ids::{LogIndex, NodeId, Offset, ProducerId, Term};
 
 /// An entry of a log: its place in the order and what it says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,4 +60,18 @@ pub struct HardState {
 impl HardState {
     /// A member that has seen nothing.
     pub const INITIAL: Self = Self { term: Term::ZERO, vote: None, commit: LogIndex::ZERO };
+}
+
+/// A transaction whose records nobody is to read: what a log keeps of it for consumers that read only
+/// what is committed (KIP-98).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AbortedTransaction {
+    /// Offset of its marker. Rows of a log ascend by it.
+    pub last_offset: Offset,
+    /// Offset of its first record; may lie below the log's start by now.
+    pub first_offset: Offset,
+    /// Whose it was.
+    pub producer_id: ProducerId,
+    /// No transaction that ended later on this log begins below this offset. Ascends, too.
+    pub stable_offset: Offset,
 }

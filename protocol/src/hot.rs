@@ -5,6 +5,8 @@
 //! Invariants: malformed bytes are an error value; memory is paid for before it is taken.
 //! Apart because the generic codec copies and trusts, and these two carry nearly all the bytes.
 
+#[cfg(any(test, feature = "sample"))]
+pub mod agreement;
 pub mod fetch;
 pub mod leader_hint;
 pub mod produce;

@@ -6,4 +6,6 @@
 //! Invariants: a key or value of a newer kind is told apart from a damaged one.
 //! Apart because the schema is Kafka's and outlives our coordinators.
 
+pub mod consumer_groups;
 pub mod offsets;
+pub mod transactions;

@@ -1,20 +1,25 @@
-//! What every request looks like, as data.
+//! What every request looks like, and every answer that a client of ours reads, as data.
 //!
-//! Does: describe each request's fields, per version, in one table per API.
+//! Does: describe the fields of each, per version, in one table per API.
 //! Does not: read anything itself; [`check`](check::check) walks bytes along these tables.
 //! Invariants: the tables say what Kafka 4.1.2's own schemas say; tests hold that the generic
 //! decoder reads exactly the bytes the walk covers, at every version of every API we serve.
 //! Apart because a table can be compared line by line with Kafka's schema and a decoder cannot.
 
+pub mod answers;
+mod answers_admin;
+mod answers_data;
+mod answers_groups;
 mod check;
-#[cfg(test)]
-pub(crate) mod sample;
+#[cfg(any(test, feature = "sample"))]
+pub mod sample;
 mod tables;
 mod tables_admin;
 mod tables_data;
 mod tables_groups;
+mod tables_transactions;
 
-pub use check::check;
+pub use check::{check, check_answer};
 
 /// Never nullable: later than any version.
 const NEVER: i16 = i16::MAX;

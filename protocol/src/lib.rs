@@ -16,7 +16,8 @@
 //! | [`limits`] | every bound of this crate, with its reason |
 //! | [`frame`], [`header`] | complete frames; request and response headers |
 //! | [`wire`] | bounds-checked reading and exactly sized writing |
-//! | [`layout`] | walks a request's raw bytes before any decoder sees them |
+//! | [`layout`] | walks the raw bytes of requests and answers before any decoder sees them |
+//! | [`client`] | the asking side: versions agreed on, questions written, answers read |
 //! | [`messages`] | the types of all messages, decoding and encoding |
 //! | [`hot`] | Produce and Fetch by hand: no copies |
 //! | [`batch`] | record batches: judging, stamping, walking, building, compression |
@@ -25,6 +26,7 @@
 
 pub mod api_table;
 pub mod batch;
+pub mod client;
 pub mod entry;
 pub mod error_code;
 pub mod frame;
@@ -35,5 +37,6 @@ pub mod internal_topics;
 pub mod layout;
 pub mod limits;
 pub mod messages;
+pub mod throttle;
 pub mod time;
 pub mod wire;

@@ -55,6 +55,25 @@ pub const FETCH_BYTES_PER_BODY_BYTE: usize = 5;
 /// Memory a parsed Produce or Fetch request may take on top, so that tiny ones always pass.
 pub const HOT_BYTES_SLACK: usize = 4 * 1024;
 
+/// Elements of all arrays of one answer that a client of ours reads. Metadata of a cluster of 300,000
+/// partitions with three replicas has three million. Beyond it the answer is malformed.
+pub const ANSWER_ELEMENTS_MAX: usize = 4_000_000;
+
+/// Memory the generic decoder may take per byte of an answer. The leanest honest elements (a listed
+/// group with a short name) take about 20; a client is alone with its memory, so this is generous.
+/// Beyond it the answer is malformed.
+pub const ANSWER_BYTES_PER_BODY_BYTE: usize = 40;
+
+/// Memory that any decoded answer may take, not counting its body: [`ANSWER_ELEMENTS_MAX`] elements of
+/// the usual 128 bytes. Beyond it the answer is malformed.
+pub const ANSWER_DECODED_BYTES_MAX: usize = 512 << 20;
+
+/// Largest answer a client of ours reads, in bytes. A fetch asks for far less, and the metadata of the
+/// largest cluster (see [`ANSWER_ELEMENTS_MAX`]) takes a tenth. Beyond it the connection is given up.
+pub const ANSWER_BYTES_MAX: usize = 256 << 20;
+
 const _: () = assert!(FRAME_BYTES_MAX <= i32::MAX as usize);
 const _: () = assert!(ELEMENTS_MAX * 128 < DECODED_BYTES_MAX);
+const _: () = assert!(ANSWER_ELEMENTS_MAX * 128 <= ANSWER_DECODED_BYTES_MAX);
+const _: () = assert!(FRAME_BYTES_MAX < ANSWER_BYTES_MAX, "what may be appended can be read");
 const _: () = assert!(TAGGED_FIELDS_FIRST_BYTES * 32 < DECODED_BYTES_SLACK);

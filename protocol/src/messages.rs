@@ -11,47 +11,68 @@ use std::fmt;
 
 use bytes::{Bytes, BytesMut};
 pub use kafka_protocol::messages::{
-    AlterConfigsRequest, AlterConfigsResponse, ApiVersionsRequest, ApiVersionsResponse, BrokerId,
-    CreatePartitionsRequest, CreatePartitionsResponse, CreateTopicsRequest, CreateTopicsResponse,
-    DeleteGroupsRequest, DeleteGroupsResponse, DeleteRecordsRequest, DeleteRecordsResponse,
-    DeleteTopicsRequest, DeleteTopicsResponse, DescribeClusterRequest, DescribeClusterResponse,
-    DescribeConfigsRequest, DescribeConfigsResponse, DescribeGroupsRequest, DescribeGroupsResponse,
-    DescribeLogDirsRequest, DescribeLogDirsResponse, DescribeQuorumRequest, DescribeQuorumResponse,
-    DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, ElectLeadersRequest,
-    ElectLeadersResponse, FetchRequest, FetchResponse, FindCoordinatorRequest,
-    FindCoordinatorResponse, GroupId, HeartbeatRequest, HeartbeatResponse,
-    IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse, InitProducerIdRequest,
-    InitProducerIdResponse, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest,
-    LeaveGroupResponse, ListGroupsRequest, ListGroupsResponse, ListOffsetsRequest,
-    ListOffsetsResponse, ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse,
+    AddOffsetsToTxnRequest, AddOffsetsToTxnResponse, AddPartitionsToTxnRequest,
+    AddPartitionsToTxnResponse, AlterClientQuotasRequest, AlterClientQuotasResponse,
+    AlterConfigsRequest, AlterConfigsResponse, AlterPartitionReassignmentsRequest,
+    AlterPartitionReassignmentsResponse, ApiVersionsRequest, ApiVersionsResponse, BrokerId,
+    ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, ConsumerGroupHeartbeatRequest,
+    ConsumerGroupHeartbeatResponse, CreatePartitionsRequest, CreatePartitionsResponse,
+    CreateTopicsRequest, CreateTopicsResponse, DeleteGroupsRequest, DeleteGroupsResponse,
+    DeleteRecordsRequest, DeleteRecordsResponse, DeleteTopicsRequest, DeleteTopicsResponse,
+    DescribeClientQuotasRequest, DescribeClientQuotasResponse, DescribeClusterRequest,
+    DescribeClusterResponse, DescribeConfigsRequest, DescribeConfigsResponse,
+    DescribeGroupsRequest, DescribeGroupsResponse, DescribeLogDirsRequest, DescribeLogDirsResponse,
+    DescribeProducersRequest, DescribeProducersResponse, DescribeQuorumRequest,
+    DescribeQuorumResponse, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse,
+    DescribeTransactionsRequest, DescribeTransactionsResponse, DescribeUserScramCredentialsRequest,
+    DescribeUserScramCredentialsResponse, ElectLeadersRequest, ElectLeadersResponse, EndTxnRequest,
+    EndTxnResponse, FetchRequest, FetchResponse, FindCoordinatorRequest, FindCoordinatorResponse,
+    GroupId, HeartbeatRequest, HeartbeatResponse, IncrementalAlterConfigsRequest,
+    IncrementalAlterConfigsResponse, InitProducerIdRequest, InitProducerIdResponse,
+    JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse,
+    ListConfigResourcesRequest, ListConfigResourcesResponse, ListGroupsRequest, ListGroupsResponse,
+    ListOffsetsRequest, ListOffsetsResponse, ListPartitionReassignmentsRequest,
+    ListPartitionReassignmentsResponse, ListTransactionsRequest, ListTransactionsResponse,
     MetadataRequest, MetadataResponse, OffsetCommitRequest, OffsetCommitResponse,
     OffsetDeleteRequest, OffsetDeleteResponse, OffsetFetchRequest, OffsetFetchResponse,
     OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, ProduceRequest, ProduceResponse,
     ProducerId as WireProducerId, SyncGroupRequest, SyncGroupResponse, TopicName, TransactionalId,
-    UpdateFeaturesRequest, UpdateFeaturesResponse,
+    TxnOffsetCommitRequest, TxnOffsetCommitResponse, UpdateFeaturesRequest, UpdateFeaturesResponse,
+    WriteTxnMarkersRequest, WriteTxnMarkersResponse,
 };
 /// The structs inside the messages, one module per message.
 pub use kafka_protocol::messages::{
-    alter_configs_request, alter_configs_response, api_versions_request, api_versions_response,
-    create_partitions_request, create_partitions_response, create_topics_request,
-    create_topics_response, delete_groups_request, delete_groups_response, delete_records_request,
-    delete_records_response, delete_topics_request, delete_topics_response,
-    describe_cluster_request, describe_cluster_response, describe_configs_request,
-    describe_configs_response, describe_groups_request, describe_groups_response,
-    describe_log_dirs_request, describe_log_dirs_response, describe_quorum_request,
+    add_offsets_to_txn_request, add_offsets_to_txn_response, add_partitions_to_txn_request,
+    add_partitions_to_txn_response, alter_client_quotas_request, alter_client_quotas_response,
+    alter_configs_request, alter_configs_response, alter_partition_reassignments_request,
+    alter_partition_reassignments_response, api_versions_request, api_versions_response,
+    consumer_group_describe_request, consumer_group_describe_response,
+    consumer_group_heartbeat_request, consumer_group_heartbeat_response, create_partitions_request,
+    create_partitions_response, create_topics_request, create_topics_response,
+    delete_groups_request, delete_groups_response, delete_records_request, delete_records_response,
+    delete_topics_request, delete_topics_response, describe_client_quotas_request,
+    describe_client_quotas_response, describe_cluster_request, describe_cluster_response,
+    describe_configs_request, describe_configs_response, describe_groups_request,
+    describe_groups_response, describe_log_dirs_request, describe_log_dirs_response,
+    describe_producers_request, describe_producers_response, describe_quorum_request,
     describe_quorum_response, describe_topic_partitions_request,
-    describe_topic_partitions_response, elect_leaders_request, elect_leaders_response,
-    fetch_request, fetch_response, find_coordinator_request, find_coordinator_response,
-    heartbeat_request, heartbeat_response, incremental_alter_configs_request,
-    incremental_alter_configs_response, init_producer_id_request, init_producer_id_response,
-    join_group_request, join_group_response, leave_group_request, leave_group_response,
-    list_groups_request, list_groups_response, list_offsets_request, list_offsets_response,
-    list_partition_reassignments_request, list_partition_reassignments_response, metadata_request,
-    metadata_response, offset_commit_request, offset_commit_response, offset_delete_request,
-    offset_delete_response, offset_fetch_request, offset_fetch_response,
+    describe_topic_partitions_response, describe_transactions_request,
+    describe_transactions_response, describe_user_scram_credentials_request,
+    describe_user_scram_credentials_response, elect_leaders_request, elect_leaders_response,
+    end_txn_request, end_txn_response, fetch_request, fetch_response, find_coordinator_request,
+    find_coordinator_response, heartbeat_request, heartbeat_response,
+    incremental_alter_configs_request, incremental_alter_configs_response,
+    init_producer_id_request, init_producer_id_response, join_group_request, join_group_response,
+    leave_group_request, leave_group_response, list_config_resources_request,
+    list_config_resources_response, list_groups_request, list_groups_response,
+    list_offsets_request, list_offsets_response, list_partition_reassignments_request,
+    list_partition_reassignments_response, list_transactions_request, list_transactions_response,
+    metadata_request, metadata_response, offset_commit_request, offset_commit_response,
+    offset_delete_request, offset_delete_response, offset_fetch_request, offset_fetch_response,
     offset_for_leader_epoch_request, offset_for_leader_epoch_response, produce_request,
-    produce_response, sync_group_request, sync_group_response, update_features_request,
-    update_features_response,
+    produce_response, sync_group_request, sync_group_response, txn_offset_commit_request,
+    txn_offset_commit_response, update_features_request, update_features_response,
+    write_txn_markers_request, write_txn_markers_response,
 };
 use kafka_protocol::protocol::Decodable;
 pub use kafka_protocol::protocol::{Encodable, HeaderVersion, Message, Request, StrBytes};
@@ -68,7 +89,7 @@ use crate::wire::write::Writer;
 /// The codec's own dispatch, for tests that go through every API.
 #[cfg(test)]
 pub(crate) mod codec {
-    pub(crate) use kafka_protocol::messages::{ApiKey, RequestKind};
+    pub(crate) use kafka_protocol::messages::{ApiKey, RequestKind, ResponseKind};
 }
 
 impl From<TopicId> for Uuid {
@@ -154,10 +175,11 @@ pub fn encode_response(
     Ok(frame.into())
 }
 
-/// Encodes a whole request frame, as a client would. For tests and measuring clients.
+/// Encodes a whole request frame, as a client would, of an API that we serve. For tests and measuring
+/// clients; others go through [`crate::client`].
 ///
 /// # Errors
-/// As [`encode_response`], or an API we do not serve.
+/// As [`encode_response`].
 ///
 /// # Panics
 /// When `T` is not the request of `key`, or the client id exceeds 32,767 bytes.
@@ -169,49 +191,88 @@ pub fn encode_request<T: Request>(
     body: &T,
 ) -> Result<Bytes, EncodeError> {
     assert_eq!(T::KEY, key.code(), "the type belongs to another API");
-    let failed =
-        |reason: &dyn fmt::Display| EncodeError { key, version, reason: reason.to_string() };
+    request_frame(version, correlation_id, client_id, body).map_err(|reason| EncodeError {
+        key,
+        version,
+        reason,
+    })
+}
+
+/// Encodes a whole request frame; otherwise says what the codec said.
+pub(crate) fn request_frame<T: Request>(
+    version: i16,
+    correlation_id: i32,
+    client_id: Option<&str>,
+    body: &T,
+) -> Result<Bytes, String> {
     let mut payload = BytesMut::new();
     let mut writer = Writer::new(&mut payload, Encoding::Classic);
-    writer.i16(key.code());
+    writer.i16(T::KEY);
     writer.i16(version);
     writer.i32(correlation_id);
     writer.nullable_string(client_id);
-    if key.row().request_is_flexible(version) {
+    if is_flexible::<T>(version) {
         writer.raw(&[0]);
     }
-    body.encode(&mut payload, version).map_err(|error| failed(&error))?;
-    let size = i32::try_from(payload.len()).map_err(|error| failed(&error))?;
+    body.encode(&mut payload, version).map_err(|error| error.to_string())?;
+    let size = i32::try_from(payload.len()).map_err(|error| error.to_string())?;
     let mut frame = BytesMut::with_capacity(size_of::<i32>() + payload.len());
     frame.extend_from_slice(&size.to_be_bytes());
     frame.extend_from_slice(&payload);
     Ok(frame.freeze())
 }
 
+/// Whether body and request header of this version are compact (header v2).
+pub(crate) fn is_flexible<T: Request>(version: i16) -> bool {
+    T::header_version(version) >= 2
+}
+
 /// Decodes a response's payload (a frame without its size): correlation id and body. For tests and
-/// measuring clients, which trust the server: its counts are not checked.
+/// measuring clients, which trust the server: its counts are not checked. Others go through
+/// [`crate::client`].
 ///
 /// # Errors
 /// Truncated, malformed or trailing bytes.
+///
+/// # Panics
+/// When `T` is not the request of `key`.
 pub fn decode_response<T: Request>(
     key: ApiKey,
     version: i16,
-    mut payload: Bytes,
+    payload: Bytes,
 ) -> Result<(i32, T::Response), DecodeError> {
     assert_eq!(T::KEY, key.code(), "the type belongs to another API");
-    let bytes_before = payload.len();
+    let (correlation_id, body) = split_response::<T>(version, payload)?;
+    Ok((correlation_id, response_body::<T>(key.row().name, version, body)?))
+}
+
+/// Takes the header off a response's payload: correlation id and body.
+pub(crate) fn split_response<T: Request>(
+    version: i16,
+    mut payload: Bytes,
+) -> Result<(i32, Bytes), DecodeError> {
     let mut reader = Reader::new(&payload, Encoding::Compact);
     let correlation_id = reader.i32("correlation_id")?;
-    if key.row().response_header_is_flexible(version) {
+    if T::Response::header_version(version) >= 1 {
         reader.end_of_struct("header")?;
     }
     let body_offset = reader.at();
     let _ = payload.split_to(body_offset);
-    match T::Response::decode(&mut payload, version) {
-        Ok(response) if payload.is_empty() => Ok((correlation_id, response)),
+    Ok((correlation_id, payload))
+}
+
+/// Decodes a response's body, which must be nothing else.
+pub(crate) fn response_body<T: Request>(
+    what: &'static str,
+    version: i16,
+    mut body: Bytes,
+) -> Result<T::Response, DecodeError> {
+    let bytes_before = body.len();
+    match T::Response::decode(&mut body, version) {
+        Ok(response) if body.is_empty() => Ok(response),
         Ok(_) | Err(_) => Err(DecodeError {
-            what: key.row().name,
-            at: bytes_before - payload.len(),
+            what,
+            at: bytes_before - body.len(),
             kind: DecodeErrorKind::RefusedByDecoder,
         }),
     }

@@ -30,6 +30,16 @@ impl Monotonic {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Wall(pub i64);
 
+/// Whether the wall clock shows what it should, as far as anybody can tell: what was written long ago
+/// is let go only by a clock that is right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WallTrust {
+    /// Nothing speaks against it.
+    Trusted,
+    /// It jumped, and nobody has said that it is right now.
+    Doubted,
+}
+
 /// Both clocks as one turn of a core sees them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {

@@ -2,7 +2,7 @@
 //! keep their truth in its records.
 //!
 //! Does: hold what they share (timers, the runtime that turns decisions into batches and releases
-//! answers on commit) and the group coordinator.
+//! answers on commit) and the coordinators of groups and of transactions.
 //! Does not: append, read or replicate; the partition does. Does not know sockets or files.
 //! Invariants: an answer leaves only after every record written before it is committed, so no
 //! client ever sees what a change of leaders could take back; on a failed append or lost
@@ -10,7 +10,12 @@
 //! Apart because groups and transactions need the same runtime and nothing else needs any of it.
 
 pub mod group;
+pub mod machine;
+pub mod pattern;
+pub mod producer;
+mod replay;
 pub mod runtime;
 pub mod timers;
+pub mod transaction;
 
 pub use crate::outbox::Ticket;

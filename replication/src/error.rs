@@ -8,6 +8,7 @@
 
 use std::fmt;
 
+use flumen_protocol::error_code::ErrorCode;
 use flumen_protocol::ids::{LogIndex, NodeId, Offset, ProducerEpoch, Sequence, Term};
 
 /// Why a request to a partition is refused. Each names the Kafka error it stands for.
@@ -41,9 +42,22 @@ pub enum Refusal {
         /// The newer epoch.
         current: ProducerEpoch,
     },
-    /// INVALID_TXN_STATE (48): the batch claims a transaction and none is open here. Not
-    /// retriable, so that a client stops instead of trying forever.
+    /// INVALID_TXN_STATE (48): the batch claims a transaction that has ended here since it was asked
+    /// for, or claims none while its producer is in one. Not retriable, so that a client stops instead
+    /// of trying forever.
     NoTransaction,
+    /// The transaction coordinator does not vouch for the transaction that the batch claims, and says
+    /// this; which code a client gets depends on its version. Nothing was appended.
+    NotVerified(ErrorCode),
+    /// TRANSACTION_COORDINATOR_FENCED (52): the marker is of an older coordinator than the last one.
+    CoordinatorFenced {
+        /// The newer coordinator's epoch.
+        current: i32,
+    },
+    /// POLICY_VIOLATION (44): more transactions are under way, or kept as aborted, than this partition
+    /// or its core may hold (see [`limits`](crate::limits)). Nothing was appended; it ends with
+    /// transactions that end, or with records that are deleted.
+    TooManyTransactions,
     /// REQUEST_TIMED_OUT (7): durable or committed too late. The records stay appended and may
     /// still commit, as in Kafka; the client retries and idempotence sorts it out.
     TimedOut,
@@ -69,14 +83,9 @@ pub enum StateError {
     /// The state's bytes are damaged or of a format we do not know. Open again without them,
     /// giving all settled batches for rebuilding.
     StateRotten,
-    /// The state speaks of records the log does not have. Delete it, before those offsets are
-    /// given to other records, and open again without it, as above.
-    StateAheadOfLog {
-        /// Where the state ends.
-        state_end: Offset,
-        /// Where the log ends.
-        log_end: Offset,
-    },
+    /// The saved aborted transactions contradict themselves. Without them readers of committed records
+    /// would see what never happened; stop.
+    AbortedRotten,
     /// An entry does not follow the one before it in index, term or offset. The log is damaged;
     /// stop and keep it as it is.
     EntriesBroken {
@@ -122,6 +131,33 @@ pub enum StateError {
     },
 }
 
+impl Refusal {
+    /// Whether the same batch may be taken when it comes again, and was not appended: what its producer
+    /// has sent after it must wait for it.
+    #[must_use]
+    pub fn is_for_now(self) -> bool {
+        match self {
+            Self::Busy => true,
+            Self::NotVerified(code) => code.retriable(),
+            Self::NotLeader { .. }
+            | Self::FencedLeaderEpoch
+            | Self::UnknownLeaderEpoch
+            | Self::OffsetOutOfRange { .. }
+            | Self::OffsetNotAvailable
+            | Self::OutOfOrderSequence { .. }
+            | Self::StaleProducerEpoch { .. }
+            | Self::NoTransaction
+            | Self::CoordinatorFenced { .. }
+            | Self::TooManyTransactions
+            | Self::TimedOut
+            | Self::NoRoom
+            | Self::OffsetsUsedUp
+            | Self::Storage
+            | Self::Gone => false,
+        }
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -133,7 +169,16 @@ impl fmt::Display for Refusal {
             Self::OffsetNotAvailable => write!(f, "high watermark not yet known"),
             Self::OutOfOrderSequence { expected } => write!(f, "sequence {expected} expected"),
             Self::StaleProducerEpoch { current } => write!(f, "producer epoch is {current} now"),
-            Self::NoTransaction => write!(f, "no transaction is open"),
+            Self::NoTransaction => write!(f, "the batch is not part of its producer's transaction"),
+            Self::NotVerified(code) => {
+                write!(f, "the transaction coordinator does not vouch for it: {}", code.message())
+            }
+            Self::CoordinatorFenced { current } => {
+                write!(f, "the transaction coordinator's epoch is {current} now")
+            }
+            Self::TooManyTransactions => {
+                write!(f, "too many transactions are under way here, or kept because they aborted")
+            }
             Self::TimedOut => write!(f, "timed out"),
             Self::Busy => write!(f, "too much waiting"),
             Self::NoRoom => {
@@ -150,9 +195,7 @@ impl fmt::Display for StateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::StateRotten => write!(f, "the partition's state is damaged"),
-            Self::StateAheadOfLog { state_end, log_end } => {
-                write!(f, "the state ends at {state_end}, the log already at {log_end}")
-            }
+            Self::AbortedRotten => write!(f, "the list of aborted transactions is damaged"),
             Self::EntriesBroken { index } => write!(f, "entry {index} does not follow its log"),
             Self::HardStateBehind { hard, log } => {
                 write!(f, "the log is in term {log}, the hard state only in {hard}")

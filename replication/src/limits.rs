@@ -43,6 +43,22 @@ pub const EVICTION_SHARE: usize = 8;
 /// begin while a disk is full. Beyond it what they sent behind that batch may overtake it, as in Kafka.
 pub const REFUSED_PRODUCERS_MAX: usize = 1024;
 
+/// Batches of one partition that wait for the transaction coordinator's word, and producers it was
+/// asked about: more than begin a transaction within the microseconds that takes. Beyond it they are
+/// refused as busy, which clients retry.
+pub const UNVERIFIED_BATCHES_MAX: usize = 4096;
+
+/// Transactions under way on one partition, some 400 bytes each with their producers, who are not
+/// forgotten meanwhile. Beyond it a further one is refused with POLICY_VIOLATION, which its producer
+/// cannot retry; each of those there ends with its own time-out at the latest.
+pub const OPEN_TRANSACTIONS_MAX: usize = 65_536;
+
+/// Aborted transactions one partition keeps, 32 bytes each here and as much in the manifest's image,
+/// until retention, DeleteRecords or a cleaning takes their records. A row too few would show records that
+/// never happened, so that none is ever dropped: beyond it no transaction may begin (POLICY_VIOLATION). One
+/// that aborts a transaction every second would take 12 days.
+pub const ABORTED_TRANSACTIONS_MAX: usize = 1 << 20;
+
 /// What a partition's state may weigh as bytes. A million producers with five batches each weigh
 /// 176 MiB; anything larger is not a state but damage.
 pub const STATE_BYTES_MAX: usize = 256 << 20;
@@ -65,6 +81,7 @@ pub const LOG_END_MAX: Offset = Offset(i64::MAX / 2);
 /// Slots of the log view kept allocated while idle: a small burst needs no allocation.
 pub const VIEW_SLOTS_IDLE: usize = 32;
 
+const _: () = assert!(OPEN_TRANSACTIONS_MAX < ABORTED_TRANSACTIONS_MAX, "each may be aborted");
 const _: () = assert!(ELECTION_TICKS > 2 * HEARTBEAT_TICKS, "one lost heartbeat is no election");
 const _: () = assert!(WAITING_MAX >= UNCOMMITTED_ENTRIES_MAX, "every entry may have a waiter");
 
@@ -83,10 +100,21 @@ pub const COMMAND_PARTITIONS_MAX: usize = 10_000;
 /// POLICY_VIOLATION.
 pub const CLUSTER_PARTITIONS_MAX: usize = 1_000_000;
 
+/// Groups that may have settings of their own, a few hundred bytes each in the image. Beyond it
+/// POLICY_VIOLATION.
+pub const GROUP_CONFIGS_MAX: usize = 10_000;
+
 /// Bytes of the records one command may lead to. They are appended as one batch, so that all or
 /// none of them happen; ten thousand ordinary topics fit. Beyond it POLICY_VIOLATION for the rest
 /// of the request.
 pub const COMMAND_BYTES_MAX: usize = 4 << 20;
+
+/// Entities with quotas of their own, about 300 bytes each in the image, which every core reads for
+/// every request once there is one. Beyond it POLICY_VIOLATION.
+pub const QUOTA_ENTITIES_MAX: usize = 10_000;
+
+/// Bytes of a user's name, a client id or an address with a quota. Beyond it POLICY_VIOLATION.
+pub const QUOTA_NAME_BYTES_MAX: usize = 1 << 10;
 
 // --- Coordinators ---
 
@@ -139,6 +167,41 @@ pub const GROUP_MEMBER_PROTOCOLS_MAX: usize = 64;
 /// INVALID_REQUEST or INVALID_TOPIC_EXCEPTION.
 pub const GROUP_NAME_BYTES_MAX: usize = i16::MAX as usize - 64;
 
+/// Bytes of the partitions one member of a group of the new kind shall have, some 100,000 of them: what
+/// it has and what it must give up stand in one record. Beyond it a new target assignment is refused
+/// with UNKNOWN_SERVER_ERROR, as Kafka refuses one whose records are too large.
+pub const CONSUMER_MEMBER_PARTITIONS_BYTES_MAX: usize = 480 * 1024;
+
+/// Bytes of a regular expression of a subscription or a filter: far more than is written by hand, and its
+/// compilation takes well below a millisecond. Beyond it INVALID_REGULAR_EXPRESSION.
+pub const PATTERN_BYTES_MAX: usize = 4096;
+
+/// Bytes a regular expression may take when compiled, and again for what matching remembers: some
+/// thousand states. Beyond it INVALID_REGULAR_EXPRESSION: repetitions of repetitions explode.
+pub const PATTERN_COMPILED_BYTES_MAX: usize = 256 * 1024;
+
+/// How deeply the brackets of a regular expression may be nested: reading them recurs. Beyond it
+/// INVALID_REGULAR_EXPRESSION.
+pub const PATTERN_NESTING_MAX: u32 = 64;
+
+/// Different regular expressions that the members of one group may subscribe to. Each is matched with
+/// every topic whenever topics come. Beyond it INVALID_REGULAR_EXPRESSION.
+pub const CONSUMER_PATTERNS_MAX: usize = 64;
+
+/// Names matched with patterns by one step of a look through the topics; the next step follows in the
+/// next turn. A match takes a microsecond at most, unless a pattern was made to be slow.
+pub const PATTERN_MATCHES_PER_STEP: usize = 256;
+
+/// Work on a group's target assignment that is done in one turn; the next turn goes on with it. A unit
+/// is what it takes to look at a partition. A group of a hundred members is assigned at once, one of
+/// thousands in some turns of well below a millisecond each, and everything it then has to write down
+/// in one.
+pub const ASSIGNING_UNITS_PER_STEP: usize = 1 << 15;
+
+/// Milliseconds after which members are told to ask again while their assignment is being worked out,
+/// which takes some milliseconds; else they would hear of it with their next ordinary heartbeat.
+pub const ASSIGNING_HEARTBEAT_MS: i32 = 500;
+
 /// Offsets one group may hold, about 100 bytes each in topics of many partitions. Beyond it further
 /// partitions are refused with INVALID_COMMIT_OFFSET_SIZE.
 pub const GROUP_OFFSETS_MAX: usize = 200_000;
@@ -162,11 +225,45 @@ pub const EXPIRY_GROUPS_PER_STEP: usize = 500;
 /// Alarms a coordinator acts on in one turn; the rest follows in the next, since it is due.
 pub const ALARMS_PER_TURN_MAX: usize = 1000;
 
+/// Members of groups of the new kind taken out in one turn for their silence, each some ten
+/// microseconds where the group has thousands of partitions; or one step of longer work. The rest follows
+/// in the next turn.
+pub const ALARM_EFFORT_PER_TURN_MAX: usize = 32;
+
 const _: () = assert!(GROUP_MEMBER_METADATA_BYTES_MAX < COORDINATOR_RECORD_BYTES_MAX);
 const _: () = assert!(GROUP_MEMBER_METADATA_BYTES_MAX < GROUP_MEMBERS_BYTES_MAX);
+const _: () = assert!(2 * CONSUMER_MEMBER_PARTITIONS_BYTES_MAX < COORDINATOR_RECORD_BYTES_MAX);
 const _: () = assert!(GROUPS_MAX * 1024 < COORDINATOR_GROUPS_BYTES_MAX);
 const _: () = assert!(GROUP_OFFSETS_MAX * 200 < COORDINATOR_OFFSETS_BYTES_MAX);
 const _: () = assert!(3 * GROUP_NAME_BYTES_MAX + OFFSET_METADATA_BYTES_MAX < 1 << 18);
 const _: () = assert!(COORDINATOR_RECORD_BYTES_MAX < COORDINATOR_BATCH_BYTES_MAX);
 const _: () = assert!(TOPIC_PARTITIONS_MAX <= COMMAND_PARTITIONS_MAX, "every topic can be made");
 const _: () = assert!(TOPIC_PARTITIONS_MAX * 64 < COMMAND_BYTES_MAX, "in one record");
+
+// --- Transactions ---
+
+/// Bytes that all transactional ids of one coordinator may weigh together, with the partitions of what
+/// is under way: some 60,000 ordinary ids, which expire when nobody uses them. Beyond it a new id, or
+/// a partition more, is refused with COORDINATOR_NOT_AVAILABLE, which clients retry. What a log holds
+/// is loaded, however much it is.
+pub const COORDINATOR_TRANSACTIONS_BYTES_MAX: usize = 32 << 20;
+
+/// Partitions of one transaction; Kafka has no limit but the record they must fit into. Beyond it, or
+/// where their names do not fit, INVALID_TXN_STATE: the client's transaction cannot go on.
+pub const TRANSACTION_PARTITIONS_MAX: usize = 10_000;
+
+/// Ids that a sweep for unused ones looks at in one step; the next step follows in the next turn.
+pub const TRANSACTION_IDS_PER_STEP: usize = 256;
+
+/// Transactions that are late and aborted in one turn; the rest follows in the next, since it is due.
+pub const TRANSACTIONS_ENDED_PER_TURN_MAX: usize = 256;
+
+/// Requests of one coordinator that wait for the markers of the transaction before theirs. Beyond it
+/// CONCURRENT_TRANSACTIONS at once, as Kafka always answers.
+pub const TRANSACTION_PARKED_MAX: usize = 4096;
+
+/// How long such a request waits before it is answered so: markers take a few milliseconds, and much
+/// longer only where something is wrong that the client should hear of.
+pub const TRANSACTION_PARK_PATIENCE: Duration = Duration::from_secs(1);
+
+const _: () = assert!(TRANSACTION_PARTITIONS_MAX * 200 < COORDINATOR_TRANSACTIONS_BYTES_MAX);

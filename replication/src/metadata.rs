@@ -13,4 +13,5 @@ mod draft;
 pub mod features;
 pub mod image;
 mod placement;
+pub mod quota;
 pub mod record;

@@ -11,11 +11,12 @@ use flumen_protocol::ids::{CoreId, LeaderEpoch, LogId, NodeId, Offset};
 use flumen_protocol::time::Wall;
 
 use crate::error::Refusal;
+use crate::partition::{TransactionEnd, Verification};
 
 /// Where effects are pushed: a vector the caller owns and reuses.
 pub type Outbox = Vec<Effect>;
 
-/// How an append or a deletion ended.
+/// How an append, a marker or a deletion ended.
 pub type Appended = Result<AppendReceipt, Refusal>;
 
 /// Who waits: opaque to this crate, handed back as it came.
@@ -33,7 +34,7 @@ pub struct Ticket {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AppendReceipt {
     /// The first record's offset; of a repeated batch, the one it got the first time.
-    /// [`Offset::UNKNOWN`] when records were deleted instead of appended.
+    /// [`Offset::UNKNOWN`] when a marker was written, or records were deleted, instead.
     pub base_offset: Offset,
     /// The time the broker stamped, on topics that stamp; otherwise none.
     pub append_time: Option<Wall>,
@@ -59,7 +60,7 @@ pub enum Effect {
         /// What to write.
         state: HardState,
     },
-    /// Answer whoever waits for an append or a deletion.
+    /// Answer whoever waits for an append, a marker or a deletion.
     Release {
         /// Who waits.
         ticket: Ticket,
@@ -80,6 +81,13 @@ pub enum Effect {
         /// The new bound of reading.
         limit: Offset,
     },
+    /// Reading would answer differently now: the high watermark, the last stable offset, the start,
+    /// or whether this node serves the log at all. Only while somebody follows
+    /// ([`Partition::follow`](crate::partition::Partition::follow)).
+    Moved {
+        /// Which log.
+        log: LogId,
+    },
     /// Leadership of this log changed.
     Leadership {
         /// Which log.
@@ -96,6 +104,17 @@ pub enum Effect {
         log: LogId,
         /// What was committed.
         entry: Entry,
+    },
+    /// Ask the coordinator of its transactional id, and give the word to
+    /// [`Partition::verified`](crate::partition::Partition::verified).
+    Verify(Box<Verification>),
+    /// The marker of a transaction was committed, in log order: for a coordinator whose records may
+    /// have been part of it. Also of entries that a start finds in the journal.
+    TransactionEnded {
+        /// Which log.
+        log: LogId,
+        /// Whose, and how.
+        end: TransactionEnd,
     },
     /// The log's start moved: storage may forget what lies before.
     StartOffset {

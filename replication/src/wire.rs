@@ -18,7 +18,7 @@ pub(crate) mod metadata;
 use bytes::Bytes;
 use flatbuffers::{FlatBufferBuilder, VerifierOptions};
 use generated::partition_generated as partition;
-pub(crate) use partition::{EpochStart, PartitionState, ProducerBatch};
+pub(crate) use partition::{EndedTransaction, EpochStart, PartitionState, Producer, ProducerBatch};
 
 use crate::limits::STATE_BYTES_MAX;
 
@@ -26,8 +26,11 @@ use crate::limits::STATE_BYTES_MAX;
 pub(crate) struct ProducerParts {
     pub id: i64,
     pub epoch: i16,
-    pub touched: i64,
     pub batches: Vec<ProducerBatch>,
+    pub coordinator_epoch: i32,
+    pub open_since: i64,
+    pub marker_offset: i64,
+    pub last_timestamp: i64,
 }
 
 /// A view of a partition's state, if the bytes are one.
@@ -45,19 +48,29 @@ pub(crate) fn write_partition_state(
     end_offset: i64,
     epochs: Vec<EpochStart>,
     producers: impl Iterator<Item = ProducerParts>,
+    ended: Vec<EndedTransaction>,
 ) -> Bytes {
     let mut builder = FlatBufferBuilder::new();
     let producers: Vec<_> = producers
         .map(|parts| {
             let batches = Some(builder.create_vector(&parts.batches));
-            let ProducerParts { id, epoch, touched, batches: _ } = parts;
-            let args = partition::ProducerArgs { id, epoch, touched, batches };
-            partition::Producer::create(&mut builder, &args)
+            let args = partition::ProducerArgs {
+                id: parts.id,
+                epoch: parts.epoch,
+                batches,
+                coordinator_epoch: parts.coordinator_epoch,
+                open_since: parts.open_since,
+                marker_offset: parts.marker_offset,
+                last_timestamp: parts.last_timestamp,
+            };
+            Producer::create(&mut builder, &args)
         })
         .collect();
     let producers = Some(builder.create_vector(&producers));
     let epochs = Some(builder.create_vector(&epochs));
-    let args = partition::PartitionStateArgs { end_offset, epochs, producers };
+    // Left out where there is none: most logs have no transactions.
+    let ended = (!ended.is_empty()).then(|| builder.create_vector(&ended));
+    let args = partition::PartitionStateArgs { end_offset, epochs, producers, ended };
     let root = PartitionState::create(&mut builder, &args);
     partition::finish_partition_state_buffer(&mut builder, root);
     Bytes::copy_from_slice(builder.finished_data())

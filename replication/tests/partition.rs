@@ -4,6 +4,8 @@
 mod held;
 #[path = "partition/restart.rs"]
 mod restart;
+#[path = "partition/transactional.rs"]
+mod transactional;
 #[path = "partition/transcripts.rs"]
 mod transcripts;
 #[path = "partition/world.rs"]

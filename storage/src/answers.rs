@@ -8,8 +8,8 @@
 use std::fmt;
 
 use bytes::Bytes;
-use flumen_protocol::entry::{Entry, HardState};
-use flumen_protocol::ids::{LeaderEpoch, LogId, LogIndex, Offset, Term};
+use flumen_protocol::entry::{AbortedTransaction, Entry, HardState};
+use flumen_protocol::ids::{LeaderEpoch, LogId, LogIndex, Offset, ProducerEpoch, ProducerId, Term};
 
 pub use crate::manifest::hold::Hold;
 
@@ -46,6 +46,101 @@ pub struct LogSettings {
     pub retention_ms: Option<i64>,
     /// `cleanup.policy=compact` without `delete`: neither age nor size deletes anything.
     pub compacted: bool,
+    /// How records that a later one of their key supersedes go; `None`: they stay.
+    pub compaction: Option<Compaction>,
+}
+
+/// How a log is cleaned by key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compaction {
+    /// `min.cleanable.dirty.ratio`, in millionths: a log is due when more of it is dirty.
+    pub min_dirty_ppm: u32,
+    /// `min.compaction.lag.ms`: what is younger is not cleaned.
+    pub min_lag_ms: i64,
+    /// `max.compaction.lag.ms`: a log with something older and dirty is due.
+    pub max_lag_ms: i64,
+    /// `delete.retention.ms`: how long tombstones and markers stay after they are alone.
+    pub delete_retention_ms: i64,
+}
+
+/// What the cleanings of one core may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CleanerConfig {
+    /// Bytes of the table of keys: one cleaning runs at a time.
+    pub table_bytes: usize,
+    /// Bytes read and written per second; `None`: as much as the device gives.
+    pub bytes_per_second: Option<u64>,
+    /// How long to wait after a look that found nothing to clean.
+    pub pause: std::time::Duration,
+}
+
+impl CleanerConfig {
+    /// What suits a core that has the node for itself.
+    pub const DEFAULT: Self = Self {
+        table_bytes: crate::limits::CLEANING_TABLE_BYTES_DEFAULT,
+        bytes_per_second: None,
+        pause: std::time::Duration::from_secs(15),
+    };
+}
+
+/// What only the log's owner knows and a cleaning goes by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CleaningFacts {
+    /// Nothing from here on is cleaned: the last stable offset.
+    pub stable: Offset,
+    /// Transactions that were aborted, as far as the owner lists them. Invariant: all of those with records
+    /// below `stable`, or an aborted record would supersede one that counts.
+    pub aborted: Vec<AbortedRange>,
+    /// Producers that may come back: the batch with the last sequence of each stays.
+    pub producers: std::collections::BTreeMap<ProducerId, LastOfProducer>,
+    /// Keys the hash of keys: chance, so that nobody can choose keys that collide.
+    pub seed: u64,
+}
+
+/// A transaction whose records do not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AbortedRange {
+    /// Whose.
+    pub producer: ProducerId,
+    /// Its first record.
+    pub first: Offset,
+    /// Its marker.
+    pub last: Offset,
+}
+
+/// The last that a producer wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastOfProducer {
+    /// Its epoch.
+    pub epoch: ProducerEpoch,
+    /// The offset of its last record; `None`: only a marker is left of it.
+    pub data: Option<Offset>,
+}
+
+/// What a cleaning did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CleaningReport {
+    /// How long it took, pauses included.
+    pub took: std::time::Duration,
+    /// Bytes of batches read, those read twice counted twice.
+    pub bytes_read: u64,
+    /// Bytes written.
+    pub bytes_written: u64,
+    /// Bytes of the segments it replaced.
+    pub bytes_before: u64,
+    /// Bytes of what took their place.
+    pub bytes_after: u64,
+    /// Keys it knew the last record of.
+    pub keys: u64,
+    /// Records that went.
+    pub records_dropped: u64,
+    /// Segments it left as they are because something in them cannot be read: offsets from, until.
+    pub left_out: Vec<(Offset, Offset)>,
+    /// Aborted transactions nothing but the marker of which is left: their owner may forget them, and then
+    /// the marker goes as well.
+    pub emptied: Vec<AbortedRange>,
+    /// Not all keys fitted the table: the rest is for the next one.
+    pub is_partial: bool,
 }
 
 impl LogSettings {
@@ -57,6 +152,7 @@ impl LogSettings {
         retention_bytes: None,
         retention_ms: None,
         compacted: false,
+        compaction: None,
     };
 }
 
@@ -216,6 +312,18 @@ pub enum StoreEvent {
         /// The first offset that remains.
         start: Offset,
     },
+    /// A cleaning of the log ended.
+    Cleaned {
+        /// Which log.
+        log: LogId,
+        /// What it did.
+        report: Box<CleaningReport>,
+    },
+    /// A cleaning of the log was given up: something could not be read now. It is tried again later.
+    CleaningBroken {
+        /// Which log.
+        log: LogId,
+    },
     /// The log and all its files are gone; its name may be used anew.
     Deleted {
         /// Which log.
@@ -246,8 +354,11 @@ pub struct RecoveredLog {
     /// The last entry that is in segments; its term. Entries up to it are not given back.
     pub settled: (LogIndex, Term),
     /// The replication core's own state and the index up to which it is applied, which may lie
-    /// after `settled` but never before. Empty and zero if nothing was settled yet.
+    /// after `settled` but never before. Empty and zero if nothing was settled yet. The state may speak
+    /// of records that a crash or damage took: its owner knows how to forget them.
     pub state: (LogIndex, Bytes),
+    /// The log's aborted transactions as last noted, by marker; the journal may know more.
+    pub aborted: Vec<AbortedTransaction>,
     /// The first offset the log still has.
     pub start_offset: Offset,
     /// One after the last offset in segments.

@@ -26,6 +26,7 @@ use crate::limits::{BLOCK, EXTENT_BYTES_MAX};
 use crate::manifest::image::{Image, LogImage};
 use crate::manifest::manifest::parse;
 use crate::op::{Action, DiskDone, DiskOp, FileName, OpIds, Output};
+use crate::reader::assemble::Gaps;
 use crate::reader::sieve::Sieve;
 use crate::recovery::scan::{Doubt, JournalScan, Scanned, Scanner, Tail};
 use crate::segment::segment::Segment;
@@ -82,8 +83,8 @@ struct Place {
 }
 
 impl Place {
-    fn beginning(first: Offset, end: Offset) -> Self {
-        Self { position: 0, sieve: Sieve::new(first, end), bytes: EXTENT_BYTES_MAX }
+    fn beginning(sieve: Sieve) -> Self {
+        Self { position: 0, sieve, bytes: EXTENT_BYTES_MAX }
     }
 }
 
@@ -102,7 +103,7 @@ impl Inspection {
             scanner: None,
             image: Image::default(),
             segments: VecDeque::new(),
-            place: Place::beginning(Offset::ZERO, Offset::ZERO),
+            place: Place::beginning(Sieve::new(Offset::ZERO, Offset::ZERO, Gaps::None)),
             unsettled: Vec::new(),
             batches: Vec::new(),
             lines: Vec::new(),
@@ -288,7 +289,7 @@ impl Inspection {
             }
         }
         let going: Vec<String> =
-            self.image.condemned.iter().map(|(log, base)| format!("{log}: {base} goes")).collect();
+            self.image.condemned.iter().map(|name| format!("{} goes", name.data())).collect();
         self.lines.extend(going);
     }
 
@@ -314,7 +315,8 @@ impl Inspection {
             return;
         };
         self.step = Step::SegmentExtent;
-        self.place = Place::beginning(segment.base, segment.end);
+        let sieve = Sieve::new(segment.base, segment.end, Gaps::of(segment));
+        self.place = Place::beginning(sieve);
     }
 
     fn extent(&self) -> (FileName, Action) {
@@ -322,7 +324,7 @@ impl Inspection {
         let at = self.place.position / BLOCK * BLOCK;
         let until = segment.length.min(self.place.position + self.place.bytes);
         let len = u32::try_from(until.next_multiple_of(BLOCK) - at).expect("extents are bounded");
-        (FileName::Segment { log, base: segment.base }, Action::Read { at, len })
+        (segment.name(log).data(), Action::Read { at, len })
     }
 
     fn take_extent(&mut self, done: DiskDone) {

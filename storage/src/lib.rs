@@ -11,6 +11,7 @@
 #![deny(unsafe_code)]
 
 pub mod answers;
+pub mod compaction;
 pub mod error;
 pub mod format;
 pub mod inspect;

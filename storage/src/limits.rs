@@ -108,6 +108,9 @@ pub const EXTENT_BYTES_MIN: u64 = 256 << 10;
 pub const EXTENT_BYTES_MAX: u64 = 1 << 20;
 /// Cold reads under way per core: enough to keep a device busy, few enough to stay behind appends.
 pub const READS_IN_FLIGHT_MAX: usize = 8;
+/// How many epochs are tried when one in a chunk must be wrong: 25 microseconds each. Chunks have few
+/// leaders; one that has more is refused as before.
+pub const EPOCH_TRIES_MAX: usize = 256;
 /// How many unreadable pieces of one fetch are looked for block by block: 500 reads at worst, on a
 /// device that is slow when it fails. After that a failing read is given up as it is.
 pub const UNREADABLE_PIECES_MAX: u32 = 16;
@@ -145,6 +148,25 @@ pub const SETTLE_AGE_BUSY: std::time::Duration = std::time::Duration::from_secs(
 pub const APPENDING_FOR: std::time::Duration = std::time::Duration::from_secs(1);
 /// How long a log that could not be settled (nothing committed, disk full) is left alone.
 pub const SETTLE_BACKOFF: std::time::Duration = std::time::Duration::from_secs(1);
+/// What a cleaning reads at once: as little as any cold read, so that others wait as little.
+pub const CLEANING_READ_BYTES: u32 = EXTENT_BYTES_MIN as u32;
+/// What a cleaning writes at once: as a settle that nothing waits for.
+pub const CLEANING_WRITE_BYTES: usize = SETTLE_WRITE_BYTES_CALM as usize;
+/// Bytes of batches a cleaning works on in one turn, and at least one batch: opening and hashing them takes
+/// 0.1 to 0.3 ms, which whatever else the core has to do waits for.
+pub const CLEANING_SLICE_BYTES: usize = 32 << 10;
+/// What a cleaning reads and writes per second while the core appends: one operation of 256 KiB every 8 ms
+/// leaves the device to the journal nearly all of the time.
+pub const CLEANING_BYTES_PER_SECOND_BUSY: u64 = 32 << 20;
+/// How long a log is left alone whose cleaning could not begin or go on: want of room or descriptors, or a
+/// transaction that holds back what is stable.
+pub const CLEANING_BACKOFF: std::time::Duration = std::time::Duration::from_secs(60);
+/// How long a log is left alone of which something could not be read: what was left out stays dirty, so
+/// that the next cleaning walks it again.
+pub const CLEANING_BACKOFF_DAMAGED: std::time::Duration = std::time::Duration::from_secs(3600);
+/// What the tables of all cores take where nobody says otherwise: 2.5 million keys in one walk, and half of
+/// what a node may take beyond its base while it cleans.
+pub const CLEANING_TABLE_BYTES_DEFAULT: usize = 64 << 20;
 /// Files being deleted, or folders listed, at once: deleting large files keeps the file system busy.
 pub const REMOVALS_IN_FLIGHT_MAX: usize = 4;
 /// How long removals pause when there was no descriptor for one.

@@ -55,15 +55,19 @@ pub enum FileName {
     Segment {
         /// Whose records.
         log: LogId,
-        /// Offset of its first record.
+        /// The first offset it answers for.
         base: Offset,
+        /// How often what it holds was rewritten.
+        generation: Generation,
     },
     /// The rebuildable index beside a segment.
     Index {
         /// Whose records.
         log: LogId,
-        /// Offset of the segment's first record.
+        /// The first offset the segment answers for.
         base: Offset,
+        /// That of the segment.
+        generation: Generation,
     },
     /// Bytes set aside by recovery.
     Quarantine(Quarantined),
@@ -74,6 +78,25 @@ pub enum FileName {
     /// The folder of one partition: listing it finds its segments and indexes; deleting it, when
     /// empty, removes the folder itself.
     LogFolder(LogId),
+}
+
+/// How often the records of a segment were rewritten by a cleaning: files of one base offset are
+/// told apart by it, so that a new one is written beside the old one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Generation(pub u32);
+
+impl Generation {
+    /// As records were appended: every offset is there.
+    pub const APPENDED: Self = Self(0);
+
+    /// The next one.
+    ///
+    /// # Panics
+    /// After four billion cleanings of one place.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0.checked_add(1).expect("fewer cleanings than numbers"))
+    }
 }
 
 /// The name of bytes that recovery set aside: it says what is in the file, so that the same bytes
@@ -160,6 +183,25 @@ pub enum Action {
 }
 
 impl Action {
+    /// How much it writes, or reads by its own word.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Self::WriteDurable { padded_len, .. } | Self::Write { padded_len, .. } => {
+                u64::from(*padded_len)
+            }
+            Self::Read { len, .. } => u64::from(*len),
+            Self::Prepare { bytes } => *bytes,
+            Self::Replace { parts } => parts.iter().map(|part| part.len() as u64).sum(),
+            Self::Flush
+            | Self::ReadAll
+            | Self::Truncate { .. }
+            | Self::Delete
+            | Self::List
+            | Self::Size => 0,
+        }
+    }
+
     /// The action's name, for errors and traces.
     #[must_use]
     pub fn name(&self) -> &'static str {
@@ -229,13 +271,22 @@ impl fmt::Display for FileName {
             Self::Journal(slot) => write!(f, "journal file {slot}"),
             Self::Manifest => f.write_str("manifest"),
             Self::Ballast => f.write_str("ballast"),
-            Self::Segment { log, base } => write!(f, "segment {base} of {log}"),
-            Self::Index { log, base } => write!(f, "index {base} of {log}"),
+            Self::Segment { log, base, generation } => {
+                write!(f, "segment {base}{generation} of {log}")
+            }
+            Self::Index { log, base, generation } => write!(f, "index {base}{generation} of {log}"),
             Self::Quarantine(name) => name.fmt(f),
             Self::CoreFolder => f.write_str("folder of the core"),
             Self::PartitionsFolder => f.write_str("folder of all partitions"),
             Self::LogFolder(log) => write!(f, "folder of {log}"),
         }
+    }
+}
+
+impl fmt::Display for Generation {
+    /// What follows the base offset in a file's name.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Self::APPENDED { Ok(()) } else { write!(f, ".{}", self.0) }
     }
 }
 

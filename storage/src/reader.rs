@@ -2,6 +2,7 @@
 
 pub mod assemble;
 pub mod cache;
+mod epochs;
 mod fetch;
 pub mod jobs;
 pub mod plan;

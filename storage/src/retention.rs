@@ -117,14 +117,13 @@ mod tests {
     use flumen_protocol::time::Monotonic;
 
     use super::*;
+    use crate::testing::segment_of;
 
     fn segments() -> Vec<Segment> {
         let at = |base: i64, time: i64| Segment {
-            base: Offset(base),
-            end: Offset(base + 10),
             length: 100,
-            max_timestamp: time,
             written: 1_000,
+            ..segment_of(base, base + 10, time)
         };
         vec![at(0, 500), at(10, -1), at(20, 2_000)]
     }

@@ -1,20 +1,29 @@
 //! A disk in memory that forgets what a real one may forget.
 //!
 //! Does: carry out operations one by one in any order, lie as disks lie (lost, misdirected, torn
-//! writes, flipped bits, errors, no room), and turn into what a power cut leaves.
+//! writes, flipped bits, errors, no room, no answer), turn into what a power cut leaves, and know what
+//! it would hold had it never lied.
 //! Does not: know time; latency is the caller's choice of when to call [`SimDisk::step`].
 //! Invariants: what was answered as durable survives [`SimDisk::crash`] unless a fault was asked
 //! for; the same seed and calls give the same disk.
 //! Apart because a durability claim that was never attacked is a hope (feature `sim`).
 
+mod dice;
+mod file;
+mod wrong;
+
 use std::collections::BTreeMap;
 use std::mem;
+use std::ops::Range;
 
 use bytes::Bytes;
 
 use crate::error::{DiskError, DiskErrorKind};
 use crate::limits::{BLOCK_BYTES, SMALL_FILE_BYTES_MAX};
 use crate::op::{Action, DiskDone, DiskOp, FileName, Listed, Output};
+pub use dice::Dice;
+use file::SimFile;
+use wrong::Wrong;
 
 /// What a power cut writes or does not write as a whole; larger writes tear between sectors.
 pub const SECTOR_BYTES: usize = 512;
@@ -22,8 +31,11 @@ pub const SECTOR_BYTES: usize = 512;
 /// A fault to be met by the next operation that fits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The next operation on this file (of any kind) fails.
+    /// The next operation on this file (of any kind) fails, and nothing is done.
     Fail(FileName, DiskErrorKind),
+    /// The next operation that changes this file fails, and any part of it is done; of what a flush was
+    /// to make durable any part is gone, although readers saw it.
+    FailHalfway(FileName, DiskErrorKind),
     /// The next write to this file is answered, and dropped.
     LoseWrite(FileName),
     /// The next write to this file lands at another place of it.
@@ -34,52 +46,18 @@ pub enum Fault {
     GarbleRead(FileName),
 }
 
-#[derive(Clone, Debug, Default)]
-struct SimFile {
-    /// What survives a power cut.
-    stable: Vec<u8>,
-    /// Writes that were answered but not flushed.
-    loose: Vec<(u64, Vec<u8>)>,
-    /// Whether the directory entry survives a power cut.
-    is_linked: bool,
-}
-
-impl SimFile {
-    fn contents(&self) -> Vec<u8> {
-        let mut contents = self.stable.clone();
-        for (at, bytes) in &self.loose {
-            put(&mut contents, *at, bytes);
-        }
-        contents
-    }
-
-    fn len(&self) -> u64 {
-        let ends = self.loose.iter().map(|(at, bytes)| at + bytes.len() as u64);
-        ends.max().unwrap_or(0).max(self.stable.len() as u64)
-    }
-
-    fn flush(&mut self) {
-        for (at, bytes) in mem::take(&mut self.loose) {
-            put(&mut self.stable, at, &bytes);
-        }
-        self.is_linked = true;
-    }
-
-    fn read(&self, from: u64, len: u64) -> Vec<u8> {
-        let (from, to) = (from.min(self.len()), (from + len).min(self.len()));
-        let mut bytes = vec![0; (to - from) as usize];
-        overlay(&mut bytes, from, 0, &self.stable);
-        self.loose.iter().for_each(|(at, loose)| overlay(&mut bytes, from, *at, loose));
-        bytes
-    }
-}
-
 /// The disk of one core.
 #[derive(Clone, Debug)]
 pub struct SimDisk {
     files: BTreeMap<FileName, SimFile>,
     waiting: Vec<DiskOp>,
+    /// Taken, and never answered.
+    hung: Vec<DiskOp>,
+    hangs_next: bool,
     faults: Vec<Fault>,
+    /// Faults that were met since somebody asked.
+    met: Vec<Fault>,
+    written: Option<FileName>,
     dice: Dice,
     capacity: Option<u64>,
 }
@@ -91,7 +69,11 @@ impl SimDisk {
         Self {
             files: BTreeMap::new(),
             waiting: Vec::new(),
+            hung: Vec::new(),
+            hangs_next: false,
             faults: Vec::new(),
+            met: Vec::new(),
+            written: None,
             dice: Dice::new(seed),
             capacity: None,
         }
@@ -116,23 +98,38 @@ impl SimDisk {
         }
         let place = self.dice.below(self.waiting.len() as u64) as usize;
         let op = self.waiting.remove(place);
+        if mem::take(&mut self.hangs_next) {
+            self.hung.push(op);
+            return None;
+        }
         Some(self.carry_out(op))
     }
 
     /// Carries out one operation at once.
     pub fn carry_out(&mut self, op: DiskOp) -> DiskDone {
         check(&op);
-        let DiskOp { id, file, action } = op;
-        let name = action.name();
-        let result = match self.fault(|fault| matches!(fault, Fault::Fail(at, _) if *at == file)) {
-            Some(Fault::Fail(_, kind)) => Err(kind),
-            Some(
-                Fault::LoseWrite(_)
-                | Fault::MisdirectWrite(..)
-                | Fault::Unreadable(..)
-                | Fault::GarbleRead(_),
-            )
-            | None => self.act(file, action),
+        let changes = changes(&op.action);
+        let is_flush = op.action == Action::Flush;
+        let fails = |fault: &Fault| match fault {
+            Fault::Fail(file, _) => *file == op.file,
+            Fault::FailHalfway(file, _) => *file == op.file && changes,
+            Fault::LoseWrite(_)
+            | Fault::MisdirectWrite(..)
+            | Fault::Unreadable(..)
+            | Fault::GarbleRead(_) => false,
+        };
+        let failed = self.fault(fails);
+        let (id, file, name) = (op.id, op.file, op.action.name());
+        let result = if let Some(Fault::Fail(_, kind)) = failed {
+            Err(kind)
+        } else if let Some(Fault::FailHalfway(_, kind)) = failed {
+            self.half_done(op);
+            if let Some(file) = self.files.get_mut(&file).filter(|_| is_flush) {
+                file.tear(&mut self.dice);
+            }
+            Err(kind)
+        } else {
+            self.act(file, op.action)
         };
         DiskDone { id, result: result.map_err(|kind| DiskError { kind, file, action: name }) }
     }
@@ -141,29 +138,24 @@ impl SimDisk {
         match action {
             Action::Prepare { bytes } => return self.prepare(name, bytes),
             Action::WriteDurable { at, parts, padded_len } => {
-                let Some(at) = self.place(name, at) else { return Ok(Output::Done) };
-                let file = self.files.get_mut(&name).ok_or(DiskErrorKind::NotFound)?;
-                put(&mut file.stable, at, &gather(&parts, padded_len as usize));
+                self.files.get(&name).ok_or(DiskErrorKind::NotFound)?;
+                let bytes = gather(&parts, padded_len as usize);
+                if self.write_amiss(name, at, &bytes) {
+                    return Ok(Output::Done);
+                }
+                self.files.entry(name).or_default().write_durable(at, &bytes);
             }
             Action::Write { at, parts, padded_len } => {
                 self.room_for(name, at + u64::from(padded_len))?;
-                let Some(at) = self.place(name, at) else { return Ok(Output::Done) };
                 let bytes = gather(&parts, padded_len as usize);
-                self.files.entry(name).or_default().loose.push((at, bytes));
+                if self.write_amiss(name, at, &bytes) {
+                    return Ok(Output::Done);
+                }
+                self.files.entry(name).or_default().write(at, bytes);
             }
             Action::Flush => self.files.get_mut(&name).ok_or(DiskErrorKind::NotFound)?.flush(),
             Action::Read { at, len } => {
-                let touched = at..at + u64::from(len);
-                let is_in = |fault: &Fault| match fault {
-                    Fault::Unreadable(file, block) => *file == name && touched.contains(block),
-                    Fault::Fail(..)
-                    | Fault::LoseWrite(_)
-                    | Fault::MisdirectWrite(..)
-                    | Fault::GarbleRead(_) => false,
-                };
-                if self.faults.iter().any(is_in) {
-                    return Err(DiskErrorKind::Io(5));
-                }
+                self.can_be_read(name, at..at + u64::from(len))?;
                 let mut read = self.file(name)?.read(at, u64::from(len));
                 let is_garbled = self.fault(|fault| *fault == Fault::GarbleRead(name)).is_some();
                 if let Some(first) = read.first_mut().filter(|_| is_garbled) {
@@ -172,6 +164,7 @@ impl SimDisk {
                 return Ok(Output::Bytes(read.into()));
             }
             Action::ReadAll => {
+                self.can_be_read(name, 0..u64::MAX)?;
                 let contents = self.file(name)?.contents();
                 if contents.len() as u64 > SMALL_FILE_BYTES_MAX {
                     return Err(DiskErrorKind::TooLarge);
@@ -181,12 +174,10 @@ impl SimDisk {
             Action::Replace { parts } => {
                 let stable = parts.concat();
                 self.room_beside(stable.len() as u64)?;
-                self.files.insert(name, SimFile { stable, loose: Vec::new(), is_linked: true });
+                self.renew(name, SimFile::new(stable));
             }
             Action::Truncate { len } => {
-                let file = self.files.get_mut(&name).ok_or(DiskErrorKind::NotFound)?;
-                file.flush();
-                file.stable.resize(len as usize, 0);
+                self.files.get_mut(&name).ok_or(DiskErrorKind::NotFound)?.resize(len);
             }
             Action::Delete => {
                 self.files.remove(&name);
@@ -205,9 +196,15 @@ impl SimDisk {
 
     fn prepare(&mut self, name: FileName, bytes: u64) -> Result<Output, DiskErrorKind> {
         self.room_for(name, bytes)?;
-        let stable = vec![0; bytes as usize];
-        self.files.insert(name, SimFile { stable, loose: Vec::new(), is_linked: true });
+        self.renew(name, SimFile::prepared(bytes, true));
         Ok(Output::Done)
+    }
+
+    /// The file lies elsewhere from now on.
+    fn renew(&mut self, name: FileName, file: SimFile) {
+        let is_its = |fault: &Fault| matches!(fault, Fault::Unreadable(its, _) if *its == name);
+        self.faults.retain(|fault| !is_its(fault));
+        self.files.insert(name, file);
     }
 
     fn room_for(&self, name: FileName, bytes: u64) -> Result<(), DiskErrorKind> {
@@ -222,22 +219,35 @@ impl SimDisk {
         fits.then_some(()).ok_or(DiskErrorKind::NoSpace)
     }
 
-    /// Where a write really lands; `None` if nowhere.
-    fn place(&mut self, name: FileName, at: u64) -> Option<u64> {
+    fn can_be_read(&self, name: FileName, range: Range<u64>) -> Result<(), DiskErrorKind> {
+        let is_in = |fault: &Fault| matches!(fault, Fault::Unreadable(file, block) if *file == name && range.contains(block));
+        if self.faults.iter().any(is_in) { Err(DiskErrorKind::Io(5)) } else { Ok(()) }
+    }
+
+    /// Whether a write goes amiss: what it was to write is nowhere, or elsewhere.
+    fn write_amiss(&mut self, name: FileName, at: u64, bytes: &[u8]) -> bool {
+        self.written = Some(name);
         let about_writes = |fault: &Fault| match fault {
             Fault::LoseWrite(file) | Fault::MisdirectWrite(file, _) => *file == name,
-            Fault::Fail(..) | Fault::Unreadable(..) | Fault::GarbleRead(_) => false,
+            Fault::Fail(..)
+            | Fault::FailHalfway(..)
+            | Fault::Unreadable(..)
+            | Fault::GarbleRead(_) => false,
         };
-        match self.fault(about_writes) {
-            Some(Fault::LoseWrite(_)) => None,
-            Some(Fault::MisdirectWrite(_, elsewhere)) => Some(elsewhere),
-            Some(Fault::Fail(..) | Fault::Unreadable(..) | Fault::GarbleRead(_)) | None => Some(at),
+        let Some(fault) = self.fault(about_writes) else { return false };
+        let file = self.files.entry(name).or_default();
+        if let Fault::MisdirectWrite(_, elsewhere) = fault {
+            file.spoil(elsewhere, bytes);
         }
+        file.miss(at, bytes);
+        true
     }
 
     fn fault(&mut self, fits: impl Fn(&Fault) -> bool) -> Option<Fault> {
         let place = self.faults.iter().position(fits)?;
-        Some(self.faults.remove(place))
+        let fault = self.faults.remove(place);
+        self.met.push(fault);
+        Some(fault)
     }
 
     fn list(&self, folder: FileName) -> Vec<Listed> {
@@ -263,6 +273,28 @@ impl SimDisk {
         self.faults.push(fault);
     }
 
+    /// Whether this fault was asked for and not met yet.
+    #[must_use]
+    pub fn awaits(&self, fault: Fault) -> bool {
+        self.faults.contains(&fault)
+    }
+
+    /// The faults that were met since this was last asked.
+    pub fn take_met(&mut self) -> Vec<Fault> {
+        mem::take(&mut self.met)
+    }
+
+    /// The next operation is never answered. The others are.
+    pub fn hang_one(&mut self) {
+        self.hangs_next = true;
+    }
+
+    /// The file that was written to last, other than whole.
+    #[must_use]
+    pub fn last_written(&self) -> Option<FileName> {
+        self.written
+    }
+
     /// Limits the sum of all file lengths.
     pub fn set_capacity(&mut self, bytes: u64) {
         self.capacity = Some(bytes);
@@ -279,8 +311,7 @@ impl SimDisk {
     /// # Panics
     /// If there is no such byte.
     pub fn flip_bit(&mut self, name: FileName, at: u64, bit: u8) {
-        let file = self.files.get_mut(&name).expect("the file exists");
-        file.stable[at as usize] ^= 1 << bit;
+        self.files.get_mut(&name).expect("the file exists").flip(at, bit);
     }
 
     /// Overwrites what is stored, as nobody should.
@@ -288,13 +319,13 @@ impl SimDisk {
     /// # Panics
     /// If there is no such file.
     pub fn overwrite(&mut self, name: FileName, at: u64, bytes: &[u8]) {
-        put(&mut self.files.get_mut(&name).expect("the file exists").stable, at, bytes);
+        self.files.get_mut(&name).expect("the file exists").spoil(at, bytes);
     }
 
     /// Cuts what is stored, or removes the file with `None`.
     pub fn shorten(&mut self, name: FileName, len: Option<u64>) {
         match (len, self.files.get_mut(&name)) {
-            (Some(len), Some(file)) => file.stable.truncate(len as usize),
+            (Some(len), Some(file)) => file.shorten(len),
             (None, _) => drop(self.files.remove(&name)),
             (Some(_), None) => {}
         }
@@ -306,38 +337,109 @@ impl SimDisk {
         self.files.get(&name).map(|file| file.contents().into())
     }
 
+    /// All files and their lengths.
+    pub fn names(&self) -> impl Iterator<Item = (FileName, u64)> {
+        self.files.iter().map(|(name, file)| (*name, file.len()))
+    }
+
     /// All files, with their contents as a reader sees them.
     pub fn all(&self) -> impl Iterator<Item = (FileName, Bytes)> {
         self.files.iter().map(|(name, file)| (*name, file.contents().into()))
     }
 
+    /// Time passes: what was answered is written back, whether anybody asked for that or not.
+    pub fn write_back(&mut self) {
+        self.files.values_mut().for_each(SimFile::flush);
+    }
+
+    /// What a file would hold if no write had gone amiss and nothing had been spoilt.
+    #[must_use]
+    pub fn truth(&self, name: FileName) -> Option<Bytes> {
+        self.files.get(&name).map(|file| file.truth().into())
+    }
+
+    /// Files with anything else in them than they should have, or with blocks that cannot be read.
+    #[must_use]
+    pub fn wrong_files(&self) -> Vec<FileName> {
+        let names = self.files.iter();
+        let is_wrong = |name: &FileName, file: &SimFile| {
+            !file.wrong.is_empty() || self.unreadable(*name).next().is_some()
+        };
+        names.filter(|(name, file)| is_wrong(name, file)).map(|(name, _)| *name).collect()
+    }
+
+    /// Places of a file where there is something else than there should be, or nothing can be read.
+    #[must_use]
+    pub fn wrong_places(&self, name: FileName) -> Vec<Range<u64>> {
+        let wrong = self.files.get(&name).into_iter().flat_map(|file| file.wrong.places());
+        wrong.chain(self.unreadable(name)).collect()
+    }
+
+    fn unreadable(&self, name: FileName) -> impl Iterator<Item = Range<u64>> {
+        self.faults.iter().filter_map(move |fault| match fault {
+            Fault::Unreadable(file, block) if *file == name => {
+                Some(*block..block + BLOCK_BYTES as u64)
+            }
+            Fault::Unreadable(..)
+            | Fault::Fail(..)
+            | Fault::FailHalfway(..)
+            | Fault::LoseWrite(_)
+            | Fault::MisdirectWrite(..)
+            | Fault::GarbleRead(_) => None,
+        })
+    }
+
+    /// From now on what a file holds is what it should hold.
+    pub fn trust(&mut self, name: FileName) {
+        if let Some(file) = self.files.get_mut(&name) {
+            file.wrong = Wrong::default();
+        }
+    }
+
+    /// Everything is as it should be, as if it were copied back from a disk that never lied.
+    pub fn mend(&mut self) {
+        self.files.values_mut().for_each(SimFile::mend);
+        self.faults.clear();
+    }
+
     /// The power goes: of every write that was not durable any subset of sectors is kept, files
     /// not yet linked may be gone, what waits is forgotten.
     pub fn crash(&mut self) {
-        for op in mem::take(&mut self.waiting) {
+        for op in self.forget_waiting() {
             self.half_done(op);
         }
         for file in self.files.values_mut() {
-            for (at, bytes) in mem::take(&mut file.loose) {
-                put_some(&mut self.dice, &mut file.stable, at, &bytes);
-            }
+            file.tear(&mut self.dice);
         }
         let dice = &mut self.dice;
         self.files.retain(|_, file| file.is_linked || dice.below(2) == 0);
         for file in self.files.values_mut() {
             file.is_linked = true;
         }
-        self.faults.clear();
     }
 
-    /// The process ends: what was answered stays, of what waits each operation is done or not.
+    /// The process ends: what was answered stays, of what waits each operation is done or not. A
+    /// durable write that nobody waited for is written, but perhaps not flushed (F14).
     pub fn kill(&mut self) {
-        for DiskOp { file, action, .. } in mem::take(&mut self.waiting) {
-            if self.dice.below(2) == 0 {
-                drop(self.act(file, action));
-            }
+        for DiskOp { file, action, .. } in self.forget_waiting() {
+            let action = match (action, self.dice.below(3)) {
+                (_, 0) => continue,
+                (Action::WriteDurable { at, parts, padded_len }, 1) => {
+                    Action::Write { at, parts, padded_len }
+                }
+                (action, _) => action,
+            };
+            drop(self.act(file, action));
         }
-        self.faults.clear();
+    }
+
+    /// What was under way; faults that wait for an operation go with it, blocks that cannot be read stay.
+    fn forget_waiting(&mut self) -> Vec<DiskOp> {
+        self.faults.retain(|fault| matches!(fault, Fault::Unreadable(..)));
+        self.hangs_next = false;
+        let mut waiting = mem::take(&mut self.waiting);
+        waiting.append(&mut self.hung);
+        waiting
     }
 
     fn half_done(&mut self, op: DiskOp) {
@@ -346,17 +448,17 @@ impl SimDisk {
             Action::WriteDurable { at, parts, padded_len } => {
                 let bytes = gather(&parts, padded_len as usize);
                 if let Some(file) = self.files.get_mut(&name) {
-                    put_some(&mut self.dice, &mut file.stable, at, &bytes);
+                    file.store_some(&mut self.dice, at, &bytes);
                 }
             }
             Action::Write { at, parts, padded_len } => {
                 let bytes = gather(&parts, padded_len as usize);
-                self.files.entry(name).or_default().loose.push((at, bytes));
+                self.files.entry(name).or_default().write(at, bytes);
             }
             Action::Prepare { bytes } => {
-                let stable = vec![0; self.dice.below(bytes + 1) as usize];
+                let bytes = self.dice.below(bytes + 1);
                 let is_linked = self.dice.below(2) == 0;
-                self.files.insert(name, SimFile { stable, loose: Vec::new(), is_linked });
+                self.files.insert(name, SimFile::prepared(bytes, is_linked));
             }
             Action::Replace { .. } | Action::Truncate { .. } | Action::Delete => {
                 if self.dice.below(2) == 0 {
@@ -395,60 +497,22 @@ fn check(op: &DiskOp) {
 }
 
 fn gather(parts: &[Bytes], padded_len: usize) -> Vec<u8> {
-    let mut bytes = parts.concat();
+    let mut bytes = Vec::with_capacity(padded_len);
+    parts.iter().for_each(|part| bytes.extend_from_slice(part));
     bytes.resize(padded_len, 0);
     bytes
 }
 
-fn put(contents: &mut Vec<u8>, at: u64, bytes: &[u8]) {
-    let (from, to) = (at as usize, at as usize + bytes.len());
-    if contents.len() < to {
-        contents.resize(to, 0);
-    }
-    contents[from..to].copy_from_slice(bytes);
-}
-
-/// Copies what of `source`, which lies at `at`, falls into `target`, which lies at `from`.
-fn overlay(target: &mut [u8], from: u64, at: u64, source: &[u8]) {
-    let begin = from.max(at);
-    let end = (from + target.len() as u64).min(at + source.len() as u64);
-    if begin < end {
-        let source = &source[(begin - at) as usize..(end - at) as usize];
-        target[(begin - from) as usize..(end - from) as usize].copy_from_slice(source);
-    }
-}
-
-/// Any subset of sectors: all, none, or each by a throw of its own.
-fn put_some(dice: &mut Dice, contents: &mut Vec<u8>, at: u64, bytes: &[u8]) {
-    let mode = dice.below(4);
-    for (number, sector) in bytes.chunks(SECTOR_BYTES).enumerate() {
-        let keep = match mode {
-            0 => false,
-            1 => true,
-            _ => dice.below(2) == 0,
-        };
-        if keep {
-            put(contents, at + (number * SECTOR_BYTES) as u64, sector);
-        }
-    }
-}
-
-/// A small seeded generator (xorshift64*), enough to choose orders and sectors.
-#[derive(Clone, Debug)]
-pub struct Dice(u64);
-
-impl Dice {
-    /// Dice that always fall the same way for the same seed.
-    #[must_use]
-    pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    /// A number below `bound`, which must not be zero.
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % bound
+/// Whether it changes what is stored, or makes a change durable.
+fn changes(action: &Action) -> bool {
+    match action {
+        Action::Prepare { .. }
+        | Action::WriteDurable { .. }
+        | Action::Write { .. }
+        | Action::Flush
+        | Action::Replace { .. }
+        | Action::Truncate { .. }
+        | Action::Delete => true,
+        Action::Read { .. } | Action::ReadAll | Action::List | Action::Size => false,
     }
 }

@@ -36,10 +36,12 @@ use crate::recovery::open::Opening;
 use crate::retention::ClockGuard;
 use crate::segment::tail::Tail;
 
+pub(crate) mod cleaning;
 mod reading;
 mod removal;
 mod settling;
 
+use cleaning::Cleaner;
 use removal::Removals;
 use settling::Settles;
 
@@ -57,6 +59,7 @@ pub struct Store {
     pub(crate) logs: BTreeMap<LogId, Log>,
     pub(crate) settles: Settles,
     pub(crate) removals: Removals,
+    pub(crate) cleaner: Cleaner,
     pub(crate) clock: ClockGuard,
     /// Start offsets that become durable with these records.
     pub(crate) starts: Vec<(Ticket, LogId, Offset)>,
@@ -224,8 +227,10 @@ impl Store {
     pub fn next_ops(&mut self, now: Now, out: &mut Vec<DiskOp>) {
         (self.turn, self.wall) = (now.monotonic, now.wall);
         self.watch_clock(now);
+        self.journal.manifest_durable(self.manifest.last_chunk());
         self.journal.next_ops(now, &mut self.ids, out);
         self.settles.next_ops(&mut self.ids, out);
+        self.clean(out);
         self.manifest.next_op(now, &mut self.ids, out);
         self.removals.next_ops(self.manifest.durable(), self.turn, &mut self.ids, out);
         self.reader.next_ops(&mut self.ids, out);
@@ -248,6 +253,7 @@ impl Store {
             return Ok(());
         };
         let Some(done) = self.settle_on_done(done, out)? else { return Ok(()) };
+        let Some(done) = self.clean_on_done(done)? else { return Ok(()) };
         let Some(done) = self.manifest.on_done(done, now)? else {
             self.on_manifest(out);
             return Ok(());
@@ -265,6 +271,7 @@ impl Store {
             || self.journal.queued_bytes() > 0
             || self.manifest.is_busy()
             || self.settles.is_busy()
+            || self.cleaner.is_busy()
             || self.removals.is_busy()
             || self.reader.is_busy()
     }
@@ -274,13 +281,18 @@ impl Store {
     pub fn memory_bytes(&self) -> usize {
         let of_logs = self.logs.len() * (size_of::<Log>() + size_of::<LogId>());
         let held = self.unsettled_bytes + self.cache.bytes() + self.reader.memory_bytes();
-        of_logs + held + self.manifest.heap_bytes() + self.settles.memory_bytes()
+        of_logs
+            + held
+            + self.manifest.heap_bytes()
+            + self.settles.memory_bytes()
+            + self.cleaner.memory_bytes()
     }
 
     /// From now on [`next_settle`](Self::next_settle) names every log with anything unsettled,
     /// until there is none: for a stop after which nothing must be replayed.
     pub fn prepare_stop(&mut self) {
         self.settles.stopping = true;
+        self.stop_cleaning();
     }
 
     /// What the cores of another layout take over from this one: everything, because the journal

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use flumen_tests::broker::{Broker, Folder, START_WITHIN, free_port};
-use flumen_tests::wire::{API_VERSIONS, Wire};
+use flumen_tests::wire::{API_VERSIONS, METADATA, Wire, request};
 
 fn wire(broker: &Broker) -> Wire {
     Wire::connect(broker.address()).expect("a running broker accepts")
@@ -112,6 +112,33 @@ fn it_keeps_its_identity_over_a_stop_and_a_crash() {
 
     let broker = Broker::start_on(&folder, port);
     assert_eq!(wire(&broker).cluster_id(), Some(id), "after a crash");
+}
+
+/// Where the first answer after a start sends clients to, by Metadata version 1.
+fn told_port(broker: &Broker) -> i32 {
+    let deadline = Instant::now() + START_WITHIN;
+    let mut wire = loop {
+        if let Some(wire) = Wire::connect(broker.address()) {
+            break wire;
+        }
+        assert!(Instant::now() < deadline, "nobody listens:\n{}", broker.said());
+    };
+    let answer = wire.ask(&request(METADATA, 1, 1, &0_i32.to_be_bytes())).expect("metadata");
+    assert_eq!(answer[4..8], 1_i32.to_be_bytes(), "one broker");
+    let host = "127.0.0.1".len();
+    let port = answer[14 + host..][..4].try_into().expect("four bytes");
+    i32::from_be_bytes(port)
+}
+
+#[test]
+fn it_never_sends_anybody_to_where_it_listened_before() {
+    let folder = Folder::fresh();
+    for _ in 0..4 {
+        let port = free_port();
+        let broker = Broker::launch(&folder, port, &[]);
+        assert_eq!(told_port(&broker), i32::from(port));
+        broker.kill();
+    }
 }
 
 #[test]

@@ -9,11 +9,14 @@ use std::time::Duration;
 
 use flumen_protocol::api_table::ApiKey;
 use flumen_protocol::error_code::ErrorCode;
-use flumen_protocol::messages::create_topics_request::CreatableTopic;
+use flumen_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use flumen_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use flumen_protocol::messages::metadata_request::MetadataRequestTopic;
-use flumen_protocol::messages::{CreateTopicsRequest, MetadataRequest};
+use flumen_protocol::messages::{
+    BrokerId, CreateTopicsRequest, ListOffsetsRequest, MetadataRequest, StrBytes,
+};
 
-use crate::stories::{commit, committed, delete, make_topic, name};
+use crate::stories::{commit, committed, delete, make_topic, name, produce_request};
 use crate::world::{Awaited, World};
 
 const CREATE: i16 = 5;
@@ -176,4 +179,37 @@ fn offsets_whose_tombstones_the_power_took_are_forgotten_when_groups_are_loaded(
     for group in GROUPS {
         assert_eq!(committed(&mut world, group, "t")[0].committed_offset, -1, "{group}");
     }
+}
+
+/// What clients are told of where the first partition of a topic begins, without any disk.
+fn told_start(world: &mut World, topic: &str) -> i64 {
+    const VERSION: i16 = 5;
+    let partition =
+        ListOffsetsPartition::default().with_current_leader_epoch(-1).with_timestamp(-2);
+    let topic = ListOffsetsTopic::default().with_name(name(topic)).with_partitions(vec![partition]);
+    let request =
+        ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic]);
+    let awaited = world.send(0, ApiKey::ListOffsets, VERSION, &request);
+    world.run_without_disks();
+    let answer = world.answer::<ListOffsetsRequest>(awaited, ApiKey::ListOffsets, VERSION);
+    answer.expect("it needs no disk").topics[0].partitions[0].offset
+}
+
+#[test]
+fn clients_hear_of_what_retention_deletes_once_it_is_on_the_disk() {
+    let mut world = World::new(1);
+    let text = |text: &str| StrBytes::from_string(text.to_owned());
+    let keep_nothing = CreatableTopicConfig::default()
+        .with_name(text("retention.bytes"))
+        .with_value(Some(text("0")));
+    let mut request = create_request("t");
+    request.topics[0].configs = vec![keep_nothing];
+    assert_eq!(world.ask(0, ApiKey::CreateTopics, CREATE, &request).topics[0].error_code, 0);
+    world.ask(0, ApiKey::Produce, 9, &produce_request("t", 0, "x"));
+    world.wait(Duration::from_secs(100));
+    world.hang(0);
+    world.wait_without_disks(Duration::from_secs(301));
+    assert_eq!(told_start(&mut world, "t"), 0, "a power cut would bring it back");
+    world.unhang();
+    assert_eq!(told_start(&mut world, "t"), 1);
 }

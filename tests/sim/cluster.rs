@@ -110,11 +110,12 @@ fn told(world: &mut World, version: i16) -> ApiVersionsResponse {
     world.ask(1, ApiKey::ApiVersions, version, &request)
 }
 
-/// The level and the epoch in force.
+/// The level of the metadata and the epoch in force.
 fn level(world: &mut World) -> (i16, i64) {
     let told = told(world, 4);
-    let [feature] = &told.finalized_features[..] else { panic!("one feature: {told:?}") };
-    assert_eq!(feature.name.as_str(), METADATA_VERSION);
+    let mut features = told.finalized_features.iter();
+    let feature = features.find(|feature| feature.name.as_str() == METADATA_VERSION);
+    let feature = feature.unwrap_or_else(|| panic!("the metadata has a level: {told:?}"));
     assert_eq!(feature.min_version_level, feature.max_version_level);
     (feature.max_version_level, told.finalized_features_epoch)
 }
@@ -149,7 +150,13 @@ fn features_are_told_at_every_version_that_has_them() {
         let told = told(&mut world, version);
         let supported = told.supported_features.iter().map(|it| (it.min_version, it.max_version));
         let supported: Vec<(i16, i16)> = supported.collect();
-        assert_eq!(supported, if version < 3 { vec![] } else { vec![(7, 27)] });
+        // A level of zero cannot be told before version 4.
+        let expected = match version {
+            ..3 => vec![],
+            3 => vec![(7, 27)],
+            4.. => vec![(0, 1), (7, 27), (0, 2)],
+        };
+        assert_eq!(supported, expected);
         assert_eq!(told.finalized_features_epoch >= 0, version >= 3);
     }
     let (before, epoch) = level(&mut world);
@@ -182,8 +189,8 @@ fn one_impossible_level_refuses_them_all() {
     let possible = || update(METADATA_VERSION, 25, 2);
     for version in 1..=2 {
         for impossible in [
-            update("transaction.version", 2, 1),
-            update("group.version", 1, 1),
+            update("transaction.version", 3, 1),
+            update("group.version", 2, 1),
             update(METADATA_VERSION, 28, 1),
             update(METADATA_VERSION, 22, 2),
             update(METADATA_VERSION, 22, 3),

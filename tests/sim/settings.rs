@@ -202,7 +202,7 @@ fn every_core_hears_of_other_limits_for_connections() {
     set(&mut world, (BROKER, ""), "max.connections", "7");
     set(&mut world, (BROKER, "1"), "max.connections.per.ip", "3");
     for core in 0..2 {
-        let limits = world.limits[&core];
+        let limits = &world.limits[&core];
         assert_eq!((limits.total, limits.per_address), (4, 3), "a share of seven each");
     }
     world.limits.clear();

@@ -289,6 +289,39 @@ fn a_coordinator_that_cannot_read_its_log_just_now_tries_again_and_forgets_nothi
     assert_eq!(committed(&mut world, "g", "t")[0].committed_offset, 41);
 }
 
+/// Else they would go back to where they were long ago, or begin anew.
+#[test]
+fn groups_whose_commits_are_damaged_wait_until_somebody_accepts_that() {
+    let mut world = World::new(2);
+    make_topic(&mut world, "t");
+    assert_eq!(commit(&mut world, "g", "t", 41), 0);
+    // Until everything lies in segments.
+    (0..100).for_each(|_| world.wait(Duration::from_secs(1)));
+    let mut disks = world.disks().to_vec();
+    for disk in &mut disks {
+        disk.crash();
+        let names: Vec<FileName> = disk.all().map(|(name, _)| name).collect();
+        for name in names {
+            if let FileName::Segment { log, .. } = name
+                && log != LogId::METADATA
+            {
+                disk.flip_bit(name, 70, 3);
+            }
+        }
+    }
+    let mut waiting = world.reborn(disks.clone(), false).expect("it starts");
+    waiting.wait(Duration::from_secs(60));
+    let group = OffsetFetchRequestGroup::default()
+        .with_group_id(GroupId(StrBytes::from_static_str("g")))
+        .with_topics(None);
+    let fetch = OffsetFetchRequest::default().with_groups(vec![group]);
+    let code = waiting.ask(0, ApiKey::OffsetFetch, 8, &fetch).groups[0].error_code;
+    assert_eq!(code, ErrorCode::CoordinatorLoadInProgress.code());
+    assert_eq!(waiting.unreadable().len(), 1, "an operator is told");
+    let mut accepted = world.reborn(disks, true).expect("it starts");
+    assert_eq!(committed(&mut accepted, "g", "t")[0].committed_offset, -1);
+}
+
 /// Deletes a topic.
 pub fn delete(world: &mut World, topic: &str) {
     let delete =

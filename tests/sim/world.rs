@@ -16,21 +16,28 @@ use flumen_broker::config::options::Options;
 use flumen_broker::net::connections::ConnectionLimits;
 use flumen_broker::shard::effect::Effect;
 use flumen_broker::shard::input::{CloseReason, ConnectionId, Input};
+use flumen_broker::shard::mailbox::{Answer, CoreMessage, Question, Target};
 use flumen_broker::shard::memory::RequestMemory;
 use flumen_broker::shard::shard::{Identity, Shard};
 use flumen_broker::telemetry::metrics::RefusedReason;
 use flumen_protocol::api_table::ApiKey;
-use flumen_protocol::ids::{CoreId, NodeId};
+use flumen_protocol::error_code::ErrorCode;
+use flumen_protocol::ids::{CoreId, LogId, NodeId};
 use flumen_protocol::messages::{self, Request};
 use flumen_protocol::time::{Monotonic, Now, Wall};
-use flumen_storage::answers::StoreConfig;
-use flumen_storage::format::node::NodeRecord;
+use flumen_replication::coordinator::transaction::{Partitions, TransactionResponse};
+use flumen_replication::outbox::Ticket;
+use flumen_storage::answers::{RecoveredLog, StoreConfig};
+use flumen_storage::format::node::{self, NodeRecord};
 use flumen_storage::journal::journal::JournalConfig;
 use flumen_storage::sim_disk::SimDisk;
 use flumen_storage::store::Store;
 
 /// Bytes of open requests a simulated core may hold.
 const MEMORY: usize = 64 << 20;
+
+/// A core there is not, in whose name stories ask.
+const STRANGER: CoreId = CoreId(99);
 
 /// An answer a story waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,12 +56,27 @@ pub enum End {
     Stopped,
 }
 
+/// How large the parts of a node's storage are.
+#[derive(Clone, Copy)]
+pub struct Sizes {
+    pub journal: JournalConfig,
+    pub store: StoreConfig,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        let journal = JournalConfig { file_bytes: 1 << 20, ..JournalConfig::default() };
+        Self { journal, store: StoreConfig::DEFAULT }
+    }
+}
+
 /// A node of several cores.
 pub struct World {
     record: NodeRecord,
     options: Arc<Options>,
     pub now: Now,
     shards: Vec<Shard>,
+    sizes: Sizes,
     disks: Vec<SimDisk>,
     /// Bytes of open requests a core may hold.
     memory: usize,
@@ -70,12 +92,26 @@ pub struct World {
     delayed: Vec<Input>,
     /// The core whose disk does nothing.
     hanging: Option<usize>,
+    /// Why a core had to halt, if the story reckons with that.
+    halted: Option<String>,
+    may_halt: bool,
+    /// What the last start found of each log, and said.
+    pub found: BTreeMap<LogId, RecoveredLog>,
+    pub report: Vec<String>,
     /// The limits for connections that each core was last told.
     pub limits: BTreeMap<usize, ConnectionLimits>,
+    /// Connections that are not to be read, and until when.
+    pub muted: BTreeMap<ConnectionId, Monotonic>,
+    /// How long every request takes its core.
+    pub request_time: Duration,
     /// Connections the broker closed.
     pub closed: Vec<ConnectionId>,
     /// What cores said of their end, in order.
     pub ends: Vec<(usize, End)>,
+    /// What a coordinator of transactions says to whoever asks; `None`: the cores answer themselves.
+    pub word: Option<ErrorCode>,
+    /// Answers to questions that a story asked in the name of a core there is not.
+    pub answered: Vec<(Ticket, Answer)>,
 }
 
 impl World {
@@ -86,6 +122,29 @@ impl World {
 
     /// The same, each core with this budget of requests.
     pub fn with_memory(cores: u16, memory: usize) -> Self {
+        let mut world = Self::unborn(cores, memory, Sizes::default());
+        world.start();
+        world
+    }
+
+    /// The same, with a storage of these sizes.
+    pub fn sized(cores: u16, sizes: Sizes) -> Self {
+        let mut world = Self::unborn(cores, MEMORY, sizes);
+        world.start();
+        world
+    }
+
+    /// This node on other disks, started anew; why it does not serve, if it does not. With `accepts`
+    /// an operator gives up what is damaged.
+    pub fn reborn(&self, disks: Vec<SimDisk>, accepts: bool) -> Result<Self, String> {
+        let mut world = Self::unborn(self.record.core_count, self.memory, self.sizes);
+        (world.now, world.starts) = (self.now, self.starts);
+        (world.disks, world.may_halt) = (disks, true);
+        world.try_start(accepts)?;
+        Ok(world)
+    }
+
+    fn unborn(cores: u16, memory: usize, sizes: Sizes) -> Self {
         let record = NodeRecord {
             cluster: [7; 16],
             node: NodeId(1),
@@ -97,11 +156,12 @@ impl World {
         options.group_initial_rebalance_delay_ms = 0;
         options.num_partitions = 4;
         options.offsets_topic_num_partitions = 4;
-        let mut world = Self {
+        Self {
             record,
             options: Arc::new(options),
             now: Now { monotonic: Monotonic(1), wall: Wall(1_700_000_000_000) },
             shards: Vec::new(),
+            sizes,
             disks: (0..cores).map(|core| SimDisk::new(u64::from(core) + 1)).collect(),
             memory,
             memories: (0..cores).map(|_| Rc::new(RequestMemory::new(memory))).collect(),
@@ -113,30 +173,46 @@ impl World {
             slow: None,
             delayed: Vec::new(),
             hanging: None,
+            halted: None,
+            may_halt: false,
+            found: BTreeMap::new(),
+            report: Vec::new(),
             limits: BTreeMap::new(),
+            muted: BTreeMap::new(),
+            request_time: Duration::ZERO,
             closed: Vec::new(),
             ends: Vec::new(),
-        };
-        world.start();
-        world
+            word: None,
+            answered: Vec::new(),
+        }
     }
 
     fn start(&mut self) {
+        self.try_start(false).expect("it starts");
+    }
+
+    fn try_start(&mut self, accepts: bool) -> Result<(), String> {
         self.serving = 0;
         self.starts += 1;
+        self.found.clear();
+        self.report.clear();
         for core in 0..self.disks.len() {
-            let shard = self.open(CoreId(core as u16));
+            let shard = self.open(CoreId(core as u16), accepts)?;
             self.shards.push(shard);
         }
         self.run();
+        self.halted.clone().map_or(Ok(()), Err)?;
         assert_eq!(self.serving, self.shards.len(), "every core serves");
+        Ok(())
     }
 
-    fn open(&mut self, core: CoreId) -> Shard {
+    fn open(&mut self, core: CoreId, accepts: bool) -> Result<Shard, String> {
         let disk = &mut self.disks[usize::from(core.0)];
-        let journal = JournalConfig { file_bytes: 1 << 20, ..JournalConfig::default() };
         let identity = self.record.identity(core);
-        let mut opening = Store::open(StoreConfig::DEFAULT, journal, identity);
+        let mut opening = Store::open(self.sizes.store, self.sizes.journal, identity);
+        if accepts {
+            opening = opening.accept_damage();
+        }
         let mut ops = Vec::new();
         let (store, recovered) = loop {
             opening.next_ops(self.now, &mut ops);
@@ -144,9 +220,12 @@ impl World {
                 break opening.finish().expect("recovery without operations is complete");
             }
             for op in ops.drain(..) {
-                opening.on_done(disk.carry_out(op), self.now).expect("a sound disk");
+                let done = opening.on_done(disk.carry_out(op), self.now);
+                done.map_err(|error| error.to_string())?;
             }
         };
+        self.found.extend(recovered.logs.iter().map(|found| (found.log, found.clone())));
+        self.report.extend(recovered.report.iter().chain(&recovered.accepted).cloned());
         let identity = Identity {
             core,
             cores: self.record.core_count,
@@ -156,7 +235,29 @@ impl World {
         };
         let memory = Rc::new(RequestMemory::new(self.memory));
         self.memories[usize::from(core.0)] = memory.clone();
-        Shard::open(identity, store, recovered, memory, self.starts, self.now).expect("it opens")
+        Shard::open(identity, store, recovered, memory, self.starts, self.now)
+    }
+
+    /// Who the files of a core belong to.
+    pub fn owner(&self, core: usize) -> node::Identity {
+        self.record.identity(CoreId(core as u16))
+    }
+
+    /// How large the parts of the storage are.
+    pub fn sizes(&self) -> Sizes {
+        self.sizes
+    }
+
+    /// What every disk holds now; what waits for it is not done.
+    pub fn disks(&self) -> &[SimDisk] {
+        &self.disks
+    }
+
+    /// Ranges of records that readers met and could not be given: the log, the first offset, and one
+    /// after the last.
+    pub fn unreadable(&self) -> Vec<(LogId, i64, i64)> {
+        let ranges = self.shards.iter().flat_map(Shard::unreadable);
+        ranges.map(|(log, from, until)| (log, from.0, until.0)).collect()
     }
 
     /// The power goes, and comes back.
@@ -195,6 +296,9 @@ impl World {
     pub fn run(&mut self) {
         loop {
             self.run_without_disks();
+            if self.halted.is_some() {
+                return;
+            }
             let mut moved = false;
             for core in (0..self.disks.len()).filter(|core| self.hanging != Some(*core)) {
                 if let Some(done) = self.disks[core].step() {
@@ -214,8 +318,26 @@ impl World {
             for core in 0..self.shards.len() {
                 self.turn(core);
             }
-            if self.inboxes.iter().all(VecDeque::is_empty) {
+            if self.halted.is_some() {
                 return;
+            }
+            let goes_on = |shard: &Shard| {
+                shard.next_deadline().is_some_and(|deadline| deadline <= self.now.monotonic)
+            };
+            if self.inboxes.iter().all(VecDeque::is_empty) && !self.shards.iter().any(goes_on) {
+                return;
+            }
+        }
+    }
+
+    /// Every core has so many turns, and every disk does as much.
+    pub fn go_on_for(&mut self, turns: usize) {
+        for _ in 0..turns {
+            for core in 0..self.shards.len() {
+                self.turn(core);
+                if let Some(done) = self.disks[core].step() {
+                    self.inboxes[core].push_back(Input::Disk { done, journal: None });
+                }
             }
         }
     }
@@ -232,6 +354,7 @@ impl World {
     pub fn turn(&mut self, core: usize) {
         while let Some(input) = self.inboxes[core].pop_front() {
             self.shards[core].apply(self.now, input);
+            self.shards[core].count_time(self.request_time);
         }
         self.shards[core].settle(self.now);
         let mut effects = Vec::new();
@@ -244,7 +367,11 @@ impl World {
     fn carry_out(&mut self, core: usize, effect: Effect) {
         match effect {
             Effect::Disk(op) => self.disks[core].submit(op),
+            Effect::ToCore { to: STRANGER, message: CoreMessage::Answer(answers) } => {
+                self.answered.extend(answers);
+            }
             Effect::ToCore { to, message } => {
+                let Some(message) = self.vouch(core, message) else { return };
                 let (from, to) = (CoreId(core as u16), usize::from(to.0));
                 let input = Input::FromCore { from, message };
                 if self.slow == Some((core, to)) {
@@ -258,6 +385,7 @@ impl World {
                 self.memories[core].recount_answer(whole.len(), 0);
                 self.answers.insert(Awaited { core, connection, slot }, whole.into());
             }
+            Effect::Mute { connection, until } => drop(self.muted.insert(connection, until)),
             Effect::CloseAt { connection, .. } | Effect::Close { connection } => {
                 self.closed.push(connection);
             }
@@ -268,7 +396,58 @@ impl World {
             Effect::LimitConnections(limits) => drop(self.limits.insert(core, limits)),
             Effect::StopListening => self.ends.push((core, End::Deaf)),
             Effect::Stopped => self.ends.push((core, End::Stopped)),
-            Effect::Halt(error) => panic!("core {core} halts: {error}"),
+            Effect::Halt(error) => {
+                let why = format!("core {core} halts: {error}");
+                assert!(self.may_halt, "{why}");
+                self.halted = Some(why);
+            }
+        }
+    }
+
+    /// Answers for the coordinators of transactions, if the story does; gives what else is asked.
+    fn vouch(&mut self, core: usize, message: CoreMessage) -> Option<CoreMessage> {
+        let (Some(word), CoreMessage::Ask(questions)) = (self.word, &message) else {
+            return Some(message);
+        };
+        let [(ticket, _, Question::Transaction(request))] = &questions[..] else {
+            return Some(message);
+        };
+        let response = match word {
+            ErrorCode::None => TransactionResponse::Verify(Ok(Partitions::default())),
+            refused => request.refused(refused),
+        };
+        let answers = vec![(*ticket, Answer::Transaction(Box::new(response)))];
+        let (from, message) = (STRANGER, CoreMessage::Answer(answers));
+        self.inboxes[core].push_back(Input::FromCore { from, message });
+        None
+    }
+
+    /// Asks a core in the name of one there is not. The answer will be among `answered`.
+    pub fn question(&mut self, core: usize, target: Target, question: Question) -> Ticket {
+        self.next_slot += 1;
+        let ticket = Ticket { core: STRANGER, request: self.next_slot, part: 0 };
+        let message = CoreMessage::Ask(vec![(ticket, target, question)]);
+        self.inboxes[core].push_back(Input::FromCore { from: STRANGER, message });
+        ticket
+    }
+
+    /// As [`World::run`], but at most so many operations of disks are carried out. Says `false` if
+    /// more were to be.
+    pub fn run_steps(&mut self, steps: &mut usize) -> bool {
+        loop {
+            self.run_without_disks();
+            for core in 0..self.disks.len() {
+                if self.disks[core].waiting() > 0 && *steps == 0 {
+                    return false;
+                }
+                if let Some(done) = self.disks[core].step() {
+                    *steps -= 1;
+                    self.inboxes[core].push_back(Input::Disk { done, journal: None });
+                }
+            }
+            if self.inboxes.iter().all(VecDeque::is_empty) {
+                return true;
+            }
         }
     }
 
@@ -316,7 +495,7 @@ impl World {
         self.now.wall = Wall(self.now.wall.0 + time.as_millis() as i64);
     }
 
-    /// Sends a request over a connection of a core.
+    /// Sends a request over the connection of a core.
     pub fn send<T: Request>(
         &mut self,
         core: usize,
@@ -324,9 +503,19 @@ impl World {
         version: i16,
         request: &T,
     ) -> Awaited {
+        self.send_over((core, ConnectionId(core as u64)), key, version, request)
+    }
+
+    /// Sends a request over some connection of a core.
+    pub fn send_over<T: Request>(
+        &mut self,
+        (core, connection): (usize, ConnectionId),
+        key: ApiKey,
+        version: i16,
+        request: &T,
+    ) -> Awaited {
         let frame = messages::encode_request(key, version, 1, Some("story"), request)
             .expect("the story's request can be written");
-        let connection = ConnectionId(core as u64);
         let slot = self.next_slot;
         self.next_slot += 1;
         let peer = "127.0.0.1:1000".parse().expect("an address");

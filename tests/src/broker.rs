@@ -7,9 +7,10 @@
 
 use crate::wire::Wire;
 use std::fs::{self, File};
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -95,9 +96,29 @@ impl Broker {
     /// As [`Broker::start`].
     #[must_use]
     pub fn start_with_descriptors(folder: &Folder, count: u32, more: &[&str]) -> Self {
-        let mut command = Command::new("prlimit");
-        command.arg(format!("--nofile={count}:{count}")).arg(program());
-        Self::spawn(command, folder, free_port(), more).awaited()
+        let mut limited = Command::new("prlimit");
+        limited.arg(format!("--nofile={count}:{count}"));
+        Self::start_under(limited, folder, more)
+    }
+
+    /// Starts a broker as the last argument of another program, such as `taskset`, and waits until it answers. That
+    /// program must become the broker, not its parent.
+    ///
+    /// # Panics
+    /// As [`Broker::start`].
+    #[must_use]
+    pub fn start_under(wrapper: Command, folder: &Folder, more: &[&str]) -> Self {
+        Self::launch_under(wrapper, folder, more).awaited()
+    }
+
+    /// As [`Broker::start_under`], and does not wait for it.
+    ///
+    /// # Panics
+    /// As [`Broker::launch`].
+    #[must_use]
+    pub fn launch_under(mut wrapper: Command, folder: &Folder, more: &[&str]) -> Self {
+        wrapper.arg(program());
+        Self::spawn(wrapper, folder, free_port(), more)
     }
 
     fn awaited(mut self) -> Self {
@@ -217,6 +238,20 @@ impl Broker {
         }
     }
 
+    /// Its process.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How it ended; `None` while it runs.
+    ///
+    /// # Panics
+    /// Where the system does not say.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("the child can be asked")
+    }
+
     /// Everything it printed so far.
     #[must_use]
     pub fn said(&self) -> String {
@@ -282,6 +317,21 @@ pub fn inspect(folder: &Folder) -> String {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "inspect ended with {}: {said}", output.status);
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Runs a command of the program with this on its standard input, and waits for its end.
+///
+/// # Panics
+/// Where it cannot be started, or takes no input.
+#[must_use]
+pub fn run(arguments: &[&str], input: &str) -> Output {
+    let mut command = Command::new(program());
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program can be started");
+    let mut stdin = child.stdin.take().expect("its input was asked for");
+    stdin.write_all(input.as_bytes()).expect("it takes its input");
+    drop(stdin);
+    child.wait_with_output().expect("it ends")
 }
 
 /// `FLUMEN_BIN`, or what was built last in the usual place.

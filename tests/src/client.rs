@@ -4,6 +4,9 @@
 //! Does not: try again, or judge error codes.
 //! Apart because several stories of whole brokers need the same client.
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
 use bytes::Bytes;
 use flumen_protocol::api_table::ApiKey;
 use flumen_protocol::batch::builder::{BatchBuilder, NewRecord};
@@ -34,7 +37,19 @@ impl Client {
     /// When the broker accepts no connection.
     #[must_use]
     pub fn of(broker: &Broker) -> Self {
-        Self(Wire::connect(broker.address()).expect("a running broker accepts"))
+        Self::at(broker.address()).expect("a running broker accepts")
+    }
+
+    /// A client of whoever listens there; `None` where nobody does.
+    #[must_use]
+    pub fn at(address: SocketAddr) -> Option<Self> {
+        Wire::connect(address).map(Self)
+    }
+
+    /// Waits so long for answers.
+    #[must_use]
+    pub fn waiting(self, time: Duration) -> Self {
+        Self(self.0.waiting(time))
     }
 
     /// Asks, and waits for the answer.
@@ -42,9 +57,19 @@ impl Client {
     /// # Panics
     /// Without an answer, or with one that cannot be read.
     pub fn ask<T: Request>(&mut self, key: ApiKey, version: i16, request: &T) -> T::Response {
+        self.try_ask(key, version, request).expect("a readable answer")
+    }
+
+    /// Asks, and waits for the answer; `None` without one, or with one that cannot be read.
+    pub fn try_ask<T: Request>(
+        &mut self,
+        key: ApiKey,
+        version: i16,
+        request: &T,
+    ) -> Option<T::Response> {
         let frame = encode_request(key, version, 3, Some("test"), request).expect("a request");
-        let answer = self.0.ask(&frame).expect("an answer");
-        decode_response::<T>(key, version, Bytes::from(answer)).expect("a readable answer").1
+        let answer = self.0.ask(&frame)?;
+        Some(decode_response::<T>(key, version, Bytes::from(answer)).ok()?.1)
     }
 
     /// Makes a topic as a producer does; says how many partitions it has.
@@ -56,7 +81,20 @@ impl Client {
 
     /// Appends a record that is meant to come to this offset, as [`value`] says. Answers with error
     /// code and offset.
+    ///
+    /// # Panics
+    /// Without an answer.
     pub fn produce(&mut self, topic: &TopicName, partition: i32, offset: i64) -> (i16, i64) {
+        self.try_produce(topic, partition, offset).expect("an answer")
+    }
+
+    /// As [`Client::produce`]; `None` without an answer.
+    pub fn try_produce(
+        &mut self,
+        topic: &TopicName,
+        partition: i32,
+        offset: i64,
+    ) -> Option<(i16, i64)> {
         let value = value(partition, offset);
         let mut batch = BatchBuilder::new();
         let (timestamp, value) = (FIRST_TIMESTAMP + offset, Some(value.as_bytes()));
@@ -70,18 +108,31 @@ impl Client {
             .with_acks(-1)
             .with_timeout_ms(10_000)
             .with_topic_data(vec![of_topic]);
-        let answer = self.ask(ApiKey::Produce, 9, &request);
-        let answer = &answer.responses[0].partition_responses[0];
-        (answer.error_code, answer.base_offset)
+        let answer = self.try_ask(ApiKey::Produce, 9, &request)?;
+        let answer = answer.responses.first()?.partition_responses.first()?;
+        Some((answer.error_code, answer.base_offset))
     }
 
     /// One fetch: its error code, where the partition ends, and the values found.
+    ///
+    /// # Panics
+    /// Without an answer.
     pub fn fetch(
         &mut self,
         topic: &TopicName,
         partition: i32,
         from: i64,
     ) -> (i16, i64, Vec<String>) {
+        self.try_fetch(topic, partition, from).expect("an answer")
+    }
+
+    /// As [`Client::fetch`]; `None` without an answer.
+    pub fn try_fetch(
+        &mut self,
+        topic: &TopicName,
+        partition: i32,
+        from: i64,
+    ) -> Option<(i16, i64, Vec<String>)> {
         let wanted = FetchPartition::default()
             .with_partition(partition)
             .with_fetch_offset(from)
@@ -93,10 +144,10 @@ impl Client {
             .with_max_bytes(1 << 20)
             .with_session_epoch(-1)
             .with_topics(vec![wanted]);
-        let answer = self.ask(ApiKey::Fetch, 11, &request);
-        let found = &answer.responses[0].partitions[0];
+        let answer = self.try_ask(ApiKey::Fetch, 11, &request)?;
+        let found = answer.responses.first()?.partitions.first()?;
         let values = found.records.as_ref().map(values).unwrap_or_default();
-        (found.error_code, found.high_watermark, values)
+        Some((found.error_code, found.high_watermark, values))
     }
 
     /// Everything a partition holds, in order. Every record must have a batch of its own.

@@ -7,6 +7,7 @@
 
 pub mod broker;
 pub mod client;
+pub mod forged;
 pub mod source;
 pub mod wire;
 

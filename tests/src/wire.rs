@@ -49,6 +49,16 @@ impl Wire {
         Some(Self(stream))
     }
 
+    /// Waits so long for answers, instead of [`ANSWER_WITHIN`].
+    ///
+    /// # Panics
+    /// Where the connection's options cannot be set.
+    #[must_use]
+    pub fn waiting(self, time: Duration) -> Self {
+        self.0.set_read_timeout(Some(time)).expect("a read timeout");
+        self
+    }
+
     /// Sends bytes as they are. False where the other side has hung up already.
     pub fn send(&mut self, bytes: &[u8]) -> bool {
         self.0.write_all(bytes).is_ok()

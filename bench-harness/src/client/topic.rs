@@ -5,7 +5,7 @@
 //! Invariants: a topic handed out has a leader for each partition.
 //! Apart because these are many small questions on top of one way of asking.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use flumen_protocol::api_table::ApiKey;
 use flumen_protocol::ids::{ProducerEpoch, ProducerId, TopicId};
@@ -20,7 +20,7 @@ use flumen_protocol::messages::{
 };
 
 use super::{Client, ClientFault};
-use crate::limits::{CONNECT_TIMEOUT_MS, PARTITIONS_AT_ONCE, RETRY_BACKOFF_MS, TOPIC_TIMEOUT_MS};
+use crate::limits::{CONNECT_TIMEOUT_MS, PARTITIONS_AT_ONCE, TOPIC_TIMEOUT_MS};
 
 /// A broker of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,7 +76,7 @@ impl Client {
             .with_topics(vec![topic])
             .with_timeout_ms(TOPIC_TIMEOUT_MS as i32);
         self.patience(Duration::from_millis(TOPIC_TIMEOUT_MS));
-        let answer = self.ask(ApiKey::CreateTopics, 7, &question)?;
+        let answer = self.ask(7, &question)?;
         self.patience(Duration::from_millis(CONNECT_TIMEOUT_MS));
         for topic in answer.topics {
             let message = topic.error_message.as_deref().unwrap_or_default();
@@ -99,7 +99,7 @@ impl Client {
             .with_topics(vec![topic])
             .with_timeout_ms(TOPIC_TIMEOUT_MS as i32);
         self.patience(Duration::from_millis(TOPIC_TIMEOUT_MS));
-        let answer = self.ask(ApiKey::CreatePartitions, 2, &question)?;
+        let answer = self.ask(2, &question)?;
         self.patience(Duration::from_millis(CONNECT_TIMEOUT_MS));
         for topic in answer.results {
             let message = topic.error_message.as_deref().unwrap_or_default();
@@ -118,7 +118,7 @@ impl Client {
             .with_timeout_ms(TOPIC_TIMEOUT_MS as i32);
         self.patience(Duration::from_millis(TOPIC_TIMEOUT_MS));
         // From version 6 on topics are asked for in another shape.
-        let answer = self.ask(ApiKey::DeleteTopics, 5, &question)?;
+        let answer = self.ask(5, &question)?;
         for topic in answer.responses {
             self.refuse(ApiKey::DeleteTopics, topic.error_code, "")?;
         }
@@ -130,17 +130,7 @@ impl Client {
     /// # Errors
     /// As every question; a refusal that is not about patience, or out of patience.
     pub fn topic(&mut self, name: &str, partitions: u32) -> Result<Topic, ClientFault> {
-        let deadline = Instant::now() + Duration::from_millis(TOPIC_TIMEOUT_MS);
-        loop {
-            let fault = match self.topic_now(name, partitions) {
-                Ok(topic) => return Ok(topic),
-                Err(fault) => fault,
-            };
-            if !fault.retriable() || Instant::now() > deadline {
-                return Err(fault);
-            }
-            std::thread::sleep(Duration::from_millis(RETRY_BACKOFF_MS));
-        }
+        self.patiently(|client| client.topic_now(name, partitions))
     }
 
     fn topic_now(&mut self, name: &str, partitions: u32) -> Result<Topic, ClientFault> {
@@ -148,7 +138,7 @@ impl Client {
         let question = MetadataRequest::default()
             .with_topics(Some(vec![wanted]))
             .with_allow_auto_topic_creation(false);
-        let answer = self.ask(ApiKey::Metadata, 12, &question)?;
+        let answer = self.ask(12, &question)?;
         self.read_topic(name, partitions, &answer)
     }
 
@@ -190,21 +180,12 @@ impl Client {
     /// # Errors
     /// As every question; a refusal that is not about patience, or out of patience.
     pub fn producer_id(&mut self) -> Result<(ProducerId, ProducerEpoch), ClientFault> {
-        let deadline = Instant::now() + Duration::from_millis(TOPIC_TIMEOUT_MS);
         let question = InitProducerIdRequest::default().with_transactional_id(None);
-        loop {
-            let answer = self.ask(ApiKey::InitProducerId, 4, &question)?;
-            match self.refuse(ApiKey::InitProducerId, answer.error_code, "") {
-                Ok(()) => {
-                    let id = ProducerId(answer.producer_id.0);
-                    return Ok((id, ProducerEpoch(answer.producer_epoch)));
-                }
-                Err(fault) if fault.retriable() && Instant::now() < deadline => {
-                    std::thread::sleep(Duration::from_millis(RETRY_BACKOFF_MS));
-                }
-                Err(fault) => return Err(fault),
-            }
-        }
+        self.patiently(|client| {
+            let answer = client.ask(4, &question)?;
+            client.refuse(ApiKey::InitProducerId, answer.error_code, "")?;
+            Ok((ProducerId(answer.producer_id.0), ProducerEpoch(answer.producer_epoch)))
+        })
     }
 
     /// Where partitions end: the offset the next record will get. A leader that has just been
@@ -213,15 +194,7 @@ impl Client {
     /// # Errors
     /// As every question; a refusal that is not about patience, or out of patience.
     pub fn ends(&mut self, name: &str, partitions: &[i32]) -> Result<Vec<(i32, i64)>, ClientFault> {
-        let deadline = Instant::now() + Duration::from_millis(TOPIC_TIMEOUT_MS);
-        loop {
-            match self.ends_now(name, partitions) {
-                Err(fault) if fault.retriable() && Instant::now() < deadline => {
-                    std::thread::sleep(Duration::from_millis(RETRY_BACKOFF_MS));
-                }
-                answered => return answered,
-            }
-        }
+        self.patiently(|client| client.ends_now(name, partitions))
     }
 
     fn ends_now(&mut self, name: &str, partitions: &[i32]) -> Result<Vec<(i32, i64)>, ClientFault> {
@@ -234,7 +207,7 @@ impl Client {
             .with_partitions(wanted.collect());
         let question =
             ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic]);
-        let answer = self.ask(ApiKey::ListOffsets, 7, &question)?;
+        let answer = self.ask(7, &question)?;
         let mut ends = Vec::with_capacity(partitions.len());
         for partition in answer.topics.iter().flat_map(|topic| &topic.partitions) {
             self.refuse(ApiKey::ListOffsets, partition.error_code, name)?;

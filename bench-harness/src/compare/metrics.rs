@@ -11,9 +11,10 @@ use crate::outcome::comparison::{Metric, Ratio, Round, System};
 use crate::outcome::load::Latency;
 
 /// Every metric, in the order of the tables.
-pub const ALL: [Metric; 16] = [
+pub const ALL: [Metric; 17] = [
     Metric::Throughput,
     Metric::Delivery,
+    Metric::Transactions,
     Metric::ProduceP50,
     Metric::ProduceP99,
     Metric::ProduceP999,
@@ -36,6 +37,7 @@ pub fn title(metric: Metric) -> &'static str {
     match metric {
         Metric::Throughput => "acknowledged MB/s",
         Metric::Delivery => "delivered MB/s",
+        Metric::Transactions => "transactions per s",
         Metric::ProduceP50 => "produce p50 µs",
         Metric::ProduceP99 => "produce p99 µs",
         Metric::ProduceP999 => "produce p99.9 µs",
@@ -73,6 +75,9 @@ pub fn value(metric: Metric, round: &Round) -> Option<f64> {
     let found = match metric {
         Metric::Throughput => Some(load.bytes_per_second / 1e6),
         Metric::Delivery => Some(load.delivered_bytes_per_second / 1e6),
+        Metric::Transactions => {
+            load.scenario.is_transactional().then_some(load.requests_per_second)
+        }
         Metric::ProduceP50 => of(&load.produce, |latency| latency.p50_us),
         Metric::ProduceP99 => of(&load.produce, |latency| latency.p99_us),
         Metric::ProduceP999 => of(&load.produce, |latency| latency.p999_us),
@@ -164,11 +169,12 @@ pub fn mean(metric: Metric, system: usize, rounds: &[Round]) -> Option<f64> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::load::options::plain_producers;
     use crate::outcome::comparison::Cost;
     use crate::outcome::environment::Environment;
     use crate::outcome::load::{Generator, Load};
     use crate::outcome::{Durability, FORMAT};
-    use crate::scenario::Scenario;
+    use crate::scenario::{Producers, Scenario};
 
     /// A run of `mb` MB/s for ten seconds that cost `cpu` seconds.
     pub(in super::super) fn round(pair: u32, system: usize, mb: f64, cpu: f64) -> Round {
@@ -208,6 +214,15 @@ pub(super) mod tests {
         assert_eq!(value(Metric::WriteAmplification, &round), Some(1.5));
         assert_eq!(value(Metric::ProduceP99, &round), None, "nothing measured, nothing said");
         assert_eq!(value(Metric::Rss, &round), None);
+    }
+
+    #[test]
+    fn requests_are_transactions_where_they_are_transactional() {
+        let mut round = round(0, 0, 100.0, 2.0);
+        assert_eq!(value(Metric::Transactions, &round), None);
+        let producers = Producers { transactional: true, ..plain_producers() };
+        round.load.scenario.producers = Some(producers);
+        assert_eq!(value(Metric::Transactions, &round), Some(1_000.0));
     }
 
     #[test]

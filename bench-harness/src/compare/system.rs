@@ -60,6 +60,16 @@ impl SystemSpec {
         self.command.replace("{port}", &port.to_string()).replace("{data}", &quoted)
     }
 
+    /// The command for a report: where somebody keeps his programs says nothing to others.
+    #[must_use]
+    pub fn without_folders(&self) -> String {
+        let named = |word: &str| match word.strip_prefix('/') {
+            Some(path) => path.rsplit('/').next().unwrap_or(path).to_owned(),
+            None => word.to_owned(),
+        };
+        self.command.split(' ').map(named).collect::<Vec<String>>().join(" ")
+    }
+
     /// The program that the command begins with, where it is a plain word.
     #[must_use]
     pub fn program(&self) -> Option<&str> {
@@ -98,6 +108,13 @@ mod tests {
         assert_eq!(system.label(), "kafka D0");
         let relaxed: SystemSpec = "flumen=D0m=x {port} {data}".parse().expect("well formed");
         assert_eq!(relaxed.label(), "flumen D0m");
+    }
+
+    #[test]
+    fn a_report_does_not_say_where_programs_lie() {
+        let system: SystemSpec =
+            "a=D1=/opt/x/run -d {data} ./b {port}".parse().expect("well formed");
+        assert_eq!(system.without_folders(), "run -d {data} ./b {port}");
     }
 
     #[test]

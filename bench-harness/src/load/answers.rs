@@ -1,11 +1,13 @@
-//! What brokers answer to Produce and Fetch.
+//! What brokers answer to Produce, Fetch, AddPartitionsToTxn and EndTxn.
 //!
-//! Does: read both answers in place, at every version we ask for.
+//! Does: read the answers in place, at every version we ask for.
 //! Does not: allocate, or judge what an error means.
 //! Invariants: malformed bytes are an error value; the records handed out lie inside the answer.
 //! Apart because a generator that decodes answers generously would measure its own decoder.
 
 use flumen_protocol::api_table::ApiKey;
+use flumen_protocol::error_code::ErrorCode;
+use flumen_protocol::ids::{ProducerEpoch, ProducerId};
 use flumen_protocol::wire::Encoding;
 use flumen_protocol::wire::read::{DecodeError, Reader};
 use flumen_protocol::wire::tagged;
@@ -62,6 +64,67 @@ pub fn produced(payload: &[u8], version: i16) -> Result<Produced, DecodeError> {
     Ok(answer)
 }
 
+/// What became of a request that a transaction consists of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// Of the request.
+    pub correlation_id: i32,
+    /// Its code, zero when all went well.
+    pub error: i16,
+    /// Who produces from now on, where the broker says.
+    pub producer: Option<(ProducerId, ProducerEpoch)>,
+}
+
+/// Reads an answer to AddPartitionsToTxn up to version 3, without its size. Its code is that of the
+/// first partition that was refused for a reason of its own.
+///
+/// # Errors
+/// The first malformed field.
+pub fn named(payload: &[u8], version: i16) -> Result<Ended, DecodeError> {
+    let row = ApiKey::AddPartitionsToTxn.row();
+    let mut reader = Reader::new(payload, Encoding::of(row.request_is_flexible(version)));
+    let mut answer = Ended { correlation_id: reader.i32("correlation_id")?, ..Ended::default() };
+    end_of_struct(&mut reader)?;
+    reader.i32("throttle_time_ms")?;
+    // What is only refused because another was says nothing of the reason.
+    let says_why = |code: i16| code != 0 && code != ErrorCode::OperationNotAttempted.code();
+    for _ in 0..reader.count("results_by_topic", 1)? {
+        reader.string("name")?;
+        for _ in 0..reader.count("results_by_partition", 1)? {
+            reader.i32("partition_index")?;
+            let error = reader.i16("partition_error_code")?;
+            if !says_why(answer.error) && error != 0 {
+                answer.error = error;
+            }
+            end_of_struct(&mut reader)?;
+        }
+        end_of_struct(&mut reader)?;
+    }
+    Ok(answer)
+}
+
+/// Since this version the answer to EndTxn says who produces next (KIP-890).
+const NEXT_EPOCH_SINCE: i16 = 5;
+
+/// Reads an answer to EndTxn, without its size.
+///
+/// # Errors
+/// The first malformed field.
+pub fn ended(payload: &[u8], version: i16) -> Result<Ended, DecodeError> {
+    let row = ApiKey::EndTxn.row();
+    let mut reader = Reader::new(payload, Encoding::of(row.request_is_flexible(version)));
+    let mut answer = Ended { correlation_id: reader.i32("correlation_id")?, ..Ended::default() };
+    end_of_struct(&mut reader)?;
+    reader.i32("throttle_time_ms")?;
+    answer.error = reader.i16("error_code")?;
+    if version >= NEXT_EPOCH_SINCE {
+        let id = ProducerId(reader.i64("producer_id")?);
+        let epoch = ProducerEpoch(reader.i16("producer_epoch")?);
+        answer.producer = (id.0 >= 0).then_some((id, epoch));
+    }
+    Ok(answer)
+}
+
 /// The head of an answer to Fetch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fetched {
@@ -82,6 +145,8 @@ pub struct FetchedPart<'a> {
     pub error: i16,
     /// Up to where records are committed.
     pub high_watermark: i64,
+    /// Up to where transactions are over.
+    pub last_stable_offset: i64,
     /// Batches, the last one perhaps cut off.
     pub records: &'a [u8],
 }
@@ -118,7 +183,7 @@ fn fetched_part<'a>(reader: &mut Reader<'a>, version: i16) -> Result<FetchedPart
     let index = reader.i32("partition_index")?;
     let error = reader.i16("error_code")?;
     let high_watermark = reader.i64("high_watermark")?;
-    reader.i64("last_stable_offset")?;
+    let last_stable_offset = reader.i64("last_stable_offset")?;
     if version >= 5 {
         reader.i64("log_start_offset")?;
     }
@@ -131,7 +196,7 @@ fn fetched_part<'a>(reader: &mut Reader<'a>, version: i16) -> Result<FetchedPart
     }
     let records = reader.nullable_blob("records")?.unwrap_or(&[]);
     end_of_struct(reader)?;
-    Ok(FetchedPart { index, error, high_watermark, records })
+    Ok(FetchedPart { index, error, high_watermark, last_stable_offset, records })
 }
 
 fn topic_key(reader: &mut Reader<'_>, version: i16) -> Result<(), DecodeError> {
@@ -154,14 +219,19 @@ fn end_of_struct(reader: &mut Reader<'_>) -> Result<(), DecodeError> {
 mod tests {
     use super::*;
     use bytes::Bytes;
-    use flumen_protocol::error_code::ErrorCode;
     use flumen_protocol::hot::fetch::{FetchPartitionResponse, FetchResponse, FetchTopicResponse};
     use flumen_protocol::hot::leader_hint::NodeEndpoint;
     use flumen_protocol::hot::produce::{
         ProducePartitionResponse, ProduceResponse, ProduceTopicResponse,
     };
-    use flumen_protocol::ids::{LeaderEpoch, NodeId, Offset, PartitionIndex, ProducerId, TopicId};
-    use flumen_protocol::messages::StrBytes;
+    use flumen_protocol::ids::{LeaderEpoch, NodeId, Offset, PartitionIndex, TopicId};
+    use flumen_protocol::messages::add_partitions_to_txn_response::{
+        AddPartitionsToTxnPartitionResult, AddPartitionsToTxnTopicResult,
+    };
+    use flumen_protocol::messages::{
+        AddPartitionsToTxnResponse, EndTxnResponse, StrBytes, TopicName, WireProducerId,
+        encode_response,
+    };
 
     fn nodes() -> Vec<NodeEndpoint> {
         vec![NodeEndpoint { id: NodeId(1), host: "h".to_owned(), port: 1, rack: None }]
@@ -204,13 +274,55 @@ mod tests {
     }
 
     #[test]
+    fn the_reason_among_refused_partitions_is_found_at_every_version() {
+        let parts = [(0, 0), (1, 55), (2, 51), (3, 55)].map(|(index, code)| {
+            AddPartitionsToTxnPartitionResult::default()
+                .with_partition_index(index)
+                .with_partition_error_code(code)
+        });
+        let topic = AddPartitionsToTxnTopicResult::default()
+            .with_name(TopicName(StrBytes::from_static_str("t")))
+            .with_results_by_partition(parts.to_vec());
+        let said =
+            AddPartitionsToTxnResponse::default().with_results_by_topic_v3_and_below(vec![topic]);
+        for version in 0..=3 {
+            let frame =
+                encode_response(ApiKey::AddPartitionsToTxn, version, 9, &said).expect("said");
+            let expected = Ended { correlation_id: 9, error: 51, producer: None };
+            assert_eq!(named(&frame[4..], version), Ok(expected), "v{version}");
+            assert!(named(&frame[4..frame.len() - 3], version).is_err());
+        }
+    }
+
+    #[test]
+    fn every_version_of_an_end_is_read_and_the_new_ones_say_who_goes_on() {
+        for version in 0..=5 {
+            let mut said = EndTxnResponse::default();
+            let mut producer = None;
+            if version >= NEXT_EPOCH_SINCE {
+                said = said.with_producer_id(WireProducerId(70)).with_producer_epoch(8);
+                producer = Some((ProducerId(70), ProducerEpoch(8)));
+            }
+            let frame = encode_response(ApiKey::EndTxn, version, 9, &said).expect("said");
+            let expected = Ended { correlation_id: 9, error: 0, producer };
+            assert_eq!(ended(&frame[4..], version), Ok(expected), "v{version}");
+        }
+        let refused = EndTxnResponse::default()
+            .with_error_code(51)
+            .with_producer_id(WireProducerId(-1))
+            .with_producer_epoch(-1);
+        let frame = encode_response(ApiKey::EndTxn, 5, 9, &refused).expect("said");
+        assert_eq!(ended(&frame[4..], 5).map(|said| (said.error, said.producer)), Ok((51, None)));
+    }
+
+    #[test]
     fn every_version_of_fetch_is_read() {
         let records = Bytes::from_static(b"records");
         let part = FetchPartitionResponse {
             index: PartitionIndex(4),
             error: ErrorCode::None,
             high_watermark: Offset(20),
-            last_stable_offset: Offset(20),
+            last_stable_offset: Offset(19),
             log_start_offset: Offset(0),
             aborted: Some(vec![(ProducerId(1), Offset(2))]),
             preferred_read_replica: NodeId(-1),
@@ -235,7 +347,8 @@ mod tests {
             let head = fetched(&frame[4..], version, |part| seen.push(part)).expect("sound");
             let session_id = if version >= 7 { 5 } else { 0 };
             assert_eq!(head, Fetched { correlation_id: 99, error: 0, session_id }, "v{version}");
-            assert_eq!((seen[0].records, seen[0].high_watermark), (&records[..], 20));
+            let ends = (seen[0].high_watermark, seen[0].last_stable_offset);
+            assert_eq!((seen[0].records, ends), (&records[..], (20, 19)));
             assert_eq!((seen[1].records, seen.len()), (&[][..], 2));
         }
     }

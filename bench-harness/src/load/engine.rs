@@ -14,14 +14,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::answers;
 use super::broken::{Broken, system};
 use super::crowd::{Crowd, GUEST_BASE};
-use super::lane::{Lane, Settled};
+use super::lane::Settled;
 use super::measure::{Errors, Measure};
+use super::member::{Manner, Member, Role};
 use super::poller::{Poller, Ready};
 use super::progress::Progress;
 use super::reader::{Kind, Next, Reader};
-use super::routes::Routes;
 use super::schedule::Schedule;
-use super::template::{Patch, Templates};
+use super::template::Patch;
+use super::transactor::Course;
 use super::wire::{Received, Wire};
 use crate::client::in_words;
 use crate::clock::{now_ns, wall_ms};
@@ -47,46 +48,6 @@ pub enum Until {
     Acknowledged(u64),
     /// No request has its answer outstanding, or the instant has come.
     Quiet(u64),
-}
-
-/// What a connection is for.
-#[derive(Debug)]
-pub enum Role {
-    /// It produces.
-    Producer(Lane),
-    /// It reads.
-    Consumer(Reader),
-}
-
-/// A connection of the run.
-#[derive(Debug)]
-pub struct Member {
-    /// Its bytes.
-    pub wire: Wire,
-    /// Whom it is connected to.
-    pub address: String,
-    /// The place of that broker.
-    pub broker: usize,
-    /// What it is for.
-    pub role: Role,
-    watches_write: bool,
-}
-
-/// How produce requests look.
-#[derive(Debug)]
-pub struct Manner {
-    /// Requests to be patched, in turn.
-    pub templates: Templates,
-    /// Version of Produce.
-    pub version: i16,
-    /// No answers come.
-    pub silent: bool,
-    /// Where requests go.
-    pub routes: Routes,
-    /// Producers; each has a connection per broker.
-    pub producers: usize,
-    /// Brokers.
-    pub brokers: usize,
 }
 
 /// Everything that moves during a run.
@@ -136,23 +97,15 @@ impl Engine {
         })
     }
 
-    /// Adds producers: as many lanes as producers times brokers, those of one producer together.
+    /// Adds producers, one after the other, each with the connections that the manner says it has.
     ///
     /// # Errors
     /// What the system says.
-    pub fn add_producers(
-        &mut self,
-        manner: Manner,
-        lanes: Vec<(Wire, String, usize, Lane)>,
-    ) -> io::Result<()> {
+    pub fn add_producers(&mut self, manner: Manner, producers: Vec<Member>) -> io::Result<()> {
         assert!(self.members.is_empty(), "producers come first: their tokens are their places");
-        assert_eq!(
-            lanes.len(),
-            manner.producers * manner.brokers,
-            "a lane per producer and broker"
-        );
-        for (wire, address, broker, lane) in lanes {
-            self.add(wire, address, broker, Role::Producer(lane))?;
+        assert_eq!(producers.len(), manner.connections(), "a member per connection");
+        for member in producers {
+            self.add(member)?;
         }
         self.manner = Some(manner);
         Ok(())
@@ -162,33 +115,23 @@ impl Engine {
     ///
     /// # Errors
     /// What the system says.
-    pub fn add_consumer(
-        &mut self,
-        wire: Wire,
-        address: String,
-        broker: usize,
-        reader: Reader,
-    ) -> io::Result<()> {
-        let token = self.add(wire, address, broker, Role::Consumer(reader))?;
+    pub fn add_consumer(&mut self, consumer: Member) -> io::Result<()> {
+        let token = self.add(consumer)?;
         self.dirty.push(token);
         Ok(())
     }
 
-    fn add(&mut self, wire: Wire, address: String, broker: usize, role: Role) -> io::Result<usize> {
+    fn add(&mut self, member: Member) -> io::Result<usize> {
         let token = self.members.len();
-        self.poller.add(&wire.stream, token)?;
-        self.members.push(Member { wire, address, broker, role, watches_write: false });
+        self.poller.add(&member.wire.stream, token)?;
+        self.members.push(member);
         Ok(token)
     }
 
     /// Who makes requests due from now on, and how many may be in flight per connection.
     pub fn drive(&mut self, drive: Drive, in_flight_max: usize) {
         self.drive = drive;
-        for member in &mut self.members {
-            if let Role::Producer(lane) = &mut member.role {
-                lane.limit(in_flight_max);
-            }
-        }
+        self.members.iter_mut().for_each(|member| member.limit(in_flight_max));
         match drive {
             Drive::Nobody | Drive::Open(_) => {}
             Drive::Closed => {
@@ -214,14 +157,11 @@ impl Engine {
     #[must_use]
     pub fn caught_up_ns(&self) -> Option<u64> {
         let mut last = None;
-        for member in &self.members {
-            match &member.role {
-                Role::Producer(_) => {}
-                Role::Consumer(reader) => match reader.caught_up_ns() {
-                    Some(Some(instant_ns)) => last = last.max(Some(instant_ns)),
-                    Some(None) => return None,
-                    None => {}
-                },
+        for reader in self.readers() {
+            match reader.caught_up_ns() {
+                Some(Some(instant_ns)) => last = last.max(Some(instant_ns)),
+                Some(None) => return None,
+                None => {}
             }
         }
         last
@@ -231,26 +171,24 @@ impl Engine {
     #[must_use]
     pub fn delivered(&self, tail: usize) -> Vec<u64> {
         let mut came = vec![0; tail];
-        for member in &self.members {
-            match &member.role {
-                Role::Consumer(reader) if reader.kind == Kind::Tail => {
-                    came[reader.consumer] += reader.delivered;
-                }
-                Role::Consumer(_) | Role::Producer(_) => {}
-            }
+        for reader in self.readers().filter(|reader| reader.kind == Kind::Tail) {
+            came[reader.consumer] += reader.delivered;
         }
         came
+    }
+
+    fn readers(&self) -> impl Iterator<Item = &Reader> {
+        self.members.iter().filter_map(|member| match &member.role {
+            Role::Consumer(reader) => Some(reader),
+            Role::Producer(_) | Role::Transactor(_) => None,
+        })
     }
 
     /// Requests without an answer count with their age; those that never left are dropped.
     pub fn give_up(&mut self) {
         let now_ns = now_ns();
-        for member in &mut self.members {
-            if let Role::Producer(lane) = &mut member.role {
-                lane.leftovers().for_each(|due_ns| self.measure.on_given_up(due_ns, now_ns));
-                lane.forget_unsent();
-            }
-        }
+        let Self { members, measure, .. } = self;
+        members.iter_mut().for_each(|member| member.give_up(now_ns, measure));
     }
 
     /// The line that the user sees while waiting.
@@ -269,6 +207,10 @@ impl Engine {
             }
             let now_ns = now_ns();
             if self.is_over(until, now_ns) {
+                if let Until::Instant(end_ns) = until {
+                    // Whoever was kept from looking still owes what was due before the end.
+                    self.issue(now_ns.min(end_ns.saturating_sub(1)));
+                }
                 return Ok(());
             }
             self.issue(now_ns);
@@ -289,11 +231,7 @@ impl Engine {
             Until::Instant(instant_ns) => now_ns >= instant_ns,
             Until::Acknowledged(count) => self.acknowledged >= count,
             Until::Quiet(instant_ns) => {
-                let busy = self.members.iter().any(|member| match &member.role {
-                    Role::Producer(lane) => !lane.is_idle(),
-                    Role::Consumer(_) => false,
-                });
-                now_ns >= instant_ns || !busy
+                now_ns >= instant_ns || !self.members.iter().any(Member::is_busy)
             }
         }
     }
@@ -320,7 +258,7 @@ impl Engine {
         wake_ns
     }
 
-    /// Puts all that is due into lanes.
+    /// Puts all that is due to its producers.
     fn issue(&mut self, now_ns: u64) {
         let (Drive::Open(schedule), Some(manner)) = (&mut self.drive, &mut self.manner) else {
             return;
@@ -328,26 +266,21 @@ impl Engine {
         while let Some(due_ns) = schedule.take_due(now_ns) {
             let producer = (self.issued % manner.producers as u64) as usize;
             self.issued += 1;
-            let group = manner.routes.next(producer);
-            let token = producer * manner.brokers + manner.routes.groups[group].broker;
-            let member = &mut self.members[token];
-            if let Role::Producer(lane) = &mut member.role {
-                lane.enqueue(due_ns, group, member.wire.is_flushed());
-            }
+            let Some((token, group)) = manner.next(producer) else { return };
+            self.members[token].enqueue(due_ns, group);
             self.measure.on_due(due_ns);
             self.dirty.push(token);
         }
     }
 
-    /// Fills a closed loop's lane.
+    /// Fills a closed loop.
     fn refill(&mut self, token: usize, now_ns: u64) {
         let (Drive::Closed, Some(manner)) = (&self.drive, &mut self.manner) else { return };
         let member = &mut self.members[token];
-        let Role::Producer(lane) = &mut member.role else { return };
-        let vacancies = lane.vacancies();
+        let Some((producer, vacancies)) = member.vacancies() else { return };
         for _ in 0..vacancies {
-            let Some(group) = manner.routes.next_at(lane.producer, member.broker) else { return };
-            lane.enqueue(now_ns, group, member.wire.is_flushed());
+            let Some(group) = manner.routes.next_at(producer, member.broker) else { return };
+            member.enqueue(now_ns, group);
             self.measure.on_due(now_ns);
         }
         if vacancies > 0 {
@@ -383,6 +316,7 @@ impl Engine {
         let now_ns = now_ns();
         let sent = match &self.members[token].role {
             Role::Producer(_) => self.send_produce(token, now_ns),
+            Role::Transactor(_) => self.send_transacted(token, now_ns),
             Role::Consumer(_) => self.send_fetch(token, now_ns),
         };
         sent.map_err(|error| self.lost(token, &error))
@@ -406,16 +340,29 @@ impl Engine {
                 producer: request
                     .sequence
                     .and_then(|first| lane.identity.map(|(id, epoch)| (id, epoch, first))),
+                transactional_id: None,
             };
             if !request.held {
                 measure.on_written(request.due_ns, now_ns);
             }
-            let frame = manner.templates.patched(&patch);
-            if frame.len() <= COPY_BYTES_MAX {
-                wire.gather(frame);
-            } else {
-                wire.send(frame)?;
+            put(wire, manner.templates.patched(&patch))?;
+        }
+        self.flush(token, now_ns)
+    }
+
+    fn send_transacted(&mut self, token: usize, now_ns: u64) -> io::Result<()> {
+        let Self { members, manner, measure, .. } = self;
+        let (Member { wire, role: Role::Transactor(transactor), .. }, Some(manner)) =
+            (&mut members[token], manner)
+        else {
+            return Ok(());
+        };
+        if let Some(step) = transactor.next(now_ns) {
+            if step.is_prompt {
+                measure.on_written(step.due_ns, now_ns);
             }
+            let partitions = &manner.routes.groups[step.group].partitions;
+            put(wire, transactor.frame(&step, partitions, &mut manner.templates, wall_ms()))?;
         }
         self.flush(token, now_ns)
     }
@@ -478,6 +425,7 @@ impl Engine {
             let Some(place) = place.map_err(|error| self.malformed(token, &error))? else { break };
             match &self.members[token].role {
                 Role::Producer(_) => self.take_produced(token, place, now_ns)?,
+                Role::Transactor(_) => self.take_transacted(token, place, now_ns)?,
                 Role::Consumer(_) => self.take_fetched(token, place, now_ns)?,
             }
         }
@@ -542,10 +490,40 @@ impl Engine {
             Settled::Refused(code) => {
                 return Err(Broken::Refused { address: address.clone(), asked: "Produce", code });
             }
-            Settled::Stray => {
-                let reason = "the answer to another question".to_owned();
-                return Err(Broken::Malformed { address: address.clone(), reason });
+            Settled::Stray => return Err(stray(address)),
+        }
+        Ok(())
+    }
+
+    fn take_transacted(
+        &mut self,
+        token: usize,
+        place: Range<usize>,
+        now_ns: u64,
+    ) -> Result<(), Broken> {
+        let Self { members, measure, errors, held, dirty, .. } = self;
+        let Member { wire, address, role: Role::Transactor(transactor), .. } = &mut members[token]
+        else {
+            return Ok(());
+        };
+        let course = transactor.answered(wire.answer(place), now_ns, errors).map_err(|error| {
+            Broken::Malformed { address: address.clone(), reason: error.to_string() }
+        })?;
+        match course {
+            Course::GoesOn => dirty.push(token),
+            Course::Waits => held.push(token),
+            Course::Committed { due_ns, began_ns } => {
+                self.acknowledged += 1;
+                measure.on_acknowledged(due_ns, began_ns, now_ns);
+                if transactor.has_waiting() {
+                    dirty.push(token);
+                }
+                self.refill(token, now_ns);
             }
+            Course::Refused { asked, code } => {
+                return Err(Broken::Refused { address: address.clone(), asked, code });
+            }
+            Course::Stray => return Err(stray(address)),
         }
         Ok(())
     }
@@ -584,12 +562,16 @@ impl Engine {
     }
 }
 
-impl Member {
-    /// When its pause ends.
-    fn held_until_ns(&self) -> u64 {
-        match &self.role {
-            Role::Producer(lane) => lane.held_until_ns,
-            Role::Consumer(reader) => reader.held_until_ns(),
-        }
+/// Gathers small requests, and lets large ones go at once.
+fn put(wire: &mut Wire, frame: &[u8]) -> io::Result<()> {
+    if frame.len() > COPY_BYTES_MAX {
+        return wire.send(frame);
     }
+    wire.gather(frame);
+    Ok(())
+}
+
+fn stray(address: &str) -> Broken {
+    let reason = "the answer to another question".to_owned();
+    Broken::Malformed { address: address.to_owned(), reason }
 }

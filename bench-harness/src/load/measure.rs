@@ -37,6 +37,8 @@ pub struct Measure {
     pub cold_bytes: u64,
     /// Requests of the measured part that were never answered.
     pub unanswered: u64,
+    /// Answers to fetches, full or empty.
+    pub fetches: u64,
 }
 
 /// Counters of one second.
@@ -67,6 +69,7 @@ impl Measure {
             tail_bytes: 0,
             cold_bytes: 0,
             unanswered: 0,
+            fetches: 0,
         }
     }
 
@@ -131,6 +134,11 @@ impl Measure {
             let latency_ns = now_ns.saturating_sub(due_ns);
             histogram::record(&mut self.second(now_ns).produce, latency_ns);
         }
+    }
+
+    /// A fetch was answered.
+    pub fn on_fetched(&mut self, now_ns: u64) {
+        self.fetches += u64::from(self.covers(now_ns));
     }
 
     /// Records arrived at a tail consumer; the stamp is nothing where they carry none.

@@ -137,6 +137,9 @@ pub struct Fields {
     /// With producer ids and sequence numbers.
     #[arg(long)]
     pub idempotent: bool,
+    /// Each produce request is a transaction of its own; latency counts to the answer to its end.
+    #[arg(long)]
+    pub transactional: bool,
     /// Bytes of each record's key; 0 for none.
     #[arg(long, value_name = "N")]
     pub key_bytes: Option<u32>,
@@ -146,6 +149,9 @@ pub struct Fields {
     /// Share of requests that go to the first partition, 0 for an even spread.
     #[arg(long, value_name = "SHARE")]
     pub hot_share: Option<f64>,
+    /// How many partitions are written to, from the first on; 0 for all.
+    #[arg(long, value_name = "N")]
+    pub written_partitions: Option<u32>,
     /// Connections that read the newest records of all partitions.
     #[arg(long, value_name = "N")]
     pub tail: Option<u32>,
@@ -161,6 +167,12 @@ pub struct Fields {
     /// `fetch.max.bytes` of consumers; 0 for 50 MiB.
     #[arg(long, value_name = "N")]
     pub fetch_bytes: Option<u32>,
+    /// Consumers read what is committed, and nothing of open transactions.
+    #[arg(long)]
+    pub read_committed: bool,
+    /// Consumers name all partitions in each request instead of keeping a fetch session.
+    #[arg(long)]
+    pub sessionless: bool,
     /// Connections that are opened and then only stay.
     #[arg(long, value_name = "N")]
     pub idle: Option<u32>,
@@ -222,9 +234,11 @@ pub fn plain_producers() -> Producers {
         partitions_per_request: 1,
         acks: -1,
         idempotent: false,
+        transactional: false,
         key_bytes: 0,
         codec: Codec::None,
         hot_share: 0.0,
+        written_partitions: 0,
     }
 }
 
@@ -240,6 +254,8 @@ impl Fields {
         set(&mut consumers.prefill_mib, self.prefill_mib);
         set(&mut consumers.pause_seconds, self.pause_seconds);
         set(&mut consumers.fetch_bytes, self.fetch_bytes);
+        consumers.read_committed |= self.read_committed;
+        consumers.sessionless |= self.sessionless;
         set(&mut scenario.crowd.idle, self.idle);
         set(&mut scenario.crowd.churn_per_second, self.churn_per_second);
         if self.no_producers {
@@ -259,9 +275,11 @@ impl Fields {
         set(&mut producers.partitions_per_request, self.partitions_per_request);
         set(&mut producers.acks, self.acks);
         producers.idempotent |= self.idempotent;
+        producers.transactional |= self.transactional;
         set(&mut producers.key_bytes, self.key_bytes);
         set(&mut producers.codec, self.codec.map(Codec::from));
         set(&mut producers.hot_share, self.hot_share);
+        set(&mut producers.written_partitions, self.written_partitions);
     }
 
     fn pace(&self) -> Option<Pace> {
@@ -320,6 +338,14 @@ mod tests {
         let producers = scenario.producers.expect("producers");
         assert_eq!((producers.pace, producers.codec), (Pace::PerSecond(500.0), Codec::Lz4));
         assert_eq!((producers.acks, scenario.consumers.tail, scenario.seed), (-1, 2, 9));
+    }
+
+    #[test]
+    fn what_is_only_switched_on_has_its_flag() {
+        let line = "--transactional --tail 1 --read-committed --sessionless";
+        let scenario = scenario(line).expect("sound");
+        assert!(scenario.is_transactional());
+        assert!(scenario.consumers.read_committed && scenario.consumers.sessionless);
     }
 
     #[test]

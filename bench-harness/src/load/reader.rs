@@ -10,19 +10,21 @@ use bytes::BytesMut;
 use flumen_protocol::api_table::ApiKey;
 use flumen_protocol::batch::iter::batches;
 use flumen_protocol::error_code::ErrorCode;
-use flumen_protocol::wire::Encoding;
 use flumen_protocol::wire::read::DecodeError;
 use flumen_protocol::wire::write::Writer;
 
 use super::answers::{FetchedPart, fetched};
 use super::measure::{Errors, Measure};
+use super::request;
 use super::template::{Address, TOPIC_IDS_SINCE, stamp_of};
-use crate::limits::{
-    CLIENT_ID, FETCH_BYTES, FETCH_PARTITION_BYTES, FETCH_WAIT_MS, RETRY_BACKOFF_MS,
-};
+use crate::limits::{FETCH_BYTES, FETCH_PARTITION_BYTES, FETCH_WAIT_MS, RETRY_BACKOFF_MS};
+use crate::scenario::Consumers;
 
 /// Since this version brokers may remember what was asked (KIP-227).
 const SESSIONS_SINCE: i16 = 7;
+
+/// The epoch that asks for no session.
+const SESSIONLESS: i32 = -1;
 
 /// What a consumer reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +71,10 @@ pub struct Reader {
     session_id: i32,
     session_epoch: i32,
     fetch_bytes: i32,
+    /// Everything is named in each request, and the broker remembers nothing.
+    sessionless: bool,
+    /// Only what was committed is read.
+    read_committed: bool,
     correlation_id: i32,
     asked: bool,
     held_until_ns: u64,
@@ -89,7 +95,7 @@ impl Reader {
         (kind, consumer): (Kind, usize),
         address: Address,
         offsets: &[(i32, i64)],
-        fetch_bytes: u32,
+        consumers: &Consumers,
         record_bytes: u64,
     ) -> Self {
         let last = offsets.iter().map(|(index, _)| *index).max().unwrap_or(0);
@@ -99,6 +105,7 @@ impl Reader {
             places[index as usize] = Some(positions.len());
             positions.push(Position { index, offset, changed: true });
         }
+        let &Consumers { fetch_bytes, read_committed, sessionless, .. } = consumers;
         Self {
             kind,
             consumer,
@@ -107,7 +114,9 @@ impl Reader {
             positions,
             places,
             session_id: 0,
-            session_epoch: 0,
+            session_epoch: first_epoch(sessionless),
+            sessionless,
+            read_committed,
             fetch_bytes: if fetch_bytes == 0 { FETCH_BYTES } else { fetch_bytes as i32 },
             correlation_id: 0,
             asked: false,
@@ -154,23 +163,14 @@ impl Reader {
 
     fn write(&mut self) {
         let (key, version) = (ApiKey::Fetch, self.address.version);
-        let encoding = Encoding::of(key.row().request_is_flexible(version));
-        self.frame.clear();
-        let mut writer = Writer::new(&mut self.frame, Encoding::Classic);
-        writer.i32(0);
-        writer.i16(key.code());
-        writer.i16(version);
-        writer.i32(self.correlation_id);
-        writer.nullable_string(Some(CLIENT_ID));
-        let mut writer = Writer::new(&mut self.frame, encoding);
-        writer.end_of_struct();
+        let mut writer = request::begin(&mut self.frame, key, version, self.correlation_id);
         if version < 15 {
             writer.i32(-1);
         }
         writer.i32(FETCH_WAIT_MS);
         writer.i32(1);
         writer.i32(self.fetch_bytes);
-        writer.i8(0);
+        writer.i8(i8::from(self.read_committed));
         if version >= SESSIONS_SINCE {
             writer.i32(self.session_id);
             writer.i32(self.session_epoch);
@@ -200,8 +200,7 @@ impl Reader {
             writer.string("");
         }
         writer.end_of_struct();
-        let size = (self.frame.len() - 4) as i32;
-        self.frame[..4].copy_from_slice(&size.to_be_bytes());
+        request::finish(&mut self.frame);
     }
 
     /// Takes an answer and counts what it brought.
@@ -216,6 +215,7 @@ impl Reader {
         errors: &mut Errors,
     ) -> Result<Next, DecodeError> {
         self.asked = false;
+        measure.on_fetched(now_ns);
         let (mut refused, mut records_bytes, mut at_ends) = (0, 0, true);
         let head = fetched(payload, self.address.version, |part| {
             if part.error != 0 {
@@ -236,7 +236,7 @@ impl Reader {
             self.session_id = head.session_id;
         }
         self.session_epoch = match self.session_id {
-            0 => 0,
+            0 => first_epoch(self.sessionless),
             _ => self.session_epoch.wrapping_add(1).max(1),
         };
         if refused != 0 {
@@ -264,6 +264,10 @@ impl Reader {
             }
             position.offset = header.last_offset().0 + 1;
             position.changed = true;
+            if header.is_control() {
+                // How a transaction ended is nothing that anybody wrote.
+                continue;
+            }
             self.delivered += header.record_count.max(0) as u64;
             let plain = header.codec() == Some(flumen_protocol::batch::codec::Codec::None);
             let batch_bytes = if plain && self.record_bytes > 0 {
@@ -280,7 +284,8 @@ impl Reader {
             }
         }
         let position = &mut self.positions[place];
-        let at_end = position.offset >= part.high_watermark;
+        let end = if self.read_committed { part.last_stable_offset } else { part.high_watermark };
+        let at_end = position.offset >= end;
         if self.kind == Kind::Cold && at_end && position.offset > 0 {
             position.offset = 0;
             position.changed = true;
@@ -289,7 +294,7 @@ impl Reader {
     }
 
     fn forget_session(&mut self) {
-        (self.session_id, self.session_epoch) = (0, 0);
+        (self.session_id, self.session_epoch) = (0, first_epoch(self.sessionless));
     }
 
     fn after_error(&mut self, code: i16, now_ns: u64) -> Next {
@@ -299,6 +304,11 @@ impl Reader {
         self.held_until_ns = now_ns + RETRY_BACKOFF_MS * 1_000_000;
         Next::Wait
     }
+}
+
+/// The epoch of a request that names everything.
+fn first_epoch(sessionless: bool) -> i32 {
+    if sessionless { SESSIONLESS } else { 0 }
 }
 
 impl Position {
@@ -327,7 +337,7 @@ mod tests {
     use flumen_protocol::batch::stamp::stamp;
     use flumen_protocol::header::RequestHeader;
     use flumen_protocol::hot::fetch::{
-        FetchPartitionResponse, FetchRequest, FetchResponse, FetchTopicResponse,
+        FetchPartitionResponse, FetchRequest, FetchResponse, FetchTopicResponse, IsolationLevel,
     };
     use flumen_protocol::ids::{LeaderEpoch, NodeId, Offset, PartitionIndex, TopicId};
     use flumen_protocol::messages::StrBytes;
@@ -336,7 +346,7 @@ mod tests {
 
     fn reader(kind: Kind, version: i16) -> Reader {
         let address = Address { name: "t".to_owned(), id: TopicId([4; 16]), version };
-        Reader::new((kind, 0), address, &[(0, 10), (3, 0)], 0, 0)
+        Reader::new((kind, 0), address, &[(0, 10), (3, 0)], &Consumers::default(), 0)
     }
 
     fn asked(reader: &mut Reader, now_ns: u64) -> Option<FetchRequest> {
@@ -422,6 +432,41 @@ mod tests {
         take(&mut reader, &answer(13, 77, Vec::new()), 1);
         let third = asked(&mut reader, 0).expect("asks");
         assert_eq!((third.session_epoch, offsets(&third).len()), (2, 0));
+    }
+
+    #[test]
+    fn without_a_session_each_request_names_everything() {
+        let address = Address { name: "t".to_owned(), id: TopicId([4; 16]), version: 13 };
+        let consumers = Consumers { sessionless: true, ..Consumers::default() };
+        let offsets_before = [(0, 10), (3, 0)];
+        let mut reader = Reader::new((Kind::Tail, 0), address, &offsets_before, &consumers, 0);
+        for _ in 0..2 {
+            let request = asked(&mut reader, 0).expect("asks");
+            assert_eq!((request.session_id, request.session_epoch), (0, -1));
+            assert_eq!(offsets(&request).len(), 2);
+            take(&mut reader, &answer(13, 0, Vec::new()), 1);
+        }
+    }
+
+    #[test]
+    fn one_that_reads_what_is_committed_says_so_and_counts_no_markers() {
+        let address = Address { name: "t".to_owned(), id: TopicId([4; 16]), version: 13 };
+        let consumers = Consumers { read_committed: true, ..Consumers::default() };
+        let mut reader = Reader::new((Kind::Tail, 0), address, &[(0, 10)], &consumers, 0);
+        let request = asked(&mut reader, 0).expect("asks");
+        assert_eq!(request.isolation, IsolationLevel::ReadCommitted);
+        let mut marker = BatchBuilder::new().transactional().control();
+        marker.push(&NewRecord { timestamp: 1, key: Some(&[0; 4]), value: None, headers: &[] });
+        let mut marker = marker.finish();
+        stamp(&mut marker, Offset(11), LeaderEpoch(0));
+        let mut both = part(0, Some(10), 30);
+        both.records.push(marker.freeze());
+        both.last_stable_offset = Offset(12);
+        reader.pause(1);
+        let (_, measure) = take(&mut reader, &answer(13, 0, vec![both]), 1);
+        assert_eq!((reader.delivered, measure.end_to_end.len(), measure.fetches), (1, 1, 1));
+        assert_eq!(reader.caught_up_ns(), Some(Some(1)), "what is open is nobody's yet");
+        assert_eq!(offsets(&asked(&mut reader, 1).expect("asks")), [(0, 12)]);
     }
 
     #[test]

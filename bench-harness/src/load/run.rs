@@ -16,9 +16,10 @@ use flumen_protocol::api_table::ApiKey;
 use flumen_protocol::ids::TopicId;
 
 use super::broken::Broken;
-use super::engine::{Drive, Engine, Manner, Until};
+use super::engine::{Drive, Engine, Until};
 use super::lane::Lane;
 use super::measure::Measure;
+use super::member::{Manner, Member, Reach, Role};
 use super::options::plain_producers;
 use super::payload::Dice;
 use super::progress::Progress;
@@ -26,7 +27,8 @@ use super::reader::{Kind, Reader};
 use super::routes::Routes;
 use super::schedule::Schedule;
 use super::search;
-use super::template::{Address, TOPIC_IDS_SINCE, Templates};
+use super::template::{Address, TOPIC_IDS_SINCE, Templates, transactional_id};
+use super::transactor::{Flow, Identity, NAME_VERSION_MAX, Terms, Transactor};
 use super::verdict::{Findings, Verdict};
 use super::wire::Wire;
 use crate::client::{Client, ClientFault, NewTopic, Topic, dial};
@@ -185,41 +187,41 @@ impl Order {
             return Ok(());
         }
         let producers = self.filling_producers();
-        let address = address(client, topic, ApiKey::Produce)?;
+        let terms = if producers.transactional { Some(terms(client, topic)?) } else { None };
+        let produce_max = terms.as_ref().map_or(i16::MAX, |terms| terms.write_version);
+        let address = address(client, topic, ApiKey::Produce, produce_max)?;
         let mut dice = Dice::new(self.scenario.seed);
         let count = producers.connections as usize;
         let width = producers.partitions_per_request as usize;
         let routes_dice = Dice::new(dice.draw());
-        let routes = Routes::new(&topic.leaders, width, count, producers.hot_share, routes_dice);
+        let written = match producers.written_partitions as usize {
+            0 => &topic.leaders[..],
+            written => &topic.leaders[..written],
+        };
+        let routes = Routes::new(written, width, count, producers.hot_share, routes_dice);
         if routes.groups.is_empty() {
             let said = "no broker leads as many partitions as one request shall carry";
             return Err(io::Error::other(said).into());
         }
-        let mut lanes = Vec::with_capacity(count * topic.brokers.len());
-        for producer in 0..count {
-            for (place, broker) in topic.brokers.iter().enumerate() {
-                let identity =
-                    if producers.idempotent { Some(client.producer_id()?) } else { None };
-                let lane = Lane::new(
-                    producer,
-                    identity,
-                    OPEN_LOOP_IN_FLIGHT,
-                    producers.records_per_batch,
-                    routes.groups.len(),
-                );
-                let wire = Wire::new(dial(&broker.address)?)?;
-                lanes.push((wire, broker.address.clone(), place, lane));
+        let (reach, members) = match terms {
+            None => (
+                Reach::Everywhere(topic.brokers.len()),
+                lanes(&producers, client, topic, routes.groups.len())?,
+            ),
+            Some(terms) => {
+                let members = transactors(&producers, client, topic, &terms, &routes)?;
+                (Reach::Home(members.iter().map(|member| member.broker).collect()), members)
             }
-        }
+        };
         let manner = Manner {
             templates: Templates::new(&producers, &address, &mut dice),
             version: address.version,
             silent: producers.acks == 0,
             routes,
             producers: count,
-            brokers: topic.brokers.len(),
+            reach,
         };
-        Ok(engine.add_producers(manner, lanes)?)
+        Ok(engine.add_producers(manner, members)?)
     }
 
     /// The idle come before the measured part; the passing begin with the warm-up.
@@ -245,9 +247,9 @@ impl Order {
         if consumers.tail + consumers.cold == 0 {
             return Ok(());
         }
-        let address = address(client, topic, ApiKey::Fetch)?;
+        let address = address(client, topic, ApiKey::Fetch, i16::MAX)?;
         let record_bytes = record_bytes(&self.filling_producers());
-        for (place, broker) in topic.brokers.iter().enumerate() {
+        for place in 0..topic.brokers.len() {
             let ends = ends_at(topic, place)?;
             let starts: Vec<(i32, i64)> = ends.iter().map(|&(index, _)| (index, 0)).collect();
             for (kind, count, offsets) in
@@ -258,11 +260,10 @@ impl Order {
                         (kind, consumer),
                         address.clone(),
                         offsets,
-                        consumers.fetch_bytes,
+                        consumers,
                         record_bytes,
                     );
-                    let wire = Wire::new(dial(&broker.address)?)?;
-                    engine.add_consumer(wire, broker.address.clone(), place, reader)?;
+                    engine.add_consumer(member(topic, place, Role::Consumer(reader))?)?;
                 }
             }
         }
@@ -420,6 +421,71 @@ impl Running<'_> {
     }
 }
 
+/// A connection to the broker at `place`.
+fn member(topic: &Topic, place: usize, role: Role) -> Result<Member, RunFault> {
+    let address = topic.brokers[place].address.clone();
+    let wire = Wire::new(dial(&address)?)?;
+    Ok(Member::new(wire, address, place, role))
+}
+
+/// A lane of each producer to each broker, those of one producer together.
+fn lanes(
+    producers: &Producers,
+    client: &mut Client,
+    topic: &Topic,
+    groups: usize,
+) -> Result<Vec<Member>, RunFault> {
+    let mut members = Vec::with_capacity(producers.connections as usize * topic.brokers.len());
+    for producer in 0..producers.connections as usize {
+        for place in 0..topic.brokers.len() {
+            let identity = if producers.idempotent { Some(client.producer_id()?) } else { None };
+            let batch = producers.records_per_batch;
+            let lane = Lane::new(producer, identity, OPEN_LOOP_IN_FLIGHT, batch, groups);
+            members.push(member(topic, place, Role::Producer(lane))?);
+        }
+    }
+    Ok(members)
+}
+
+/// How transactions are spoken of with these brokers.
+fn terms(client: &mut Client, topic: &Topic) -> Result<Terms, RunFault> {
+    let flow = Flow::at_level(client.transaction_version()?);
+    Ok(Terms {
+        flow,
+        topic: topic.name.clone(),
+        name_version: client.version(ApiKey::AddPartitionsToTxn, NAME_VERSION_MAX)?,
+        write_version: address(client, topic, ApiKey::Produce, flow.produce_max())?.version,
+        end_version: client.version(ApiKey::EndTxn, flow.end_max())?,
+    })
+}
+
+/// A connection of each producer to its coordinator, where that leads what it can write to: a
+/// transaction is then spoken of on one connection, as by a client of a single broker.
+fn transactors(
+    producers: &Producers,
+    client: &mut Client,
+    topic: &Topic,
+    terms: &Terms,
+    routes: &Routes,
+) -> Result<Vec<Member>, RunFault> {
+    let mut members = Vec::with_capacity(producers.connections as usize);
+    for producer in 0..producers.connections as usize {
+        let name = transactional_id(&topic.name, producer);
+        let known = client.transactional_producer(&name)?;
+        let place = topic.brokers.iter().position(|broker| broker.id == known.coordinator);
+        let leads = |place: &usize| routes.groups.iter().any(|group| group.broker == *place);
+        let Some(place) = place.filter(leads) else {
+            let said = format!("the coordinator of {name} leads no partition that is written to");
+            return Err(io::Error::other(said).into());
+        };
+        let identity = Identity { transactional_id: name, id: known.id, epoch: known.epoch };
+        let (batch, groups) = (producers.records_per_batch, routes.groups.len());
+        let transactor = Transactor::new(producer, identity, terms.clone(), batch, groups);
+        members.push(member(topic, place, Role::Transactor(transactor))?);
+    }
+    Ok(members)
+}
+
 /// Where the partitions end that the broker at `place` leads; it is ready for them when it says so.
 fn ends_at(topic: &Topic, place: usize) -> Result<Vec<(i32, i64)>, ClientFault> {
     let own = topic.leaders.iter().enumerate().filter(|(_, leader)| **leader == place);
@@ -427,10 +493,10 @@ fn ends_at(topic: &Topic, place: usize) -> Result<Vec<(i32, i64)>, ClientFault> 
     Client::connect(&topic.brokers[place].address)?.ends(&topic.name, &own)
 }
 
-/// The topic's address at the highest version of `key` that both sides speak.
-fn address(client: &Client, topic: &Topic, key: ApiKey) -> Result<Address, ClientFault> {
-    let cap = if topic.id == TopicId::ZERO { TOPIC_IDS_SINCE - 1 } else { i16::MAX };
-    let version = client.version(key, cap)?;
+/// The topic's address at the highest version of `key` that both sides speak, at most `cap`.
+fn address(client: &Client, topic: &Topic, key: ApiKey, cap: i16) -> Result<Address, ClientFault> {
+    let nameless = if topic.id == TopicId::ZERO { TOPIC_IDS_SINCE - 1 } else { i16::MAX };
+    let version = client.version(key, cap.min(nameless))?;
     Ok(Address { name: topic.name.clone(), id: topic.id, version })
 }
 

@@ -70,9 +70,14 @@ fn rates(load: &Load) -> Table {
 fn latencies(load: &Load) -> Table {
     let header = ["µs", "p50", "p90", "p99", "p99.9", "p99.99", "max", "samples"];
     let mut table = fresh(&header);
+    let [since_due, since_written] = if load.scenario.is_transactional() {
+        ["transaction, since due", "transaction, since begun"]
+    } else {
+        ["produce, since due", "produce, since written"]
+    };
     let rows = [
-        ("produce, since due", &load.produce),
-        ("produce, since written", &load.service),
+        (since_due, &load.produce),
+        (since_written, &load.service),
         ("end to end, since due", &load.end_to_end),
     ];
     for (name, latency) in rows {
@@ -108,6 +113,9 @@ fn remarks(load: &Load) -> Vec<String> {
             "closed loop: the broker set the pace; latency is not that of a fixed rate".into(),
         );
     }
+    if load.scenario.is_transactional() {
+        lines.push("each request is a transaction, counted when its end is answered".into());
+    }
     for step in &load.steps {
         let verdict = if step.sustained { "kept up" } else { "fell behind" };
         lines.push(format!(
@@ -137,6 +145,9 @@ fn remarks(load: &Load) -> Vec<String> {
     }
     for (name, count) in &load.errors {
         lines.push(format!("error {name}: {count} times"));
+    }
+    if load.scenario.producers.as_ref().is_some_and(|producers| producers.written_partitions > 0) {
+        lines.push(format!("{:.0} fetches/s were answered", load.fetches_per_second));
     }
     if load.unanswered > 0 {
         lines.push(format!("{} requests were never answered; their age counts", load.unanswered));

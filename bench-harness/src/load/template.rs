@@ -15,11 +15,10 @@ use flumen_protocol::batch::codec;
 use flumen_protocol::batch::records::records;
 use flumen_protocol::batch::stamp::stamp_as_producer;
 use flumen_protocol::ids::{ProducerEpoch, ProducerId, Sequence, TopicId};
-use flumen_protocol::wire::Encoding;
-use flumen_protocol::wire::write::Writer;
 
 use super::payload::{self, Dice};
-use crate::limits::{CLIENT_ID, PRODUCE_TIMEOUT_MS, TEMPLATE_BYTES, TEMPLATES_MAX};
+use super::request;
+use crate::limits::{PRODUCE_TIMEOUT_MS, TEMPLATE_BYTES, TEMPLATES_MAX};
 use crate::scenario::{Codec, Producers};
 
 /// Since this version topics are named by their id.
@@ -43,6 +42,8 @@ pub struct Address {
 #[derive(Clone, Debug)]
 pub struct Template {
     frame: BytesMut,
+    /// The transactional id, where there is one.
+    transactional_id: Option<Range<usize>>,
     slots: Vec<Slot>,
 }
 
@@ -68,6 +69,8 @@ pub struct Patch<'a> {
     pub now_ms: u64,
     /// Who produces, and the first record's sequence in each partition.
     pub producer: Option<(ProducerId, ProducerEpoch, Sequence)>,
+    /// Whose transaction it is; as long as every [`transactional_id`] of the topic.
+    pub transactional_id: Option<&'a str>,
 }
 
 /// Where the correlation id lies: behind size, key and version.
@@ -79,19 +82,12 @@ impl Template {
     pub fn new(producers: &Producers, address: &Address, dice: &mut Dice) -> Self {
         let count = producers.partitions_per_request as usize;
         let batches: Vec<BytesMut> = (0..count).map(|_| batch(producers, dice)).collect();
-        let key = ApiKey::Produce;
-        let flexible = key.row().request_is_flexible(address.version);
-        let encoding = Encoding::of(flexible);
         let mut frame = BytesMut::with_capacity(batches.iter().map(|b| b.len() + 16).sum());
-        let mut classic = Writer::new(&mut frame, Encoding::Classic);
-        classic.i32(0);
-        classic.i16(key.code());
-        classic.i16(address.version);
-        classic.i32(0);
-        classic.nullable_string(Some(CLIENT_ID));
-        let mut writer = Writer::new(&mut frame, encoding);
-        writer.end_of_struct();
-        writer.nullable_string(None);
+        let mut writer = request::begin(&mut frame, ApiKey::Produce, address.version, 0);
+        let whose = producers.transactional.then(|| transactional_id(&address.name, 0));
+        writer.nullable_string(whose.as_deref());
+        let whose_end = writer.position();
+        let transactional_id = whose.map(|whose| whose_end - whose.len()..whose_end);
         writer.i16(producers.acks);
         writer.i32(PRODUCE_TIMEOUT_MS);
         writer.count(1);
@@ -114,9 +110,8 @@ impl Template {
         }
         writer.end_of_struct();
         writer.end_of_struct();
-        let size = i32::try_from(frame.len() - 4).expect("a checked scenario fits a frame");
-        frame[..4].copy_from_slice(&size.to_be_bytes());
-        Self { frame, slots }
+        request::finish(&mut frame);
+        Self { frame, transactional_id, slots }
     }
 
     /// Bytes of the whole frame.
@@ -130,6 +125,9 @@ impl Template {
         assert_eq!(patch.partitions.len(), self.slots.len(), "one batch per partition");
         let id = patch.correlation_id.to_be_bytes();
         self.frame[CORRELATION_AT..CORRELATION_AT + 4].copy_from_slice(&id);
+        if let (Some(place), Some(whose)) = (&self.transactional_id, patch.transactional_id) {
+            self.frame[place.clone()].copy_from_slice(whose.as_bytes());
+        }
         for (slot, partition) in self.slots.iter().zip(patch.partitions) {
             self.frame[slot.index_at..slot.index_at + 4].copy_from_slice(&partition.to_be_bytes());
             if let Some(at) = slot.stamp_at {
@@ -140,6 +138,13 @@ impl Template {
         }
         &self.frame
     }
+}
+
+/// What a transactional producer of a run is called. All of a topic are of one length, so that one
+/// can be written over another.
+#[must_use]
+pub fn transactional_id(topic: &str, producer: usize) -> String {
+    format!("{topic}-{producer:05}")
 }
 
 /// Several templates, taken in turn.
@@ -170,7 +175,8 @@ impl Templates {
 }
 
 fn batch(producers: &Producers, dice: &mut Dice) -> BytesMut {
-    let mut builder = BatchBuilder::new();
+    let builder = BatchBuilder::new();
+    let mut builder = if producers.transactional { builder.transactional() } else { builder };
     for _ in 0..producers.records_per_batch {
         let key =
             (producers.key_bytes > 0).then(|| payload::key(dice, producers.key_bytes as usize));
@@ -219,6 +225,7 @@ mod tests {
     use super::*;
     use crate::load::options::plain_producers;
     use flumen_protocol::batch::check::{check_produced, check_records, verify_crc};
+    use flumen_protocol::batch::header::BatchHeader;
     use flumen_protocol::frame;
     use flumen_protocol::header::RequestHeader;
     use flumen_protocol::hot::produce::ProduceRequest;
@@ -254,6 +261,7 @@ mod tests {
                         due_ns: 123,
                         now_ms: 1_700_000_000_000,
                         producer: Some(whose),
+                        transactional_id: None,
                     };
                     let (id, mut request) = parse(template.patch(&patch));
                     assert_eq!((id, request.acks), (correlation_id, -1));
@@ -281,6 +289,32 @@ mod tests {
     }
 
     #[test]
+    fn a_transactional_request_says_whose_it_is_at_every_version() {
+        let ours = Producers { transactional: true, partitions_per_request: 2, ..producers() };
+        for version in 3..=13 {
+            let mut template = Template::new(&ours, &address(version), &mut Dice::new(1));
+            for producer in [0, 27_999] {
+                let whose = transactional_id("t", producer);
+                let patch = Patch {
+                    correlation_id: 1,
+                    partitions: &[0, 1],
+                    due_ns: 1,
+                    now_ms: 1,
+                    producer: Some((ProducerId(5), ProducerEpoch(2), Sequence(0))),
+                    transactional_id: Some(&whose),
+                };
+                let (_, request) = parse(template.patch(&patch));
+                assert_eq!(request.transactional_id.as_deref(), Some(whose.as_str()));
+                for partition in &request.topics[0].partitions {
+                    let batch = partition.records.as_ref().expect("records");
+                    assert!(BatchHeader::parse(batch).expect("a batch").is_transactional());
+                    assert!(verify_crc(batch) && check_produced(batch).is_ok());
+                }
+            }
+        }
+    }
+
+    #[test]
     fn the_same_seed_lays_out_the_same_requests() {
         let draw = |seed| {
             let mut dice = Dice::new(seed);
@@ -300,6 +334,7 @@ mod tests {
             due_ns: u64::MAX,
             now_ms: 1,
             producer: None,
+            transactional_id: None,
         };
         let (_, request) = parse(template.patch(&patch));
         let batch = request.topics[0].partitions[0].records.as_ref().expect("records");

@@ -24,12 +24,18 @@ struct Partner {
 
 impl Partner {
     fn new(stall: Option<Stall>) -> Self {
+        Self::at_level(2, stall)
+    }
+
+    /// One that does transactions at this level of `transaction.version`.
+    fn at_level(transaction_version: i16, stall: Option<Stall>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("bound").to_string();
         let stop = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
-            Null::new(listener, stall).and_then(|mut null| null.serve(&flag)).expect("serves");
+            let null = Null::new(listener, stall, transaction_version);
+            null.and_then(|mut null| null.serve(&flag)).expect("serves");
         });
         Self { address, stop, thread: Some(thread) }
     }
@@ -89,7 +95,7 @@ fn a_stall_is_felt_by_all_that_were_due_in_it() {
     let stall = Stall { after: Duration::from_millis(300), length };
     let load = Partner::new(Some(stall)).load(scenario(open(400.0)));
     let produce = load.produce.expect("samples");
-    assert!(load.broken_off.is_none() && load.unanswered == 0 && produce.samples == 400);
+    assert_eq!((load.broken_off, load.unanswered, produce.samples), (None, 0, 400));
     // A quarter of all were due during the stall and waited, most of them unsent.
     assert!(produce.p99_us > 200_000.0, "p99 {}", produce.p99_us);
     let all = histogram::decode(&produce.histogram).expect("sound");
@@ -165,6 +171,48 @@ fn closed_loops_and_searches_end() {
     let search = Pace::Search { from: 20.0, factor: 10.0, step_seconds: 1, p99_limit_ms: 0.001 };
     let load = partner.load(scenario(Producers { pace: search, ..open(1.0) }));
     assert_eq!((load.steps.len(), load.knee_per_second), (2, None));
+}
+
+#[test]
+fn transactions_go_through_as_the_broker_finalised_them() {
+    for level in [0, 2] {
+        let partner = Partner::at_level(level, None);
+        let ours = Producers { transactional: true, records_per_batch: 3, ..open(200.0) };
+        let load = partner.load(scenario(ours.clone()));
+        assert_eq!((load.broken_off, load.unanswered), (None, 0), "level {level}");
+        assert!(load.errors.is_empty(), "level {level}: {:?}", load.errors);
+        assert_eq!(load.produce.expect("samples").samples, 200, "level {level}");
+        let pace = Pace::AsFastAsPossible { in_flight: 1 };
+        let load = partner.load(scenario(Producers { pace, partitions_per_request: 2, ..ours }));
+        assert!(load.broken_off.is_none() && load.requests_per_second > 100.0, "level {level}");
+        let six = load.requests_per_second * 6.0;
+        assert!((load.records_per_second - six).abs() < 1e-6, "six records in a transaction");
+    }
+}
+
+#[test]
+fn a_transaction_that_is_held_up_counts_from_when_it_was_due() {
+    let length = Duration::from_millis(250);
+    let stall = Stall { after: Duration::from_millis(300), length };
+    let ours = Producers { transactional: true, ..open(200.0) };
+    let load = Partner::at_level(2, Some(stall)).load(scenario(ours));
+    let produce = load.produce.expect("samples");
+    assert_eq!((load.broken_off, load.unanswered, produce.samples), (None, 0, 200));
+    let all = histogram::decode(&produce.histogram).expect("sound");
+    let waited = all.count_between(20_000_000, u64::MAX / 2);
+    assert!(waited >= 40, "{waited} of 200 waited more than 20 ms");
+}
+
+#[test]
+fn with_a_session_or_without_every_fetch_is_counted() {
+    let written = Producers { written_partitions: 1, ..open(50.0) };
+    for sessionless in [false, true] {
+        let consumers = Consumers { tail: 1, sessionless, ..Consumers::default() };
+        let load = Partner::new(None).load(Scenario { consumers, ..scenario(written.clone()) });
+        assert!(load.broken_off.is_none());
+        let fetches = load.fetches_per_second;
+        assert!((1.0..5.0).contains(&fetches), "each waits half a second: {fetches}");
+    }
 }
 
 #[test]

@@ -77,6 +77,7 @@ impl Findings {
             bytes_per_second: per_second(measure.acknowledged * request_bytes),
             delivered_bytes_per_second: per_second(measure.tail_bytes + measure.cold_bytes),
             cold_bytes_per_second: per_second(measure.cold_bytes),
+            fetches_per_second: per_second(measure.fetches),
             unanswered: measure.unanswered,
             knee_per_second: knee.map(|step| step.offered_per_second).reduce(f64::max),
             produce: histogram::latency(&produce),

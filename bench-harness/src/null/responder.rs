@@ -1,7 +1,7 @@
 //! What the null responder says to each question.
 //!
 //! Does: answer ApiVersions, Metadata, CreateTopics, DeleteTopics, InitProducerId, ListOffsets,
-//! Produce and Fetch at every version it claims.
+//! Produce and Fetch at every version it claims, and what transactions need besides.
 //! Does not: touch sockets or clocks; keep records. Each partition is like one whose records are
 //! deleted the moment they arrive: its offsets stay at 0.
 //! Invariants: a question it cannot read ends the connection, as a broker would.
@@ -32,15 +32,17 @@ use flumen_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 use flumen_protocol::messages::{
-    ApiVersionsResponse, BrokerId, CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest,
-    DeleteTopicsResponse, Encodable, InitProducerIdResponse, ListOffsetsRequest,
-    ListOffsetsResponse, MetadataRequest, MetadataResponse, StrBytes, TopicName, Uuid,
-    WireProducerId, decode_request, encode_response,
+    AddPartitionsToTxnRequest, ApiVersionsResponse, BrokerId, CreateTopicsRequest,
+    CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse, Encodable, EndTxnRequest,
+    FindCoordinatorRequest, InitProducerIdResponse, ListOffsetsRequest, ListOffsetsResponse,
+    MetadataRequest, MetadataResponse, StrBytes, TopicName, Uuid, WireProducerId, decode_request,
+    encode_response,
 };
 use flumen_protocol::wire::Encoding;
 use flumen_protocol::wire::read::{DecodeError, Reader};
 use flumen_protocol::wire::tagged;
 
+use super::transactions;
 use crate::load::template::TOPIC_IDS_SINCE;
 
 /// What becomes of a question.
@@ -57,15 +59,18 @@ pub enum Reply {
 }
 
 /// The questions that are answered.
-const KEYS: [ApiKey; 8] = [
+const KEYS: [ApiKey; 11] = [
     ApiKey::Produce,
     ApiKey::Fetch,
     ApiKey::ListOffsets,
     ApiKey::Metadata,
+    ApiKey::FindCoordinator,
     ApiKey::ApiVersions,
     ApiKey::CreateTopics,
     ApiKey::DeleteTopics,
     ApiKey::InitProducerId,
+    ApiKey::AddPartitionsToTxn,
+    ApiKey::EndTxn,
 ];
 
 /// Topics by name, and nothing else.
@@ -75,6 +80,7 @@ pub struct Responder {
     topics: BTreeMap<String, NullTopic>,
     created: u64,
     producers: i64,
+    transaction_version: i16,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -84,10 +90,11 @@ struct NullTopic {
 }
 
 impl Responder {
-    /// One that says it is reached at `address`.
+    /// One that says it is reached at `address` and does transactions at this level of
+    /// `transaction.version`.
     #[must_use]
-    pub fn new(address: SocketAddr) -> Self {
-        Self { address, topics: BTreeMap::new(), created: 0, producers: 0 }
+    pub fn new(address: SocketAddr, transaction_version: i16) -> Self {
+        Self { address, topics: BTreeMap::new(), created: 0, producers: 0, transaction_version }
     }
 
     /// Appends the answer to a request, given without its size.
@@ -116,7 +123,10 @@ impl Responder {
     ) -> Result<Reply, DecodeError> {
         let (key, version) = (asked.key, asked.version);
         match key {
-            ApiKey::ApiVersions => asked.say(&api_versions(), out),
+            ApiKey::ApiVersions => {
+                let answer = transactions::with_level(api_versions(), self.transaction_version);
+                asked.say(&answer, out);
+            }
             ApiKey::Metadata => {
                 let question: MetadataRequest = decode_request(key, version, &mut body)?;
                 asked.say(&self.metadata(&question, version), out);
@@ -130,11 +140,23 @@ impl Responder {
                 asked.say(&self.delete(&question), out);
             }
             ApiKey::InitProducerId => {
-                self.producers += 1;
                 let answer = InitProducerIdResponse::default()
-                    .with_producer_id(WireProducerId(self.producers))
+                    .with_producer_id(WireProducerId(next(&mut self.producers)))
                     .with_producer_epoch(0);
                 asked.say(&answer, out);
+            }
+            ApiKey::FindCoordinator => {
+                let question: FindCoordinatorRequest = decode_request(key, version, &mut body)?;
+                asked.say(&transactions::coordinator(&question, version, self.address), out);
+            }
+            ApiKey::AddPartitionsToTxn => {
+                let question: AddPartitionsToTxnRequest = decode_request(key, version, &mut body)?;
+                asked.say(&transactions::added(&question, version), out);
+            }
+            ApiKey::EndTxn => {
+                let question: EndTxnRequest = decode_request(key, version, &mut body)?;
+                let next_id = || next(&mut self.producers);
+                asked.say(&transactions::ended(&question, version, next_id), out);
             }
             ApiKey::ListOffsets => {
                 let question: ListOffsetsRequest = decode_request(key, version, &mut body)?;
@@ -206,6 +228,12 @@ impl Responder {
         });
         DeleteTopicsResponse::default().with_responses(results.collect())
     }
+}
+
+/// The next producer id.
+fn next(producers: &mut i64) -> i64 {
+    *producers += 1;
+    *producers
 }
 
 /// Who wants to know what.
@@ -342,9 +370,90 @@ mod tests {
     use crate::load::options::plain_producers;
     use crate::load::payload::Dice;
     use crate::load::template::{Address, Patch, Template};
+    use flumen_protocol::messages::add_partitions_to_txn_request::{
+        AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction,
+    };
+    use flumen_protocol::messages::{ApiVersionsRequest, Request, decode_response, encode_request};
 
     fn responder() -> Responder {
-        Responder::new("127.0.0.1:9".parse().expect("an address"))
+        Responder::new("127.0.0.1:9".parse().expect("an address"), transactions::LEVEL_MAX)
+    }
+
+    /// Asks at every version that is claimed; what is said is read again.
+    fn asks<T: Request>(
+        key: ApiKey,
+        question: impl Fn(i16) -> T,
+        judge: impl Fn(i16, T::Response),
+    ) {
+        let versions = key.row().served;
+        for version in versions.min..=versions.max {
+            let frame = encode_request(key, version, 5, Some("me"), &question(version))
+                .expect("it can be asked");
+            let mut out = Vec::new();
+            assert_eq!(responder().answer(&frame[4..], &mut out), Reply::Now, "v{version}");
+            let payload = Bytes::copy_from_slice(&out[4..]);
+            let (id, answer) = decode_response::<T>(key, version, payload).expect("well-formed");
+            assert_eq!(id, 5);
+            judge(version, answer);
+        }
+    }
+
+    #[test]
+    fn the_level_of_transactions_is_told_where_features_are() {
+        let question = |version| {
+            let named = if version >= 3 { "me" } else { "" };
+            ApiVersionsRequest::default()
+                .with_client_software_name(StrBytes::from_static_str(named))
+                .with_client_software_version(StrBytes::from_static_str(named))
+        };
+        asks(ApiKey::ApiVersions, question, |version, answer| {
+            let levels = answer.finalized_features.iter().map(|feature| feature.max_version_level);
+            let told = if version >= 3 { vec![transactions::LEVEL_MAX] } else { Vec::new() };
+            assert_eq!(levels.collect::<Vec<_>>(), told, "v{version}");
+        });
+    }
+
+    #[test]
+    fn every_version_that_transactions_need_is_answered_well() {
+        let key = || StrBytes::from_static_str("a");
+        let find = |version| {
+            let question = FindCoordinatorRequest::default();
+            match version {
+                0 => question.with_key(key()),
+                1..=3 => question.with_key(key()).with_key_type(1),
+                _ => question.with_key_type(1).with_coordinator_keys(vec![key()]),
+            }
+        };
+        asks(ApiKey::FindCoordinator, find, |version, answer| {
+            let ports = answer.coordinators.iter().map(|coordinator| coordinator.port);
+            let port = if version < 4 { Some(answer.port) } else { ports.last() };
+            assert_eq!(port, Some(9), "v{version}");
+        });
+        let add = |version| {
+            let topic = AddPartitionsToTxnTopic::default()
+                .with_name(topic_name("t"))
+                .with_partitions(vec![1, 2]);
+            let (question, transaction) =
+                (AddPartitionsToTxnRequest::default(), AddPartitionsToTxnTransaction::default());
+            match version {
+                0..=3 => question.with_v3_and_below_topics(vec![topic]),
+                _ => question.with_transactions(vec![transaction.with_topics(vec![topic])]),
+            }
+        };
+        asks(ApiKey::AddPartitionsToTxn, add, |version, answer| {
+            let many = answer.results_by_transaction.iter().flat_map(|of| &of.topic_results);
+            let results: Vec<_> = many.chain(&answer.results_by_topic_v3_and_below).collect();
+            assert_eq!(
+                (results.len(), results[0].results_by_partition.len()),
+                (1, 2),
+                "v{version}"
+            );
+        });
+        let end = |_| EndTxnRequest::default().with_producer_id(WireProducerId(4));
+        asks(ApiKey::EndTxn, end, |version, answer| {
+            let goes_on = if version >= 5 { (4, 1) } else { (-1, -1) };
+            assert_eq!((answer.producer_id.0, answer.producer_epoch), goes_on, "v{version}");
+        });
     }
 
     #[test]
@@ -360,6 +469,7 @@ mod tests {
                     due_ns: 1,
                     now_ms: 1,
                     producer: None,
+                    transactional_id: None,
                 };
                 let mut out = Vec::new();
                 let reply = responder().answer(&template.patch(&patch)[4..], &mut out);

@@ -17,7 +17,7 @@ pub struct System {
     pub durability: Durability,
     /// Version, as the system says it.
     pub version: String,
-    /// The command that started it, as a stranger could repeat it.
+    /// The command that started it, as a stranger could repeat it: programs without their folders.
     pub command: String,
 }
 
@@ -90,6 +90,8 @@ pub enum Metric {
     Throughput,
     /// Record bytes delivered per second.
     Delivery,
+    /// Transactions committed per second (B14).
+    Transactions,
     /// Median produce latency.
     ProduceP50,
     /// 99th percentile of produce latency.
@@ -146,7 +148,7 @@ pub struct Guards {
     /// CPUs that were busy during the second before the first run. The load average would still
     /// remember the comparison before this one.
     pub load_before: f64,
-    /// Largest relative change of a limit probe between start and end.
+    /// Relative change of a limit probe between start and end: of the one nearest to its bound.
     pub limits_drift: f64,
     /// Ratios of a system against itself (A/A), where a control ran.
     pub control: Vec<Ratio>,

@@ -123,7 +123,8 @@ pub struct Load {
     pub measured_seconds: f64,
     /// Produce requests per second that were due; 0 where the run was as fast as it could.
     pub offered_per_second: f64,
-    /// Produce requests acknowledged per second.
+    /// Produce requests acknowledged per second; in a transactional run each of them is a transaction,
+    /// and counts when it is committed.
     pub requests_per_second: f64,
     /// Records acknowledged per second.
     pub records_per_second: f64,
@@ -134,6 +135,9 @@ pub struct Load {
     /// The part of it that went to cold readers.
     #[serde(default)]
     pub cold_bytes_per_second: f64,
+    /// Fetches answered per second, full or empty.
+    #[serde(default)]
+    pub fetches_per_second: f64,
     /// Produce requests of the measured part that were never answered. Their age at the end counts
     /// as their latency.
     #[serde(default)]
@@ -143,7 +147,8 @@ pub struct Load {
     #[serde(default)]
     pub knee_per_second: Option<f64>,
     /// Produce latency from the intended send time to the acknowledgement. One in flight has no
-    /// schedule: there it counts from the write, as service time does.
+    /// schedule: there it counts from the write, as service time does. In a transactional run it is
+    /// that of whole transactions, to the answer to their end.
     pub produce: Option<Latency>,
     /// Produce latency from the actual write to the acknowledgement: what other tools call latency.
     pub service: Option<Latency>,

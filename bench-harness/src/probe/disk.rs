@@ -29,11 +29,13 @@ use crate::limits;
 
 const BLOCK: u64 = limits::PROBE_BLOCK_BYTES as u64;
 const STREAM: u64 = limits::PROBE_STREAM_BYTES as u64;
+const LOADED: u64 = limits::PROBE_LOADED_BYTES as u64;
 
 // Every pre-written file is walked in whole blocks and in whole streams.
 const _: () = assert!(STREAM.is_multiple_of(BLOCK));
 const _: () = assert!(limits::PROBE_FILE_BYTES_MIN.is_multiple_of(STREAM));
 const _: () = assert!(limits::PROBE_GROWING_BYTES.is_multiple_of(BLOCK));
+const _: () = assert!(STREAM.is_multiple_of(LOADED));
 
 /// Overwrites durably, the next write as soon as the last returned.
 pub fn durable_write(site: &Site) -> Answer {
@@ -47,6 +49,36 @@ pub fn durable_write_paced(site: &Site) -> Answer {
     let seen = overwrite(site, Access::Durable, Pace::Spaced, nothing);
     set_current_timer_slack(None)?;
     seen
+}
+
+/// Overwrites durably at the rate of a broker at work. Counted from when a write was due: those that
+/// became due while one was under way go together in the next, as a broker's do, and all of them
+/// waited.
+pub fn durable_write_loaded(site: &Site) -> Answer {
+    let pace = Duration::from_micros(limits::PROBE_LOADED_PACE_MICROS);
+    let file = site.scratch().written(Access::Durable)?;
+    let places = site.scratch().written_bytes() / LOADED;
+    let block = Blocks::noise(limits::PROBE_STREAM_BYTES);
+    set_current_timer_slack(NonZeroU64::new(1))?;
+    let mut tally = Tally::default();
+    let (begun, watch) = (Instant::now(), site.watch());
+    let due = |write: u64| begun + pace * u32::try_from(write).unwrap_or(u32::MAX);
+    let mut written = 0_u64;
+    while watch.goes_on() {
+        if let Some(early) = due(written).checked_duration_since(Instant::now()) {
+            thread::sleep(early);
+        }
+        let late = begun.elapsed().as_micros() as u64 / limits::PROBE_LOADED_PACE_MICROS;
+        let place = written % places;
+        // As many as are due, as fit into one write, and as lie before the end of the file.
+        let count =
+            (late + 1).saturating_sub(written).clamp(1, STREAM / LOADED).min(places - place);
+        file.write_all_at(&block.bytes()[..(count * LOADED) as usize], place * LOADED)?;
+        (written..written + count).for_each(|write| tally.add(due(write).elapsed()));
+        written += count;
+    }
+    set_current_timer_slack(None)?;
+    tally.latency()
 }
 
 /// Writes durably behind the end of a file, which changes its length each time.

@@ -277,6 +277,11 @@ fn shown_by(verdicts: &[goals::Verdict]) -> Vec<String> {
     shown.iter().map(|(scenarios, ids)| format!("{}: {scenarios}", ids.join(", "))).collect()
 }
 
+/// What words mean where each request is a transaction.
+const OF_TRANSACTIONS: &str = "Each produce request is a transaction of its own here, committed \
+    before its producer begins the next one. Produce latency is that of the whole transaction, to \
+    the answer to its end; requests are transactions.";
+
 fn scenario(study: &Study, figures: Vec<Figure>, place: usize) -> Section {
     let mut notes = study.run_remarks();
     notes.extend(study.notes.iter().cloned());
@@ -284,6 +289,10 @@ fn scenario(study: &Study, figures: Vec<Figure>, place: usize) -> Section {
         [tables::speed(study), tables::cost(study), tables::beside(study), tables::ratios(study)];
     let mut shown: Vec<Table> = candidates.into_iter().filter(Table::has_numbers).collect();
     shown.extend(tables::guards(study));
+    let mut paragraphs = vec![study.scenario.purpose.clone(), study.workload()];
+    if study.scenario.is_transactional() {
+        paragraphs.push(OF_TRANSACTIONS.to_owned());
+    }
     Section {
         title: if study.is_believable() {
             study.scenario.name.clone()
@@ -292,7 +301,7 @@ fn scenario(study: &Study, figures: Vec<Figure>, place: usize) -> Section {
         },
         anchor: format!("scenario-{place}"),
         warnings: warnings_of(study),
-        paragraphs: vec![study.scenario.purpose.clone(), study.workload()],
+        paragraphs,
         tables: shown,
         figures,
         notes,

@@ -33,6 +33,10 @@ pub enum Quantity {
     ChurnFailed,
     /// 99th percentile from a passing connection's start to its first answer (B10).
     ChurnP99,
+    /// Answers to fetches per second, full or empty (B21).
+    Fetches,
+    /// CPU microseconds per answer to a fetch, all that the broker did meanwhile included (B21).
+    CpuPerFetch,
     /// What the generator used of its core.
     GeneratorShare,
 }
@@ -82,6 +86,8 @@ impl Quantity {
             Self::Churn => "Passing connections",
             Self::ChurnFailed => "Passing, unanswered",
             Self::ChurnP99 => "Passing, first answer p99",
+            Self::Fetches => "Fetches",
+            Self::CpuPerFetch => "CPU per fetch",
             Self::GeneratorShare => "Generator's core",
         }
     }
@@ -90,9 +96,10 @@ impl Quantity {
     #[must_use]
     pub fn better(self) -> Better {
         match self {
-            Self::Of(Metric::Throughput | Metric::Delivery) | Self::ColdRead | Self::Churn => {
-                Better::More
-            }
+            Self::Of(Metric::Throughput | Metric::Delivery | Metric::Transactions)
+            | Self::ColdRead
+            | Self::Churn
+            | Self::Fetches => Better::More,
             Self::Of(_)
             | Self::CpuPerDeliveredGb
             | Self::RssPeak
@@ -101,6 +108,7 @@ impl Quantity {
             | Self::IdleLost
             | Self::ChurnFailed
             | Self::ChurnP99
+            | Self::CpuPerFetch
             | Self::GeneratorShare => Better::Less,
         }
     }
@@ -117,6 +125,11 @@ impl Quantity {
             Self::Stop => positive(run.restart?.stop_seconds),
             Self::Drain => positive(run.load.drain_seconds?),
             Self::ColdRead => positive(run.load.cold_bytes_per_second),
+            Self::Fetches => fetches_per_second(run),
+            Self::CpuPerFetch => {
+                let fetches = fetches_per_second(run)? * positive(run.load.measured_seconds)?;
+                positive(run.cost.as_ref()?.cpu_seconds * 1e6 / fetches)
+            }
             Self::GeneratorShare => positive(run.load.generator.cpu_share),
             Self::IdleLost | Self::Churn | Self::ChurnFailed | Self::ChurnP99 => {
                 of_crowd(self, run.load.crowd.as_ref()?, run.load.measured_seconds)
@@ -143,13 +156,15 @@ impl Quantity {
             Self::Stop | Self::Drain => return Unit::Seconds,
             Self::ColdRead => return Unit::MegabytesPerSecond,
             Self::IdleLost | Self::ChurnFailed => return Unit::Plain(""),
-            Self::Churn => return Unit::Plain("/s"),
+            Self::Churn | Self::Fetches => return Unit::Plain("/s"),
             Self::ChurnP99 => return Unit::Micros,
+            Self::CpuPerFetch => return Unit::Plain("µs"),
             Self::GeneratorShare => return Unit::Percent,
             Self::Of(metric) => metric,
         };
         match metric {
             Metric::Throughput | Metric::Delivery => Unit::MegabytesPerSecond,
+            Metric::Transactions => Unit::Plain("/s"),
             Metric::ProduceP50
             | Metric::ProduceP99
             | Metric::ProduceP999
@@ -170,6 +185,7 @@ fn metric_name(metric: Metric) -> &'static str {
     match metric {
         Metric::Throughput => "Throughput",
         Metric::Delivery => "Delivered",
+        Metric::Transactions => "Transactions",
         Metric::ProduceP50 => "Produce p50",
         Metric::ProduceP99 => "Produce p99",
         Metric::ProduceP999 => "Produce p99.9",
@@ -196,6 +212,10 @@ fn metric_of(metric: Metric, run: &Run) -> Option<f64> {
     match metric {
         Metric::Throughput => positive(load.bytes_per_second),
         Metric::Delivery => positive(load.delivered_bytes_per_second),
+        Metric::Transactions => {
+            let committed = load.scenario.is_transactional().then_some(load.requests_per_second);
+            committed.and_then(positive)
+        }
         Metric::ProduceP50 => produce(|latency| latency.p50_us),
         Metric::ProduceP99 => produce(|latency| latency.p99_us),
         Metric::ProduceP999 => produce(|latency| latency.p999_us),
@@ -223,6 +243,14 @@ fn metric_of(metric: Metric, run: &Run) -> Option<f64> {
     }
 }
 
+/// Where partitions stand still that somebody reads, and fetches are what is measured; elsewhere
+/// they are only how records travel.
+fn fetches_per_second(run: &Run) -> Option<f64> {
+    let producers = run.load.scenario.producers.as_ref()?;
+    let some_stand_still = producers.written_partitions > 0;
+    some_stand_still.then_some(run.load.fetches_per_second).and_then(positive)
+}
+
 fn per_gb(run: &Run, bytes: f64) -> Option<f64> {
     positive(run.cost.as_ref()?.cpu_seconds / (positive(bytes)? / 1e9))
 }
@@ -241,6 +269,8 @@ fn of_crowd(quantity: Quantity, crowd: &CrowdOutcome, seconds: f64) -> Option<f6
         | Quantity::Stop
         | Quantity::Drain
         | Quantity::ColdRead
+        | Quantity::Fetches
+        | Quantity::CpuPerFetch
         | Quantity::GeneratorShare => None,
     }
 }

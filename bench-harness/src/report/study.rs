@@ -353,19 +353,30 @@ impl Study {
         let scenario = &self.scenario;
         let mut parts = vec![plural(u64::from(scenario.partitions), "partition")];
         if let Some(producers) = &scenario.producers {
+            let what = if producers.transactional { "transactional producer" } else { "producer" };
             parts.push(format!(
                 "{} × {} × {} B, {}, acks={}",
-                plural(u64::from(producers.connections), "producer"),
+                plural(u64::from(producers.connections), what),
                 plural(u64::from(producers.records_per_batch), "record"),
                 words::count(u64::from(producers.record_bytes)),
                 pace(producers.pace),
                 if producers.acks == -1 { "all".to_owned() } else { producers.acks.to_string() },
             ));
+            if producers.written_partitions > 0 {
+                let written = words::count(u64::from(producers.written_partitions));
+                parts.push(format!("{written} of the partitions are written to"));
+            }
         }
         let consumers = &scenario.consumers;
         let crowd = &scenario.crowd;
+        let tail = match (consumers.read_committed, consumers.sessionless) {
+            (false, false) => "tail consumer",
+            (true, false) => "read-committed tail consumer",
+            (false, true) => "sessionless tail consumer",
+            (true, true) => "sessionless read-committed tail consumer",
+        };
         for (number, what) in [
-            (consumers.tail, "tail consumer"),
+            (consumers.tail, tail),
             (consumers.cold, "cold reader"),
             (crowd.idle, "idle connection"),
         ] {

@@ -114,10 +114,15 @@ impl Table {
 /// What the systems did.
 #[must_use]
 pub fn speed(study: &Study) -> Table {
+    let (requests, latency_of) = if study.scenario.is_transactional() {
+        ("transactions/s", "latency of whole transactions")
+    } else {
+        ("requests/s", "produce latency")
+    };
     let numbers = [
         "throughput",
         "delivered",
-        "requests/s",
+        requests,
         "knee requests/s",
         "p50",
         "p90",
@@ -158,7 +163,7 @@ pub fn speed(study: &Study) -> Table {
         row
     };
     let rows = (0..study.systems.len()).map(row).collect();
-    Table::new("Speed (middle of the runs; produce latency)", &NAMES, &numbers, rows)
+    Table::new(&format!("Speed (middle of the runs; {latency_of})"), &NAMES, &numbers, rows)
 }
 
 fn worst_second_p99(run: &Run) -> Option<f64> {
@@ -197,6 +202,8 @@ pub fn beside(study: &Study) -> Table {
         Quantity::Churn,
         Quantity::ChurnFailed,
         Quantity::ChurnP99,
+        Quantity::Fetches,
+        Quantity::CpuPerFetch,
         Quantity::GeneratorShare,
     ];
     of_quantities(study, "Beside the load", &quantities)

@@ -313,6 +313,46 @@ fn what_only_some_workloads_have_stands_in_a_table() {
 }
 
 #[test]
+fn transactions_are_called_so_and_held_against_their_goal() {
+    let transactions = |name: &str| {
+        let mut comparison = made_up::throughput();
+        comparison.scenario.name = name.to_owned();
+        comparison.ratios.clear();
+        let own = comparison.rounds.iter_mut().map(|round| &mut round.load.scenario);
+        for scenario in own.chain([&mut comparison.scenario]) {
+            scenario.producers.as_mut().expect("producers").transactional = true;
+        }
+        comparison
+    };
+    let (goal, markdown) = goal_of(&[transactions("b14-transactions-10-2core")], "| P29 |");
+    // 7,200 over 8,800, made up, and some luck.
+    assert!(goal.contains("below floor") && goal.contains("D1 / D0 handicap match"), "{goal}");
+    assert!(goal.contains(" /s | 0.8"), "{goal}");
+    assert!(markdown.contains("latency of whole transactions"), "{markdown}");
+    assert!(markdown.contains("| transactions/s |"), "{markdown}");
+    let others = [transactions("b14-transactions-100-2core"), made_up::half_load()];
+    let (goal, _) = goal_of(&others, "| P29 |");
+    assert!(goal.contains("not measured"), "{goal}");
+}
+
+#[test]
+fn where_partitions_stand_still_fetches_are_counted() {
+    let mut comparison = made_up::half_load();
+    for round in &mut comparison.rounds {
+        let scenario = &mut round.load.scenario;
+        scenario.producers.as_mut().expect("producers").written_partitions = 10;
+        scenario.consumers.sessionless = true;
+        (round.load.fetches_per_second, round.cost.cpu_seconds) = (100.0, 0.6);
+    }
+    comparison.scenario = comparison.rounds[0].load.scenario.clone();
+    let (_, markdown) = goal_of(&[comparison], "| P3 |");
+    assert!(markdown.contains("| Fetches | CPU per fetch |"), "{markdown}");
+    assert!(markdown.contains("| 100 /s | 100 µs |"), "0.6 s over 60 s of 100 each: {markdown}");
+    assert!(markdown.contains("1 sessionless tail consumer"), "{markdown}");
+    assert!(markdown.contains("10 of the partitions are written to"), "{markdown}");
+}
+
+#[test]
 fn the_generators_self_test_is_read_and_a_failed_one_stands_on_top() {
     let folder = Folder::new("self-test");
     let read = |loads: &[Load]| {

@@ -102,13 +102,25 @@ impl Scenario {
         must((-1..=1).contains(&acks), "producers.acks", acks.to_string(), "-1, 0 or 1")?;
         let share = producers.hot_share;
         must((0.0..=1.0).contains(&share), "producers.hot_share", share.to_string(), "0 to 1")?;
+        let written = self.check_written(producers)?;
         must(
-            share == 0.0 || self.partitions > 1,
+            share == 0.0 || written > 1,
             "producers.hot_share",
             share.to_string(),
-            "0 where there is one partition",
+            "0 where one partition is written to",
         )?;
         check_pace(producers)
+    }
+
+    /// How many partitions are written to.
+    fn check_written(&self, producers: &Producers) -> Result<u32, Fault> {
+        let (field, is) = ("producers.written_partitions", producers.written_partitions);
+        between(field, is, 0, self.partitions)?;
+        let written = if is == 0 { self.partitions } else { is };
+        let per_request = producers.partitions_per_request;
+        let rule = format!("at least `producers.partitions_per_request` ({per_request})");
+        must(per_request <= written, field, is.to_string(), &rule)?;
+        Ok(written)
     }
 
     fn check_consumers(&self, consumers: &Consumers) -> Checked {
@@ -177,6 +189,12 @@ fn check_pace(producers: &Producers) -> Checked {
                 "producers.pace.in_flight",
                 in_flight.to_string(),
                 "at most 5 for idempotent producers",
+            )?;
+            must(
+                !producers.transactional || in_flight == 1,
+                "producers.pace.in_flight",
+                in_flight.to_string(),
+                "1 for transactional producers, whose transactions follow each other",
             )
         }
         Pace::PerSecond(rate) => check_rate("producers.pace.per-second", rate),
@@ -191,10 +209,10 @@ fn check_pace(producers: &Producers) -> Checked {
         }
     }?;
     must(
-        !producers.idempotent || producers.acks == -1,
+        !(producers.idempotent || producers.transactional) || producers.acks == -1,
         "producers.acks",
         producers.acks.to_string(),
-        "-1 for idempotent producers",
+        "-1 for idempotent and transactional producers",
     )
 }
 
@@ -260,7 +278,7 @@ records_per_batch = 1
             .iter()
             .map(|file| file.file_name().unwrap_or_default().to_string_lossy().into_owned())
             .collect();
-        for workload in [1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 13, 15, 16, 17] {
+        for workload in [1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 13, 14, 15, 16, 17, 21] {
             let prefix = format!("b{workload}-");
             assert!(names.iter().any(|name| name.starts_with(&prefix)), "no {prefix}*.toml");
         }
@@ -293,6 +311,21 @@ records_per_batch = 1
                 "`producers.acks` is 2; it must be -1, 0 or 1",
             ),
             ("records_per_batch = 1", "records_per_batch = 100000000", "bytes in a request"),
+            (
+                "records_per_batch = 1",
+                "records_per_batch = 1\ntransactional = true\nacks = 1",
+                "`producers.acks` is 1; it must be -1 for",
+            ),
+            (
+                "{ per-second = 100.0 }\nrecord_bytes = 100",
+                "{ as-fast-as-possible = { in_flight = 2 } }\ntransactional = true\nrecord_bytes = 100",
+                "`producers.pace.in_flight` is 2; it must be 1 for transactional",
+            ),
+            (
+                "records_per_batch = 1",
+                "records_per_batch = 1\npartitions_per_request = 3\nwritten_partitions = 2",
+                "`producers.written_partitions` is 2; it must be at least",
+            ),
             (
                 "records_per_batch = 1",
                 "records_per_batch = 1\npartitions_per_request = 5",

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use flumen_protocol::error_code::ErrorCode;
 use flumen_protocol::messages::StrBytes;
+use flumen_replication::limits::GROUP_NAME_BYTES_MAX;
 use flumen_replication::metadata::command::{
     Command, ConfigOwner, Configuration, MetadataRule, Outcome,
 };
@@ -95,6 +96,8 @@ pub enum Subject<'c> {
     Topic(&'c Topic),
     /// This broker or all of them.
     Broker(Scope),
+    /// The group of this id, whether there is one or not.
+    Group(&'c str),
 }
 
 /// One resource of a request and what became of it.
@@ -201,7 +204,7 @@ impl Plan {
         &self,
         context: &'c Context<'_>,
         kind: i8,
-        name: &StrBytes,
+        name: &'c StrBytes,
         names: impl Iterator<Item = (&'n str, bool)>,
     ) -> Result<Subject<'c>, Refused> {
         let invalid = |why: String| Refused::with(ErrorCode::InvalidRequest, why);
@@ -222,10 +225,9 @@ impl Plan {
         match ResourceType::of(kind) {
             Some(ResourceType::Topic) => find_topic(context, name).map(Subject::Topic),
             Some(ResourceType::Broker) => broker_scope(context, name).map(Subject::Broker),
-            Some(
-                ResourceType::BrokerLogger | ResourceType::ClientMetrics | ResourceType::Group,
-            ) => Err(invalid(
-                "this broker has only settings of topics and brokers to change".to_owned(),
+            Some(ResourceType::Group) => check_group(name).map(Subject::Group),
+            Some(ResourceType::BrokerLogger | ResourceType::ClientMetrics) => Err(invalid(
+                "this broker has only settings of topics, groups and brokers to change".to_owned(),
             )),
             None => Err(invalid(format!("Unknown resource type {kind}"))),
         }
@@ -252,20 +254,39 @@ impl Plan {
 fn owner(context: &Context<'_>, subject: Subject<'_>) -> ConfigOwner {
     match subject {
         Subject::Topic(topic) => ConfigOwner::Topic(topic.name.clone()),
+        Subject::Group(group) => ConfigOwner::Group(group.to_owned()),
         Subject::Broker(Scope::Own) => ConfigOwner::Broker(context.me),
         Subject::Broker(Scope::Shared) => ConfigOwner::AllBrokers,
     }
 }
 
-/// The own settings of a topic or broker in the image.
+/// The own settings of a topic, group or broker in the image.
 fn standing(context: &Context<'_>, subject: Subject<'_>) -> Overrides {
     let of_node = |node| context.image.broker_configs.get(&node);
     let shared = match subject {
         Subject::Topic(topic) => return topic.configs.clone(),
+        Subject::Group(group) => context.image.group_configs.get(group),
         Subject::Broker(Scope::Own) => of_node(Some(context.me)),
         Subject::Broker(Scope::Shared) => of_node(None),
     };
     shared.map(|configs| Overrides::clone(configs)).unwrap_or_default()
+}
+
+/// Whether a group of this id can have settings.
+///
+/// # Errors
+/// INVALID_REQUEST for no id, and for one that no group can have.
+pub fn check_group(name: &str) -> Result<&str, Refused> {
+    if name.is_empty() {
+        return Err(Refused::with(
+            ErrorCode::InvalidRequest,
+            "Default group resources are not allowed.",
+        ));
+    }
+    if name.len() > GROUP_NAME_BYTES_MAX {
+        return Err(Refused::with(ErrorCode::InvalidRequest, "The group id is too long."));
+    }
+    Ok(name)
 }
 
 fn find_topic<'c>(context: &'c Context<'_>, name: &str) -> Result<&'c Topic, Refused> {

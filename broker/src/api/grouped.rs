@@ -1,13 +1,15 @@
-//! Requests that are one question to one group coordinator: join, sync, heartbeat, leave.
+//! Requests that are one question to one group coordinator: join, sync, heartbeat, leave, and the heartbeat of
+//! groups of the new kind.
 //!
 //! Does: find the partition that holds the group, ask its coordinator, encode what it answers.
 //! Does not: know what the question means.
 //! Invariants: a group whose coordinator cannot be asked answers NOT_COORDINATOR, which makes
 //! every client look for it again (G100).
-//! Apart because four APIs differ in nothing else.
+//! Apart because five APIs differ in nothing else.
 
 use flumen_protocol::error_code::ErrorCode;
 use flumen_replication::coordinator::group::requests::{GroupRequest, GroupResponse};
+use flumen_replication::metadata::features;
 
 use super::step::{self, Addressee, Context, Envelope, Part, Progress, Step, Wait};
 use super::table::Waiting as AnyWaiting;
@@ -33,6 +35,11 @@ pub fn ask(context: &Context<'_>, envelope: &Envelope, group: &str, request: Gro
         // A join waits for other members as long as they may take; the coordinator has the timer.
         patience: None,
     })
+}
+
+/// Whether groups of the new kind (KIP-848) are served here.
+pub fn has_consumer_groups(context: &Context<'_>) -> bool {
+    context.options.consumer_groups.are_served && features::has_consumer_groups(context.image)
 }
 
 /// Answers with nothing but an error.
@@ -61,11 +68,14 @@ fn encode(envelope: &Envelope, response: &GroupResponse) -> Step {
         GroupResponse::Sync(response) => step::answer(envelope, response),
         GroupResponse::Heartbeat(response) => step::answer(envelope, response),
         GroupResponse::Leave(response) => step::answer(envelope, response),
+        GroupResponse::ConsumerHeartbeat(response) => step::answer(envelope, response),
         GroupResponse::CommitOffsets(_)
+        | GroupResponse::CommitWithin(_)
         | GroupResponse::DeleteOffsets(_)
         | GroupResponse::List(_)
         | GroupResponse::FetchOffsets(_)
         | GroupResponse::Describe(_)
+        | GroupResponse::DescribeConsumer(_)
         | GroupResponse::Delete(_)
         | GroupResponse::TopicsDeleted(_) => {
             unreachable!("these are put together by their own rooms")

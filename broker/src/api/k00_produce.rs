@@ -8,6 +8,8 @@
 //! - The topic's own settings decide `max.message.bytes` and timestamp bounds (G53).
 //!   `min.insync.replicas` asks for no more replicas than there are, as in Kafka 4 (G27): the one
 //!   that a topic has here is enough.
+//! - A batch that begins a transaction on its partition waits for the word of the transaction's
+//!   coordinator, which since version 12 adds the partition (KIP-890).
 //! - Past `timeout_ms` the open partitions answer REQUEST_TIMED_OUT, though their records stay
 //!   (G26).
 //!
@@ -15,18 +17,20 @@
 //! their largest timestamp out or gives one before the first (G52), or the batch is refused for its
 //! times, so that those at fault are named; and then no further than to 64 MiB for the whole request:
 //! what is beyond is INVALID_RECORD, or not named. A partition named twice gets both batches, where
-//! Kafka keeps the last and drops the others in silence. Transactional batches are refused until
-//! transactions are served. Beside an error there is no `log_start_offset`, which clients read with
-//! UNKNOWN_PRODUCER_ID only, an error that is never answered here, and no `current_leader`, which
-//! could only name this node: who is refused because a partition is not here (yet) must pause and ask
-//! for metadata, not come back at once (KIP-951).
-//! KIPs: 98 (idempotence), 467 (record errors), 516 (topic ids in version 13).
+//! Kafka keeps the last and drops the others in silence. Beside an error there is no
+//! `log_start_offset`, which clients read with UNKNOWN_PRODUCER_ID only, an error that is never answered
+//! here, and no `current_leader`, which could only name this node: who is refused because a partition is
+//! not here (yet) must pause and ask for metadata, not come back at once (KIP-951).
+//! KIPs: 98 (idempotence, transactions), 890, 467 (record errors), 516 (topic ids in version 13).
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
+use std::vec::IntoIter;
 
 use bytes::BytesMut;
 use flumen_protocol::batch::check::{self, ProducedBatch};
 use flumen_protocol::batch::codec::Codec;
+use flumen_protocol::batch::inspection::{Inspected, Inspection};
 use flumen_protocol::batch::limits::INFLATED_BYTES_MAX;
 use flumen_protocol::batch::stamp;
 use flumen_protocol::error_code::ErrorCode;
@@ -34,18 +38,19 @@ use flumen_protocol::hot::produce::{
     ProducePartition, ProducePartitionResponse, ProduceRequest, ProduceResponse, ProduceTopic,
     ProduceTopicResponse,
 };
-use flumen_protocol::ids::{LogId, Offset, PartitionIndex};
+use flumen_protocol::ids::{LogId, Offset, PartitionIndex, ProducerEpoch, ProducerId, TopicId};
+use flumen_protocol::messages::StrBytes;
 use flumen_protocol::time::Monotonic;
 use flumen_replication::error::Refusal;
 use flumen_replication::metadata::image::Topic;
 use flumen_replication::outbox::AppendReceipt;
-use flumen_replication::partition::Acks;
+use flumen_replication::partition::{Acks, Claim};
 
 use super::refusals::{self, Refused};
 use super::step::{self, Addressee, Context, Envelope, Part, Progress, Step, Wait};
 use super::table::Waiting as AnyWaiting;
 use crate::config::topic::TopicSettings;
-use crate::limits::{APPEND_PATIENCE_MIN, COPY_BATCH_BYTES};
+use crate::limits::{APPEND_PATIENCE_MIN, COPY_BATCH_BYTES, INSPECTED_BYTES_PER_TURN};
 use crate::shard::mailbox::{Answer, AppendQuestion, Question};
 use crate::shard::routing;
 use crate::telemetry::metrics::RefusedReason;
@@ -57,12 +62,16 @@ const ZSTD_SINCE: i16 = 7;
 #[derive(Debug)]
 pub struct Waiting {
     acks: Acks,
+    /// Of the request.
+    version: i16,
     topics: Vec<ProduceTopicResponse>,
     /// Where the part of each number belongs: topic and partition by position.
     places: Vec<(usize, usize)>,
     missing: usize,
     /// Some batch was refused. A batch that only takes long was not: it is in the log.
     refused: bool,
+    /// Bytes of the request, which its client may have a quota of.
+    request_bytes: usize,
 }
 
 /// What was asked of one partition, once it is known to exist and its batch to be sound.
@@ -70,10 +79,12 @@ struct Checked {
     log: LogId,
     batch: BytesMut,
     summary: ProducedBatch,
+    claim: Option<Box<Claim>>,
 }
 
 /// Checks everything and asks the owners to append what is sound.
 pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, body: usize) -> Step {
+    let request_bytes = frame.len();
     let Ok(request) = ProduceRequest::parse(frame, body, envelope.version) else {
         return Step::Close("malformed produce request");
     };
@@ -81,24 +92,29 @@ pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, bod
     // Kafka's time-out never cuts its own append short, only the wait for other replicas.
     let patience = step::patience(request.timeout_ms).max(APPEND_PATIENCE_MIN);
     let asked = request.topics.iter().map(|topic| topic.partitions.len()).sum();
-    let mut opening = Opening {
+    let topics = request.topics.len();
+    let opening = Opening {
         acks,
-        transactional: request.transactional_id.is_some(),
+        transactional_id: request.transactional_id,
+        transactional_producer: None,
         deadline: context.now.monotonic.after(patience),
+        patience,
         inflatable_bytes: INFLATED_BYTES_MAX,
+        topics: request.topics.into_iter(),
+        partitions: Vec::new().into_iter(),
+        doubtful: None,
         parts: Vec::with_capacity(asked),
         waiting: Waiting {
             acks: acks.unwrap_or(Acks::All),
-            topics: Vec::with_capacity(request.topics.len()),
+            version: envelope.version,
+            topics: Vec::with_capacity(topics),
             places: Vec::with_capacity(asked),
             missing: 0,
             refused: false,
+            request_bytes,
         },
     };
-    for topic in request.topics {
-        opening.add_topic(context, envelope, topic);
-    }
-    opening.finish(envelope, patience)
+    opening.go_on(context, envelope)
 }
 
 /// What a client means by its number, if it means anything.
@@ -111,57 +127,145 @@ fn acks_of(number: i16) -> Option<Acks> {
     }
 }
 
-/// The state of [`open`] while it walks the request.
-struct Opening {
+/// What was asked of one partition, while its records are being looked into.
+#[derive(Debug)]
+struct Doubtful {
+    topic: TopicId,
+    index: PartitionIndex,
+    log: LogId,
+    summary: ProducedBatch,
+    /// The times that the topic takes.
+    allowed: RangeInclusive<i64>,
+    inspection: Inspection,
+}
+
+/// What a batch's header and its topic's settings say of it.
+enum Verdict {
+    Sound(Checked),
+    /// Its records decide.
+    Doubtful(Box<Doubtful>),
+}
+
+/// A request that is being walked. It stops after a piece of work where batches must be looked into.
+#[derive(Debug)]
+pub struct Opening {
     /// `None`: the client asked for an acks value that does not exist.
     acks: Option<Acks>,
-    transactional: bool,
+    transactional_id: Option<StrBytes>,
+    /// Whose transaction the first batch of one belongs to. One request has one.
+    transactional_producer: Option<(ProducerId, ProducerEpoch)>,
     deadline: Monotonic,
+    patience: Duration,
     /// What the records of further batches may inflate to, all together. A bomb takes a tenth of a
     /// second, and a request has room for many.
     inflatable_bytes: usize,
+    /// The topics behind the last one among the answers.
+    topics: IntoIter<ProduceTopic>,
+    /// The partitions of that one that were not looked at.
+    partitions: IntoIter<ProducePartition>,
+    /// The partition before them, if it is not decided.
+    doubtful: Option<Box<Doubtful>>,
     parts: Vec<Part>,
     waiting: Waiting,
 }
 
 impl Opening {
-    fn add_topic(&mut self, context: &mut Context<'_>, envelope: &Envelope, asked: ProduceTopic) {
-        let image = context.image;
+    /// Walks on, for as long as a turn may take.
+    pub fn go_on(mut self, context: &mut Context<'_>, envelope: &Envelope) -> Step {
+        let mut work_bytes = INSPECTED_BYTES_PER_TURN;
+        loop {
+            if !self.walk_topic(context, envelope, &mut work_bytes) {
+                return Step::Inspect(Box::new(self));
+            }
+            let Some(ProduceTopic { name, id, partitions }) = self.topics.next() else {
+                return self.finish(context, envelope);
+            };
+            let answers = Vec::with_capacity(partitions.len());
+            self.waiting.topics.push(ProduceTopicResponse { name, id, partitions: answers });
+            self.partitions = partitions.into_iter();
+        }
+    }
+
+    /// Walks on in the topic that was begun last, if there is one. Says whether it came to its end.
+    fn walk_topic(
+        &mut self,
+        context: &mut Context<'_>,
+        envelope: &Envelope,
+        work_bytes: &mut usize,
+    ) -> bool {
+        let Some(asked) = self.waiting.topics.last() else { return true };
         let topic = match &asked.name {
-            Some(name) => image.topic_named(name),
-            None => image.topic(asked.id),
+            Some(name) => context.image.topic_named(name),
+            None => context.image.topic(asked.id),
         };
         let unknown = if asked.name.is_some() {
             ErrorCode::UnknownTopicOrPartition
         } else {
             ErrorCode::UnknownTopicId
         };
-        let topic_place = self.waiting.topics.len();
-        let mut answers = Vec::with_capacity(asked.partitions.len());
-        for (place, partition) in asked.partitions.into_iter().enumerate() {
+        if !self.look_inside(context, envelope, work_bytes) {
+            return false;
+        }
+        while let Some(partition) = self.partitions.next() {
             let index = partition.index;
             let checked = match (self.acks, topic) {
                 (None, _) => Err(ErrorCode::InvalidRequiredAcks.into()),
                 (Some(_), None) => Err(unknown.into()),
                 (Some(_), Some(topic)) => self.check(context, envelope, topic, partition),
             };
-            answers.push(match checked {
-                Ok(checked) => {
-                    self.ask(topic_place, place, checked);
-                    unanswered(index)
+            match checked {
+                Ok(Verdict::Sound(checked)) => self.decide(context, index, Ok(checked)),
+                Err(refused) => self.decide(context, index, Err(refused)),
+                Ok(Verdict::Doubtful(doubtful)) => {
+                    self.doubtful = Some(doubtful);
+                    if !self.look_inside(context, envelope, work_bytes) {
+                        return false;
+                    }
                 }
-                Err(refused) => {
-                    self.waiting.refused = true;
-                    counted(refused.code).into_iter().for_each(|it| context.metrics.refused(it));
-                    refusal(index, refused)
-                }
-            });
+            }
         }
-        self.waiting.topics.push(ProduceTopicResponse {
-            name: asked.name,
-            id: asked.id,
-            partitions: answers,
-        });
+        true
+    }
+
+    /// Looks into the batch that is doubtful, if there is one. Says whether it is decided.
+    fn look_inside(
+        &mut self,
+        context: &mut Context<'_>,
+        envelope: &Envelope,
+        work_bytes: &mut usize,
+    ) -> bool {
+        let Some(mut doubtful) = self.doubtful.take() else { return true };
+        let Some(found) = doubtful.inspection.go_on(work_bytes) else {
+            self.doubtful = Some(doubtful);
+            return false;
+        };
+        self.inflatable_bytes -= found.inflated_bytes;
+        let index = doubtful.index;
+        let judged = self.judge(context, envelope, *doubtful, found);
+        self.decide(context, index, judged);
+        true
+    }
+
+    fn decide(
+        &mut self,
+        context: &mut Context<'_>,
+        index: PartitionIndex,
+        checked: Result<Checked, Refused>,
+    ) {
+        let topic = self.waiting.topics.len() - 1;
+        let answers = &mut self.waiting.topics[topic].partitions;
+        let place = answers.len();
+        match checked {
+            Ok(checked) => {
+                answers.push(unanswered(index));
+                self.ask(topic, place, checked);
+            }
+            Err(refused) => {
+                counted(refused.code).into_iter().for_each(|it| context.metrics.refused(it));
+                answers.push(refusal(index, refused));
+                self.waiting.refused = true;
+            }
+        }
     }
 
     fn check(
@@ -170,22 +274,56 @@ impl Opening {
         envelope: &Envelope,
         topic: &Topic,
         asked: ProducePartition,
-    ) -> Result<Checked, Refused> {
+    ) -> Result<Verdict, Refused> {
         let log = topic.log(asked.index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
         if topic.name == routing::OFFSETS_TOPIC || topic.name == routing::TRANSACTIONS_TOPIC {
             return Err(ErrorCode::InvalidTopicException.into());
         }
         let settings = context.settings(topic.id);
-        let mut batch = asked.records.ok_or(ErrorCode::InvalidRecord)?;
+        let batch = asked.records.ok_or(ErrorCode::InvalidRecord)?;
         Self::check_size(context, settings, batch.len())?;
-        let mut summary = check::check_produced(&batch).map_err(refusals::of_batch)?;
-        stamp::repair_max_timestamp(&mut batch, &mut summary, &mut self.inflatable_bytes)
-            .map_err(refusals::of_records)?;
-        self.check_policy(context, envelope, settings, &batch, &summary)?;
-        // A large batch stays where the socket put it; a small one must not pin its neighbours.
-        let batch =
-            if batch.len() <= COPY_BATCH_BYTES { BytesMut::from(&batch[..]) } else { batch };
-        Ok(Checked { log, batch, summary })
+        let summary = check::check_produced(&batch).map_err(refusals::of_batch)?;
+        let allowed = settings.timestamps_allowed(context.now.wall);
+        let is_sound = summary.says_max_timestamp() && {
+            self.check_request(envelope, &summary)?;
+            !is_misdated(&summary, &allowed) && !settings.is_compacted()
+        };
+        if is_sound {
+            let claim = self.claim(&summary, envelope.version);
+            return Ok(Verdict::Sound(Checked { log, batch: apart(batch), summary, claim }));
+        }
+        let (topic, index) = (topic.id, asked.index);
+        let inspection = Inspection::begin(batch.freeze(), allowed.clone(), self.inflatable_bytes);
+        let doubtful = Doubtful { topic, index, log, summary, allowed, inspection };
+        Ok(Verdict::Doubtful(Box::new(doubtful)))
+    }
+
+    /// Decides on a batch whose records were looked at.
+    fn judge(
+        &mut self,
+        context: &Context<'_>,
+        envelope: &Envelope,
+        doubtful: Doubtful,
+        found: Inspected,
+    ) -> Result<Checked, Refused> {
+        let Doubtful { topic, log, mut summary, allowed, inspection, .. } = doubtful;
+        let mut batch = BytesMut::from(inspection.into_batch());
+        if !summary.says_max_timestamp() {
+            let largest = found.summary.as_ref().map_err(|fault| refusals::of_records(*fault))?;
+            stamp::correct_max_timestamp(&mut batch, &mut summary, largest.max_timestamp);
+            self.check_request(envelope, &summary)?;
+        }
+        if is_misdated(&summary, &allowed) {
+            return Err(refusals::of_misdated(&found.misdated));
+        }
+        if context.settings(topic).is_compacted() {
+            let records = found.summary.map_err(refusals::of_records)?;
+            if !records.without_key.is_empty() {
+                return Err(refusals::of_keyless(&records.without_key));
+            }
+        }
+        let claim = self.claim(&summary, envelope.version);
+        Ok(Checked { log, batch: apart(batch), summary, claim })
     }
 
     fn check_size(
@@ -208,38 +346,38 @@ impl Opening {
         Err(Refused::with(ErrorCode::MessageTooLarge, why))
     }
 
-    /// What depends on the topic's settings and the request's version.
-    fn check_policy(
+    /// What depends on the request.
+    fn check_request(
         &mut self,
-        context: &Context<'_>,
         envelope: &Envelope,
-        settings: &TopicSettings,
-        batch: &[u8],
         summary: &ProducedBatch,
     ) -> Result<(), Refused> {
         if summary.codec == Codec::Zstd && envelope.version < ZSTD_SINCE {
             return Err(ErrorCode::UnsupportedCompressionType.into());
         }
-        if self.transactional || summary.transactional {
-            return Err(Refused::with(
-                ErrorCode::InvalidTxnState,
-                "transactions are not served by this broker yet",
-            ));
+        self.check_transaction(summary)
+    }
+
+    /// A batch of a transaction belongs to the one transactional id, and the one producer, of its request.
+    fn check_transaction(&mut self, summary: &ProducedBatch) -> Result<(), Refused> {
+        let Some(producer) = summary.producer.filter(|_| summary.transactional) else {
+            return Ok(());
+        };
+        if self.transactional_id.is_none() {
+            return Err(ErrorCode::TransactionalIdAuthorizationFailed.into());
         }
-        let allowed = settings.timestamps_allowed(context.now.wall);
-        let is_allowed = |timestamp| timestamp == -1 || allowed.contains(&timestamp);
-        if !is_allowed(summary.base_timestamp) || !is_allowed(summary.max_timestamp) {
-            let misdated = check::misdated_records(batch, &allowed, &mut self.inflatable_bytes);
-            return Err(refusals::of_misdated(&misdated));
-        }
-        if settings.is_compacted() {
-            let records = check::check_records(batch, &mut self.inflatable_bytes)
-                .map_err(refusals::of_records)?;
-            if !records.without_key.is_empty() {
-                return Err(refusals::of_keyless(&records.without_key));
-            }
+        let producer = (producer.id, producer.epoch);
+        if *self.transactional_producer.get_or_insert(producer) != producer {
+            let why = "the batches of a request are of more than one transactional producer";
+            return Err(Refused::with(ErrorCode::InvalidProducerIdMapping, why));
         }
         Ok(())
+    }
+
+    fn claim(&self, summary: &ProducedBatch, version: i16) -> Option<Box<Claim>> {
+        let transactional_id = self.transactional_id.as_ref().filter(|_| summary.transactional)?;
+        let adds = version >= refusals::IMPLICIT_SINCE;
+        Some(Box::new(Claim { transactional_id: transactional_id.to_string(), adds }))
     }
 
     fn ask(&mut self, topic: usize, partition: usize, checked: Checked) {
@@ -252,22 +390,34 @@ impl Opening {
             summary: checked.summary,
             acks,
             deadline: self.deadline,
+            claim: checked.claim,
         }));
         self.parts.push(Part { number, to: Addressee::Owner(checked.log), question });
     }
 
-    fn finish(self, envelope: &Envelope, patience: Duration) -> Step {
+    fn finish(self, context: &mut Context<'_>, envelope: &Envelope) -> Step {
         if self.waiting.missing == 0 {
-            return self.waiting.close(envelope);
+            return self.waiting.close(context, envelope);
         }
         // Even with acks=0 the owners answer, so that an error can close the connection, and so
         // that the client is read no faster than the disk writes.
         Step::Wait(Wait {
             waiting: AnyWaiting::Produce(self.waiting),
             parts: self.parts,
-            patience: Some(patience),
+            patience: Some(self.patience),
         })
     }
+}
+
+/// Whether a batch says that some record of it has a time its topic does not take.
+fn is_misdated(summary: &ProducedBatch, allowed: &RangeInclusive<i64>) -> bool {
+    let is_allowed = |timestamp| timestamp == -1 || allowed.contains(&timestamp);
+    !is_allowed(summary.base_timestamp) || !is_allowed(summary.max_timestamp)
+}
+
+/// A large batch stays where the socket put it; a small one must not pin its neighbours.
+fn apart(batch: BytesMut) -> BytesMut {
+    if batch.len() <= COPY_BATCH_BYTES { BytesMut::from(&batch[..]) } else { batch }
 }
 
 impl Waiting {
@@ -279,7 +429,9 @@ impl Waiting {
         self.refused |= !matches!(answer, Answer::Appended(Ok(_) | Err(Refusal::TimedOut)));
         *place = match answer {
             Answer::Appended(Ok(receipt)) => acknowledged(place.index, &receipt),
-            Answer::Appended(Err(refused)) => refusal(place.index, refusals::of_partition(refused)),
+            Answer::Appended(Err(refused)) => {
+                refusal(place.index, refusals::of_append(refused, self.version))
+            }
             other => refusal(place.index, refusals::of_misplaced(&other)),
         };
         self.missing -= 1;
@@ -287,7 +439,12 @@ impl Waiting {
     }
 
     /// Answers with what is known; open partitions timed out.
-    pub fn close(mut self, envelope: &Envelope) -> Step {
+    pub fn close(self, context: &mut Context<'_>, envelope: &Envelope) -> Step {
+        let throttle_ms = context.throttle_produce(envelope, self.request_bytes);
+        self.told(envelope, throttle_ms)
+    }
+
+    fn told(mut self, envelope: &Envelope, throttle_ms: i32) -> Step {
         if self.missing > 0 {
             self.explain_time_outs();
         }
@@ -295,7 +452,7 @@ impl Waiting {
             return if self.refused { Step::CloseUnacknowledged } else { Step::Answer(Vec::new()) };
         }
         let response =
-            ProduceResponse { topics: self.topics, throttle_ms: 0, node_endpoints: Vec::new() };
+            ProduceResponse { topics: self.topics, throttle_ms, node_endpoints: Vec::new() };
         Step::Answer(vec![response.encode(envelope.version, envelope.correlation_id)])
     }
 
@@ -361,7 +518,6 @@ mod tests {
 
     use bytes::Bytes;
     use flumen_protocol::api_table::ApiKey;
-    use flumen_protocol::ids::TopicId;
     use flumen_protocol::messages::{ProduceRequest as Produced, StrBytes, decode_response};
 
     use super::*;
@@ -376,11 +532,13 @@ mod tests {
             partitions: [0, 1].map(|index| unanswered(PartitionIndex(index))).to_vec(),
         };
         Waiting {
+            version: VERSION,
             acks,
             topics: vec![topic("a"), topic("b")],
             places: vec![(0, 0), (0, 1), (1, 0), (1, 1)],
             missing: 4,
             refused: false,
+            request_bytes: 100,
         }
     }
 
@@ -391,14 +549,15 @@ mod tests {
     }
 
     fn close(waiting: Waiting) -> Step {
-        waiting.close(&Envelope {
+        let envelope = Envelope {
             key: ApiKey::Produce,
             version: VERSION,
             correlation_id: 7,
             client_id: String::new(),
             peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 9)),
             listener: 0,
-        })
+        };
+        waiting.told(&envelope, 0)
     }
 
     /// Error and base offset of each partition, as a client reads them.

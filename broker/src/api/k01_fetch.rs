@@ -4,15 +4,25 @@
 //!   gives at least one batch whatever the limits say, the others keep to them (G59, KIP-74).
 //! - Answers at once when there is enough, nothing to wait for, or an error; otherwise waits and
 //!   the owners push what becomes visible (G61, G62). No polling.
+//! - `read_committed` ends at the last stable offset, and is told which transactions that reach into
+//!   the records were aborted, by their first offset (G73, G74).
 //! - Topics by name up to version 12, by id from 13 (G66).
 //!
-//! Deviations: no fetch sessions yet: every answer says session 0, which declines them, and a step
-//! of a session that another broker gave is FETCH_SESSION_ID_NOT_FOUND (G69); a fetch in the name of
-//! a replica closes the connection; `read_committed` equals `read_uncommitted` while there are no
-//! transactions.
-//! KIPs: 74, 227 (declined), 320 (epochs), 516 (ids).
+//! - A client that has spent its quota is told to wait, and gets nothing: its next fetch reads the
+//!   same (G75). Records are counted, not the words around them.
+//! - Sessions (KIP-227) are kept by `fetch_session`; a client that asks for none gets none, and pays
+//!   for none.
+//!
+//! Deviations: a session is known to the core of the connection that began it: on another core its
+//! next step is FETCH_SESSION_ID_NOT_FOUND, and the client begins anew (G70); a client behind a
+//! leader change is told the leader and its epoch (KIP-951), but one that asks for a partition that
+//! is not here (yet) is not: it could only be told this node, and must pause and ask for metadata,
+//! not come back at once; a fetch in the name of a replica closes the connection.
+//! KIPs: 74, 98 (isolation, aborted transactions), 227, 320 (epochs), 516 (ids), 951 (leader hints).
 
-use std::collections::BTreeMap;
+mod in_session;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,10 +31,12 @@ use flumen_protocol::hot::fetch::{
     FetchPartition, FetchPartitionResponse, FetchRequest, FetchResponse, FetchTopic,
     FetchTopicResponse, IsolationLevel,
 };
+use flumen_protocol::hot::leader_hint::NodeEndpoint;
 use flumen_protocol::ids::{LogId, NodeId, Offset, PartitionIndex, TopicId};
 use flumen_protocol::messages::StrBytes;
 use flumen_replication::metadata::image::Topic;
 
+use self::in_session::InSession;
 use super::refusals::{self, Refused};
 use super::step::{Addressee, Context, Envelope, Part, Progress, Step, Wait};
 use super::table::Waiting as AnyWaiting;
@@ -42,6 +54,8 @@ pub struct Waiting {
     watching: bool,
     /// Whether an answer is due whatever the sum.
     urgent: bool,
+    /// Whether some partition has a newer leader than the client knows.
+    has_fenced: bool,
     bytes: usize,
     bytes_min: usize,
     /// What the client may have in one answer, and the memory of this core.
@@ -51,6 +65,8 @@ pub struct Waiting {
     /// How long to wait for news. What is there is read however long that takes: a fetch that may
     /// not wait is still answered with the records there are.
     patience: Duration,
+    /// The session that this is a step of.
+    session: Option<Box<InSession>>,
 }
 
 /// One partition of the request.
@@ -63,6 +79,10 @@ struct Wanted {
     bytes_max: usize,
     /// What to ask next: behind what it gave, within what it may still give.
     question: ReadQuestion,
+    /// Its number in the session.
+    slot: u32,
+    /// Whether its owner will tell the session of news.
+    is_followed: bool,
 }
 
 /// Which partitions a request has named: a bit each, by topic. Real clients name each once.
@@ -90,6 +110,11 @@ impl Bits {
     }
 }
 
+/// The first version that names topics by id (KIP-516).
+const TOPIC_IDS_SINCE: i16 = 13;
+/// The first version that may tell where leaders can be reached (KIP-951).
+const ENDPOINTS_SINCE: i16 = 16;
+
 /// Checks the request and asks the owners to read.
 pub fn open(context: &mut Context<'_>, envelope: &Envelope, body: &[u8]) -> Step {
     let Ok(request) = FetchRequest::parse(body, envelope.version) else {
@@ -99,59 +124,78 @@ pub fn open(context: &mut Context<'_>, envelope: &Envelope, body: &[u8]) -> Step
         // Only a broker of this cluster may read as a replica (CVE-2018-1288), and there is none.
         return Step::Close("a fetch in the name of a replica");
     }
-    if request.session_epoch > 0 {
-        // The next step of a session, begun with whoever served this address before us.
-        return refuse_session(envelope);
-    }
-    let bytes_max = usize::try_from(request.max_bytes).unwrap_or(0);
-    let bytes_max = bytes_max.min(FETCH_ANSWER_BYTES).min(context.answer_bytes_max);
-    let bytes_min = usize::try_from(request.min_bytes).unwrap_or(0).min(bytes_max);
-    let patience = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
-    let mut waiting = Waiting {
-        topics: Vec::with_capacity(request.topics.len()),
-        wanted: Vec::new(),
-        missing: 0,
-        watching: false,
-        urgent: patience.is_zero(),
-        bytes: 0,
-        bytes_min,
-        bytes_max,
-        bytes_aside: 0,
-        patience,
-    };
     let committed_only = request.isolation == IsolationLevel::ReadCommitted;
-    // With a single partition there is nothing to compare, and nothing to allocate.
-    let mut named = match &request.topics[..] {
-        [only] if only.partitions.len() == 1 => None,
-        _ => Some(Named::default()),
-    };
-    for topic in request.topics {
-        waiting.add_topic(context, topic, committed_only, &mut named);
+    let names_by_id = envelope.version >= TOPIC_IDS_SINCE;
+    let mut waiting = Waiting::new(context, envelope, &request);
+    match in_session::enter(context, &request, names_by_id, committed_only) {
+        Ok(Some(session)) => {
+            let due = context.sessions.due(session.id(), context.image);
+            waiting.join(session, due);
+        }
+        Ok(None) => waiting.add_topics(context, request.topics, committed_only),
+        Err(error) => {
+            return answer(envelope, FetchResponse { error, ..empty() });
+        }
     }
     if waiting.wanted.is_empty() {
-        return waiting.close(envelope);
+        return waiting.open_quiet(context, envelope);
     }
-    let parts = waiting.questions(Question::Read);
+    let parts = waiting.questions();
     waiting.missing = parts.len();
     let most: usize = waiting.wanted.iter().map(|wanted| wanted.bytes_max).sum();
     // Whatever the limits, there may be a first batch.
-    waiting.bytes_aside = most.min(bytes_max).max(FETCH_ANSWER_BYTES_MIN);
+    waiting.bytes_aside = most.min(waiting.bytes_max).max(FETCH_ANSWER_BYTES_MIN);
     Step::Wait(Wait { waiting: AnyWaiting::Fetch(waiting), parts, patience: None })
 }
 
-/// An unknown session: the client begins anew with a full list.
-fn refuse_session(envelope: &Envelope) -> Step {
-    let response = FetchResponse {
-        error: ErrorCode::FetchSessionIdNotFound,
+fn answer(envelope: &Envelope, response: FetchResponse) -> Step {
+    Step::Answer(response.encode(envelope.version, envelope.correlation_id))
+}
+
+fn empty() -> FetchResponse {
+    FetchResponse {
+        error: ErrorCode::None,
         session_id: 0,
         throttle_ms: 0,
         topics: Vec::new(),
         node_endpoints: Vec::new(),
-    };
-    Step::Answer(response.encode(envelope.version, envelope.correlation_id))
+    }
 }
 
 impl Waiting {
+    fn new(context: &Context<'_>, envelope: &Envelope, request: &FetchRequest) -> Self {
+        let bytes_max = usize::try_from(request.max_bytes).unwrap_or(0);
+        let bytes_max = bytes_max.min(FETCH_ANSWER_BYTES).min(context.answer_bytes_max);
+        let bytes_max = bytes_max.min(context.fetch_bytes_max(envelope));
+        let bytes_min = usize::try_from(request.min_bytes).unwrap_or(0).min(bytes_max);
+        let patience = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
+        Self {
+            topics: Vec::with_capacity(request.topics.len()),
+            wanted: Vec::new(),
+            missing: 0,
+            watching: false,
+            urgent: patience.is_zero(),
+            has_fenced: false,
+            bytes: 0,
+            bytes_min,
+            bytes_max,
+            bytes_aside: 0,
+            patience,
+            session: None,
+        }
+    }
+
+    fn add_topics(&mut self, context: &Context<'_>, topics: Vec<FetchTopic>, committed_only: bool) {
+        // With a single partition there is nothing to compare, and nothing to allocate.
+        let mut named = match &topics[..] {
+            [only] if only.partitions.len() == 1 => None,
+            _ => Some(Named::default()),
+        };
+        for topic in topics {
+            self.add_topic(context, topic, committed_only, &mut named);
+        }
+    }
+
     /// A partition that is named again is left out: many questions would hold as many of its
     /// watchers, and nobody else would be woken.
     fn add_topic(
@@ -180,12 +224,16 @@ impl Waiting {
                     let place = (topic_place, answers.len());
                     let question = question(&partition, committed_only, self.bytes_max);
                     let bytes_max = question.max_bytes as usize;
-                    self.wanted.push(Wanted { log, place, bytes_max, question });
-                    answers.push(nothing(&partition));
+                    let (slot, is_followed) = (0, false);
+                    self.wanted.push(Wanted { log, place, bytes_max, question, slot, is_followed });
+                    answers.push(nothing_of(partition.index, committed_only));
                 }
                 None => {
                     self.urgent = true;
-                    answers.push(FetchPartitionResponse { error: unknown, ..nothing(&partition) });
+                    answers.push(FetchPartitionResponse {
+                        error: unknown,
+                        ..nothing(partition.index)
+                    });
                 }
             }
         }
@@ -201,21 +249,35 @@ impl Waiting {
         if self.missing > 0 { self.bytes.max(self.bytes_aside) } else { self.bytes }
     }
 
-    /// One question per partition that is not at fault.
-    fn questions(&self, kind: impl Fn(ReadQuestion) -> Question) -> Vec<Part> {
-        let sound = |wanted: &&Wanted| {
-            self.topics[wanted.place.0].partitions[wanted.place.1].error == ErrorCode::None
+    /// There is nothing to ask. A step of a session may still hear of news.
+    fn open_quiet(mut self, context: &mut Context<'_>, envelope: &Envelope) -> Step {
+        let may_hear = self.session.as_deref().is_some_and(InSession::may_hear);
+        if !may_hear || self.verdict().is_some() {
+            return self.close(context, envelope);
+        }
+        self.watching = true;
+        let patience = Some(self.patience);
+        Step::Wait(Wait { waiting: AnyWaiting::Fetch(self), parts: Vec::new(), patience })
+    }
+
+    /// One question per partition that is not at fault and whose owner does not tell of news anyway.
+    fn questions(&self) -> Vec<Part> {
+        let is_open = |wanted: &Wanted| {
+            let said = &self.topics[wanted.place.0].partitions[wanted.place.1];
+            said.error == ErrorCode::None && !wanted.is_followed
         };
-        self.wanted
-            .iter()
-            .enumerate()
-            .filter(|(_, wanted)| sound(wanted))
-            .map(|(number, wanted)| Part {
-                number: number as u32,
-                to: Addressee::Owner(wanted.log),
-                question: kind(wanted.question),
-            })
-            .collect()
+        let open = self.wanted.iter().enumerate().filter(|(_, wanted)| is_open(wanted));
+        open.map(|(number, _)| self.part(number)).collect()
+    }
+
+    fn part(&self, number: usize) -> Part {
+        let wanted = &self.wanted[number];
+        let question = match &self.session {
+            Some(session) => Question::Look(wanted.question, session.follower(wanted.slot)),
+            None if self.watching => Question::Watch(wanted.question),
+            None => Question::Read(wanted.question),
+        };
+        Part { number: number as u32, to: Addressee::Owner(wanted.log), question }
     }
 
     /// Takes what one partition gave in.
@@ -227,21 +289,34 @@ impl Waiting {
             Answer::Records(records) => self.take(part as usize, *records),
             other => self.fail(part as usize, refusals::of_misplaced(&other)),
         }
-        if self.missing > 0 {
+        self.go_on(part as usize)
+    }
+
+    /// What to do now that more is known of this partition.
+    fn go_on(&mut self, part: usize) -> Progress {
+        if let Some(verdict) = self.verdict() {
+            return verdict;
+        }
+        if !self.watching {
+            self.watching = true;
+            return Progress::AskWithin(self.questions(), self.patience);
+        }
+        if self.wanted[part].is_followed {
             return Progress::Open;
         }
-        if self.urgent || self.bytes >= self.bytes_min {
-            return Progress::Done;
+        // This partition's watcher fired and is spent: set it again where we are now.
+        Progress::Ask(vec![self.part(part)])
+    }
+
+    /// Whether it is over, or must go on as it is.
+    fn verdict(&self) -> Option<Progress> {
+        if self.missing > 0 {
+            Some(Progress::Open)
+        } else if self.urgent || self.bytes >= self.bytes_min {
+            Some(Progress::Done)
+        } else {
+            None
         }
-        if self.watching {
-            // This partition's watcher fired and is spent: set it again where we are now.
-            let wanted = &self.wanted[part as usize];
-            let question = Question::Watch(wanted.question);
-            let to = Addressee::Owner(wanted.log);
-            return Progress::Ask(vec![Part { number: part, to, question }]);
-        }
-        self.watching = true;
-        Progress::AskWithin(self.questions(Question::Watch), self.patience)
     }
 
     fn take(&mut self, part: usize, records: RecordsAnswer) {
@@ -261,11 +336,18 @@ impl Waiting {
         // To watch such a partition would answer at once, with nothing, for ever.
         let stuck = records.batches.is_empty() && records.next < end;
         self.urgent |= stuck || (bytes > 0 && left == 0);
+        wanted.is_followed = records.followed.is_some();
         wanted.question.from = records.next;
         wanted.question.max_bytes = left as u32;
         // Its first batch may be over the limit whenever it comes.
         wanted.question.at_least_one &= bytes == 0;
         place.records.extend(records.batches);
+        if let Some(aborted) = place.aborted.as_mut().filter(|_| !records.aborted.is_empty()) {
+            // A transaction may reach into what was read before, too.
+            aborted.extend(records.aborted);
+            aborted.sort_unstable_by_key(|(producer, first)| (*first, *producer));
+            aborted.dedup();
+        }
         self.bytes += bytes;
     }
 
@@ -273,14 +355,26 @@ impl Waiting {
         let (topic, partition) = self.wanted[part].place;
         let place = &mut self.topics[topic].partitions[partition];
         place.error = refused.code;
+        self.has_fenced |= refused.code == ErrorCode::FencedLeaderEpoch;
         // Whatever came before belongs to a log that is no more, or no more ours.
         place.records.clear();
+        place.aborted.iter_mut().for_each(Vec::clear);
         self.urgent = true;
     }
 
-    /// The parts and logs whose owners may still push news.
+    /// Whether it waits for news only: nothing that was asked for is still to come.
+    pub fn waits_for_news(&self) -> bool {
+        self.watching
+    }
+
+    /// The session that it is a step of.
+    pub fn session(&self) -> Option<i32> {
+        self.session.as_deref().map(InSession::id)
+    }
+
+    /// The parts and logs whose owners may still push news to this request alone.
     pub fn watched(&self) -> Vec<(u32, LogId)> {
-        if !self.watching {
+        if !self.watching || self.session.is_some() {
             return Vec::new();
         }
         let logs = self.wanted.iter().map(|wanted| wanted.log);
@@ -288,23 +382,58 @@ impl Waiting {
     }
 
     /// Answers with what is there.
-    pub fn close(mut self, envelope: &Envelope) -> Step {
-        self.keep_to_limits();
-        let response = FetchResponse {
-            error: ErrorCode::None,
-            session_id: 0,
-            throttle_ms: 0,
-            topics: self.topics,
-            node_endpoints: Vec::new(),
+    pub fn close(mut self, context: &mut Context<'_>, envelope: &Envelope) -> Step {
+        let bytes = self.keep_to_limits();
+        let throttle_ms = context.throttle_fetch(envelope, bytes);
+        if throttle_ms > 0 {
+            let session = self.session.as_deref();
+            let session_id = session.map_or(0, |session| session.withhold(context.sessions));
+            return answer(envelope, FetchResponse { session_id, throttle_ms, ..empty() });
+        }
+        let node_endpoints = match self.has_fenced && envelope.version >= ENDPOINTS_SINCE {
+            true => self.point_to_leaders(context, envelope),
+            false => Vec::new(),
         };
-        Step::Answer(response.encode(envelope.version, envelope.correlation_id))
+        let (error, session_id) = match &self.session {
+            Some(session) => session.tell(&mut self.topics, context.sessions),
+            None => (ErrorCode::None, 0),
+        };
+        let topics = self.topics;
+        answer(envelope, FetchResponse { error, session_id, topics, node_endpoints, ..empty() })
+    }
+
+    /// Tells clients whose epoch is over who leads since, and where.
+    fn point_to_leaders(
+        &mut self,
+        context: &Context<'_>,
+        envelope: &Envelope,
+    ) -> Vec<NodeEndpoint> {
+        let mut leaders = BTreeSet::new();
+        for wanted in &self.wanted {
+            let said = &mut self.topics[wanted.place.0].partitions[wanted.place.1];
+            if said.error == ErrorCode::FencedLeaderEpoch
+                && let Some(leader) = context.leader(wanted.log)
+                && let Some(node) = leader.node
+            {
+                said.current_leader = Some((node, leader.epoch));
+                leaders.insert(node);
+            }
+        }
+        let known = leaders.iter().filter_map(|node| context.image.brokers.get(node));
+        let endpoints = known.filter_map(|broker| {
+            let endpoint = context.endpoint(broker, envelope)?;
+            let (host, port) = (endpoint.host.clone(), i32::from(endpoint.port));
+            Some(NodeEndpoint { id: broker.id, host, port, rack: broker.rack.clone() })
+        });
+        endpoints.collect()
     }
 
     /// Every partition was read up to its own limit, over it for its first batch: cuts, in request
     /// order, what the limits do not let through. The first batch of all always stays (KIP-74);
     /// a small batch may follow where a large one did not fit.
-    fn keep_to_limits(&mut self) {
-        let mut left = self.bytes_max;
+    /// Says how many bytes are left.
+    fn keep_to_limits(&mut self) -> usize {
+        let (mut left, mut kept) = (self.bytes_max, 0);
         let mut first = true;
         for wanted in &self.wanted {
             let (topic, partition) = wanted.place;
@@ -314,6 +443,7 @@ impl Waiting {
                 let fits = first || batch.len() <= left.min(own_left);
                 if fits {
                     first = false;
+                    kept += batch.len();
                     left = left.saturating_sub(batch.len());
                     own_left = own_left.saturating_sub(batch.len());
                 }
@@ -322,6 +452,7 @@ impl Waiting {
             let keep = fitting.count();
             records.truncate(keep);
         }
+        kept
     }
 }
 
@@ -340,9 +471,9 @@ fn question(partition: &FetchPartition, committed_only: bool, bytes_max: usize) 
 }
 
 /// A partition that gave nothing (yet).
-fn nothing(partition: &FetchPartition) -> FetchPartitionResponse {
+pub(super) fn nothing(index: PartitionIndex) -> FetchPartitionResponse {
     FetchPartitionResponse {
-        index: partition.index,
+        index,
         error: ErrorCode::None,
         high_watermark: Offset::UNKNOWN,
         last_stable_offset: Offset::UNKNOWN,
@@ -354,9 +485,14 @@ fn nothing(partition: &FetchPartition) -> FetchPartitionResponse {
     }
 }
 
+/// The same for a client that is told of aborted transactions, or not.
+fn nothing_of(index: PartitionIndex, committed_only: bool) -> FetchPartitionResponse {
+    FetchPartitionResponse { aborted: committed_only.then(Vec::new), ..nothing(index) }
+}
+
 #[cfg(test)]
 mod tests {
-    use flumen_protocol::ids::{LeaderEpoch, PartitionIndex, TopicId};
+    use flumen_protocol::ids::{LeaderEpoch, PartitionIndex, ProducerId, TopicId};
 
     use super::*;
 
@@ -371,11 +507,13 @@ mod tests {
             missing: limits.len(),
             watching: false,
             urgent: false,
+            has_fenced: false,
             bytes: 0,
             bytes_min: *bytes.start(),
             bytes_max: *bytes.end(),
             bytes_aside: *bytes.end(),
             patience: Duration::from_secs(1),
+            session: None,
         };
         for (number, limit) in limits.iter().enumerate() {
             let index = PartitionIndex(number as i32);
@@ -393,8 +531,10 @@ mod tests {
                 place: (0, number),
                 bytes_max: question.max_bytes as usize,
                 question,
+                slot: 0,
+                is_followed: false,
             });
-            waiting.topics[0].partitions.push(nothing(&asked));
+            waiting.topics[0].partitions.push(nothing(index));
         }
         waiting
     }
@@ -408,7 +548,40 @@ mod tests {
             start: Offset(0),
             next: Offset(from + sizes.len() as i64),
             batches: sizes.iter().map(|size| Bytes::from(vec![0; *size])).collect(),
+            followed: None,
+            aborted: Vec::new(),
         }))
+    }
+
+    /// The same with transactions that were aborted: by producer and first offset.
+    fn gave_aborted(from: i64, count: usize, end: i64, aborted: &[(i64, i64)]) -> Answer {
+        let Answer::Records(mut records) = gave(from, &vec![1; count], end) else { unreachable!() };
+        let aborted = aborted.iter().map(|(id, first)| (ProducerId(*id), Offset(*first)));
+        records.aborted = aborted.collect();
+        Answer::Records(records)
+    }
+
+    #[test]
+    fn aborted_transactions_are_told_once_in_the_order_they_began() {
+        let mut waiting = fetch(&[PLENTY], 100..=2500);
+        waiting.wanted[0].question.committed_only = true;
+        waiting.topics[0].partitions[0].aborted = Some(Vec::new());
+        waiting.answer(0, gave_aborted(10, 5, 15, &[(7, 12), (9, 3)]));
+        waiting.answer(0, gave_aborted(15, 5, 20, &[(9, 3), (7, 17)]));
+        let told: Vec<(i64, i64)> = waiting.topics[0].partitions[0]
+            .aborted
+            .iter()
+            .flatten()
+            .map(|(id, first)| (id.0, first.0))
+            .collect();
+        assert_eq!(told, [(9, 3), (7, 12), (7, 17)]);
+    }
+
+    #[test]
+    fn who_reads_everything_is_told_of_no_aborted_transaction() {
+        let mut waiting = fetch(&[PLENTY], 1..=2500);
+        waiting.answer(0, gave(0, &[1], 1));
+        assert_eq!(waiting.topics[0].partitions[0].aborted, None);
     }
 
     /// Bytes per partition after the cut.

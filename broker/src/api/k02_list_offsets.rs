@@ -1,6 +1,6 @@
 //! ListOffsets (key 2, versions 1–10): which offset a time or a special value means.
 //!
-//! - −2 earliest, −1 latest (high watermark), −3 largest timestamp (version 7), −4 earliest
+//! - −2 earliest, −1 latest (high watermark; last stable offset for `read_committed`), −3 largest timestamp (version 7), −4 earliest
 //!   local = earliest and −5 latest tiered = none, since nothing is tiered (G77).
 //! - A time gives the first record at or after it, in offset order, with its own timestamp and
 //!   epoch; none gives −1 (G78). A batch whose records do not bear out its header, or inflate to more
@@ -9,8 +9,8 @@
 //!   partition named twice is INVALID_REQUEST.
 //! - The client's leader epoch is checked from version 4 (G79).
 //!
-//! Deviations: `read_committed` equals `read_uncommitted` while there are no transactions. A request
-//! in the name of a replica is answered as a consumer's; Kafka tells it of what is not committed.
+//! Deviations: a request in the name of a replica is answered as a consumer's; Kafka tells it of what is
+//! not committed.
 //! KIPs: 79, 207 (OFFSET_NOT_AVAILABLE), 320, 734 (largest timestamp), 405 (−4, −5).
 
 use std::collections::BTreeMap;

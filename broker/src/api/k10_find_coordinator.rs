@@ -1,12 +1,11 @@
-//! FindCoordinator (key 10, versions 0–6): which broker coordinates a group.
+//! FindCoordinator (key 10, versions 0–6): which broker coordinates a group or a transactional id.
 //!
-//! - The first question makes `__consumer_offsets`; the answer waits for it (G100).
+//! - The first question makes `__consumer_offsets` or `__transaction_state`; the answer waits for it
+//!   (G100).
 //! - Several keys per request from version 4 (KIP-699).
 //!
-//! Deviations: coordinators of transactions (type 1) and share groups (type 2) are refused with
-//! INVALID_REQUEST, since this broker serves neither yet; those of transactions up to version 2
-//! with TRANSACTIONAL_ID_AUTHORIZATION_FAILED, the only answer that librdkafka, which speaks these
-//! versions, does not ask about again until its caller's patience ends.
+//! Deviations: coordinators of share groups (type 2) are refused with INVALID_REQUEST, since this broker
+//! serves none.
 
 use bytes::BytesMut;
 use flumen_protocol::error_code::ErrorCode;
@@ -19,7 +18,7 @@ use super::step::{self, Context, Envelope, Progress, Step};
 use super::table::Waiting as AnyWaiting;
 use super::topics;
 use crate::shard::mailbox::Answer;
-use crate::shard::routing::OFFSETS_TOPIC;
+use crate::shard::routing::{OFFSETS_TOPIC, TRANSACTIONS_TOPIC};
 
 /// The key type of groups.
 const GROUP: i8 = 0;
@@ -27,28 +26,35 @@ const GROUP: i8 = 0;
 /// The key type of transactional ids.
 const TRANSACTION: i8 = 1;
 
-/// The last version in which a transactional id is refused as not allowed rather than as a
-/// senseless request: only then does librdkafka give up at once, and show our reason.
-const NOT_ALLOWED_UNTIL: i16 = 2;
-
 /// The first version with several keys.
 const KEYS_SINCE: i16 = 4;
 
-/// A request that waits for the groups' topic.
+/// The topic that holds what is coordinated, by type of key.
+fn topic_of(key_type: i8) -> Option<&'static str> {
+    match key_type {
+        GROUP => Some(OFFSETS_TOPIC),
+        TRANSACTION => Some(TRANSACTIONS_TOPIC),
+        _ => None,
+    }
+}
+
+/// A request that waits for the topic of what is coordinated.
 #[derive(Debug)]
 pub struct Waiting {
     request: FindCoordinatorRequest,
 }
 
-/// Answers, or first makes the topic that groups live in.
+/// Answers, or first makes the topic that groups or transactional ids live in.
 pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, body: usize) -> Step {
     let Some(request) = step::decode::<FindCoordinatorRequest>(envelope, frame, body) else {
         return Step::Close("malformed FindCoordinator request");
     };
-    if request.key_type != GROUP || context.image.topic_named(OFFSETS_TOPIC).is_some() {
+    let missing =
+        topic_of(request.key_type).filter(|topic| context.image.topic_named(topic).is_none());
+    let Some(topic) = missing else {
         return describe(context, envelope, request);
-    }
-    let command = topics::creation(context, vec![OFFSETS_TOPIC.to_owned()]);
+    };
+    let command = topics::creation(context, vec![topic.to_owned()]);
     step::control(
         context,
         command,
@@ -103,17 +109,15 @@ fn coordinator(
             .with_error_code(code.code())
             .with_error_message(Some(StrBytes::from_static_str(message)))
     };
-    if key_type != GROUP {
-        let is_not_allowed = key_type == TRANSACTION && envelope.version <= NOT_ALLOWED_UNTIL;
-        let code = if is_not_allowed {
-            ErrorCode::TransactionalIdAuthorizationFailed
-        } else {
-            ErrorCode::InvalidRequest
-        };
-        let why = "this broker coordinates consumer groups only; transactions are not served yet";
-        return refuse(code, why);
-    }
-    let leader = context.group_log(&key).and_then(|log| context.leader(log)?.node);
+    let log = match key_type {
+        GROUP => context.group_log(&key),
+        TRANSACTION => context.transaction_log(&key),
+        _ => {
+            let why = "this broker coordinates groups and transactions only";
+            return refuse(ErrorCode::InvalidRequest, why);
+        }
+    };
+    let leader = log.and_then(|log| context.leader(log)?.node);
     let endpoint = leader
         .and_then(|node| context.image.brokers.get(&node))
         .and_then(|broker| context.endpoint(broker, envelope));

@@ -23,7 +23,7 @@ use crate::shard::mailbox::{Answer, Question};
 
 /// What a client without restrictions may do with a group: read, delete, describe, describe and
 /// alter configs.
-const GROUP_OPERATIONS: i32 = 0b1101_0100_1000;
+pub const GROUP_OPERATIONS: i32 = 0b1101_0100_1000;
 
 /// Groups that are being asked for.
 #[derive(Debug)]

@@ -7,8 +7,9 @@
 //!   in force, and as their epoch how many records of the cluster's log that was decided on
 //!   (KIP-584). A lowest level of zero is left out below version 4, a level of zero always (G11).
 //!
-//! Deviations: `metadata.version` is the only feature. Clients act on the presence of the others,
-//! and what those promise (transactions, KIP-848 groups, share groups) is not served.
+//! Deviations: `metadata.version`, `group.version` and `transaction.version` are the only features.
+//! Clients act on the presence of the others, and what those promise (share groups, streams groups) is
+//! not served.
 
 use bytes::BytesMut;
 use flumen_protocol::api_table::{ApiKey, ApiRow, TABLE};

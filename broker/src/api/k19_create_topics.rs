@@ -44,6 +44,9 @@ const CONFIGS_SINCE: i16 = 5;
 /// The first version whose answer has ids.
 const IDS_SINCE: i16 = 7;
 
+/// The first version whose clients know that they may have to wait (KIP-599).
+const STRICT_SINCE: i16 = 6;
+
 /// A topic of the request.
 #[derive(Debug)]
 struct Item {
@@ -78,7 +81,10 @@ pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, bod
         let checked = if repeated.contains(&asked.name) {
             Err(Refused::with(ErrorCode::InvalidRequest, "Duplicate topic name."))
         } else {
-            check(context, &asked, &mut room)
+            check(context, &asked, &mut room).and_then(|topic| {
+                let partitions = partition_count(&topic);
+                context.count_mutations(envelope, partitions, STRICT_SINCE).map(|()| topic)
+            })
         };
         let (configs, result) = match checked {
             Ok(topic) => {
@@ -101,6 +107,13 @@ pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, bod
         AnyWaiting::CreateTopics(waiting),
         step::patience(request.timeout_ms),
     )
+}
+
+fn partition_count(topic: &NewTopic) -> usize {
+    match topic.assignment.len() {
+        0 => usize::try_from(topic.partitions).unwrap_or(0),
+        assigned => assigned,
+    }
 }
 
 fn repeated_names(topics: &[CreatableTopic]) -> BTreeSet<TopicName> {

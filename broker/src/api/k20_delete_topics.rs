@@ -33,6 +33,9 @@ const MESSAGE_SINCE: i16 = 5;
 /// The first version with ids.
 const IDS_SINCE: i16 = 6;
 
+/// The first version whose clients know that they may have to wait (KIP-599).
+const STRICT_SINCE: i16 = 5;
+
 /// The first version that knows TOPIC_DELETION_DISABLED.
 const DISABLED_SINCE: i16 = 3;
 
@@ -72,7 +75,10 @@ pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, bod
             continue;
         }
         let is_repeated = meant.is_some_and(|meant| counts[&meant] > 1);
-        let found = find(context, envelope, &asked, is_repeated);
+        let found = find(context, envelope, &asked, is_repeated).and_then(|(id, name)| {
+            let partitions = context.image.topic(id).map_or(0, |topic| topic.partitions.len());
+            context.count_mutations(envelope, partitions, STRICT_SINCE).map(|()| (id, name))
+        });
         let by_name = asked.name.is_some();
         let item = match found {
             Ok((id, name)) => {

@@ -1,22 +1,27 @@
-//! InitProducerId (key 22, versions 0–5): an identity for an idempotent producer.
+//! InitProducerId (key 22, versions 0–5): an identity for an idempotent or transactional producer.
 //!
+//! - With a transactional id: its producer with another epoch, which fences whoever had it before; a
+//!   transaction that is under way is aborted first, and the client told CONCURRENT_TRANSACTIONS (G89).
+//!   A client that names the id and epoch it has gets the next one, however often it asks (KIP-360).
+//!   PRODUCER_FENCED is INVALID_PRODUCER_EPOCH before version 4 (KIP-588).
 //! - Without a transactional id: an id nobody ever had, epoch 0 (G86). Ids come in blocks from
 //!   the controller, so that most answers need no round to it.
 //! - An id and epoch given back (version 3, KIP-360) change nothing: without a transactional id a
 //!   producer starts over with a new id, as in Kafka. Only one of the two is INVALID_REQUEST.
 //! - While the controller cannot give a block: COORDINATOR_LOAD_IN_PROGRESS, which clients retry.
 //!
-//! Deviations: transactional ids are refused with INVALID_REQUEST until transactions are served.
-//! KIPs: 98, 360.
+//! Deviations: none known. KIPs: 98, 360, 588, 890.
 
 use bytes::BytesMut;
 use flumen_protocol::error_code::ErrorCode;
 use flumen_protocol::messages::{InitProducerIdRequest, InitProducerIdResponse, WireProducerId};
+use flumen_replication::coordinator::transaction::TransactionRequest;
+use flumen_replication::coordinator::transaction::requests::producer_of;
 use flumen_replication::metadata::command::{Command, Outcome};
 
-use super::refusals;
 use super::step::{self, Context, Envelope, Progress, Step};
 use super::table::Waiting as AnyWaiting;
+use super::{refusals, transacted};
 use crate::shard::mailbox::Answer;
 use crate::shard::producer_ids::BLOCK_COUNT;
 
@@ -35,9 +40,18 @@ pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, bod
     let Some(request) = step::decode::<InitProducerIdRequest>(envelope, frame, body) else {
         return Step::Close("malformed InitProducerId request");
     };
-    let half_given = (request.producer_id.0 == NONE) != (i64::from(request.producer_epoch) == NONE);
-    if request.transactional_id.is_some() || half_given {
-        return refuse(envelope, ErrorCode::InvalidRequest);
+    let asked = match producer_of(request.producer_id.0, request.producer_epoch) {
+        Ok(asked) => asked,
+        Err(error) => return refuse(envelope, error),
+    };
+    if let Some(id) = request.transactional_id {
+        let id = id.to_string();
+        let timeout_ms = request.transaction_timeout_ms;
+        let init = TransactionRequest::Init { id: id.clone(), timeout_ms, asked, fresh: None };
+        if id.is_empty() {
+            return transacted::refuse(envelope, &init, ErrorCode::InvalidRequest);
+        }
+        return transacted::ask(context, envelope, &id, init);
     }
     if let Some(step) = give(context, envelope) {
         return step;

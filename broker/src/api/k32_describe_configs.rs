@@ -9,8 +9,8 @@
 //!
 //! Deviations: a resource named twice is described once and refused with INVALID_REQUEST then, since
 //! its settings weigh a thousand times what naming it does; for the same reason a broker's id must be
-//! written as the broker writes it (Kafka takes `01` for 1); loggers and groups have no settings here
-//! yet and are refused with INVALID_REQUEST; a client-metrics subscription is described as empty,
+//! written as the broker writes it (Kafka takes `01` for 1); loggers have no settings here yet and are
+//! refused with INVALID_REQUEST; groups have `consumer.*` only; a client-metrics subscription is described as empty,
 //! since none can exist.
 //! KIPs: 133, 226, 412, 569, 714, 848.
 
@@ -24,12 +24,14 @@ use flumen_protocol::messages::describe_configs_response::{
 };
 use flumen_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 
-use super::configured::{ResourceType, broker_scope};
+use super::configured::{ResourceType, broker_scope, check_group};
 use super::refusals::Refused;
 use super::step::{self, Context, Envelope, Step, text};
 use super::topics;
 use crate::config::describe::{Described, describe_broker, describe_shared, describe_topic};
 use crate::config::dynamic::Scope;
+use crate::config::group_settings;
+use crate::config::topic::Overrides;
 
 /// The first version with types and documentation.
 const TYPES_SINCE: i16 = 3;
@@ -103,11 +105,11 @@ fn lines(
         Some(ResourceType::BrokerLogger) => {
             Err(invalid("this broker has no loggers that can be described by name".to_owned()))
         }
-        Some(ResourceType::Group) => Err(invalid(
-            "groups have no settings of their own here: the consumer protocol of KIP-848 is not \
-             served yet"
-                .to_owned(),
-        )),
+        Some(ResourceType::Group) => {
+            let none = Overrides::new();
+            let own = context.image.group_configs.get(check_group(name)?);
+            Ok(group_settings::describe(context.options, own.map_or(&none, |own| own)))
+        }
         None => Err(invalid(format!("Unsupported resource type: {}", resource.resource_type))),
     }
 }

@@ -1,4 +1,4 @@
-//! AlterConfigs (key 33, versions 0–2): replace all settings of topics and brokers.
+//! AlterConfigs (key 33, versions 0–2): replace all settings of topics, groups and brokers.
 //!
 //! - What the request does not name falls back to the broker (that is why Kafka deprecated it).
 //! - Each resource and each setting may appear once; a null value is INVALID_REQUEST; an unknown
@@ -8,7 +8,7 @@
 //!
 //! Deviations: settings of brokers that nobody knows are refused with INVALID_CONFIG, where Kafka
 //! keeps them for plug-ins; listeners and what secures them do not change while a broker runs.
-//! Loggers, groups and client metrics are refused with INVALID_REQUEST.
+//! Loggers and client metrics are refused with INVALID_REQUEST; groups have `consumer.*` only.
 //! KIPs: 133, 226.
 
 use bytes::BytesMut;
@@ -22,6 +22,7 @@ use super::refusals::Refused;
 use super::step::{self, Context, Envelope, Progress, Step, text};
 use super::table::Waiting as AnyWaiting;
 use crate::config::dynamic::validate;
+use crate::config::group_settings;
 use crate::config::topic::{Overrides, validate_all};
 use crate::shard::mailbox::Answer;
 
@@ -61,6 +62,9 @@ fn change(
     let given: Overrides = given.collect();
     match subject {
         Subject::Topic(_) => validate_all(context.options, &given)
+            .map(|()| given)
+            .map_err(|reason| Refused::with(ErrorCode::InvalidConfig, reason)),
+        Subject::Group(_) => group_settings::validate(context.options, &given)
             .map(|()| given)
             .map_err(|reason| Refused::with(ErrorCode::InvalidConfig, reason)),
         Subject::Broker(scope) => validate(context.options, scope, given).map_err(of_fault),

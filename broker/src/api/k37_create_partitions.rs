@@ -25,6 +25,9 @@ use super::topics;
 use crate::limits::PARTITIONS_PER_TOPIC;
 use crate::shard::mailbox::Answer;
 
+/// The first version whose clients know that they may have to wait (KIP-599).
+const STRICT_SINCE: i16 = 3;
+
 /// Topics being grown.
 #[derive(Debug)]
 pub struct Waiting {
@@ -50,7 +53,10 @@ pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, bod
         let checked = if counts[&asked.name] > 1 {
             Err(Refused::with(ErrorCode::InvalidRequest, "Duplicate topic name."))
         } else {
-            check(context, &asked)
+            check(context, &asked).and_then(|growth| {
+                let added = added_count(context, &growth);
+                context.count_mutations(envelope, added, STRICT_SINCE).map(|()| growth)
+            })
         };
         let result = match checked {
             Ok(growth) => {
@@ -72,6 +78,11 @@ pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, bod
         AnyWaiting::CreatePartitions(waiting),
         step::patience(request.timeout_ms),
     )
+}
+
+fn added_count(context: &Context<'_>, growth: &Growth) -> usize {
+    let standing = context.image.topic_named(&growth.name).map_or(0, |it| it.partitions.len());
+    usize::try_from(growth.count).unwrap_or(0).saturating_sub(standing)
 }
 
 fn check(context: &Context<'_>, asked: &CreatePartitionsTopic) -> Result<Growth, Refused> {

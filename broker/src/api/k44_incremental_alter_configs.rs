@@ -1,5 +1,5 @@
-//! IncrementalAlterConfigs (key 44, versions 0–1): change single settings of topics and
-//! brokers.
+//! IncrementalAlterConfigs (key 44, versions 0–1): change single settings of topics,
+//! groups and brokers.
 //!
 //! - SET, DELETE, and for lists APPEND and SUBTRACT (KIP-339); what is not named stays.
 //! - Each resource and each setting may appear once; a null value that is needed or an unknown
@@ -9,8 +9,8 @@
 //!
 //! Deviations: settings of brokers that nobody knows are refused with INVALID_CONFIG, where Kafka
 //! keeps them for plug-ins; listeners and what secures them do not change while a broker runs.
-//! Loggers, groups and client metrics are refused with INVALID_REQUEST.
-//! KIPs: 226, 339.
+//! Loggers and client metrics are refused with INVALID_REQUEST; groups have `consumer.*` only.
+//! KIPs: 226, 339, 848 (groups).
 
 use bytes::BytesMut;
 use flumen_protocol::error_code::ErrorCode;
@@ -26,6 +26,7 @@ use super::refusals::Refused;
 use super::step::{self, Context, Envelope, Progress, Step, text};
 use super::table::Waiting as AnyWaiting;
 use crate::config::dynamic;
+use crate::config::group_settings;
 use crate::config::setting_change::{self, SettingChange};
 use crate::config::topic::Overrides;
 use crate::shard::mailbox::Answer;
@@ -100,6 +101,12 @@ fn change(
     match subject {
         Subject::Topic(topic) => setting_change::apply(context.options, &topic.configs, &changes)
             .map_err(|reason| Refused::with(ErrorCode::InvalidConfig, reason)),
+        Subject::Group(group) => {
+            let none = Overrides::new();
+            let own = context.image.group_configs.get(group).map_or(&none, |own| own);
+            group_settings::apply(context.options, own, &changes)
+                .map_err(|reason| Refused::with(ErrorCode::InvalidConfig, reason))
+        }
         Subject::Broker(scope) => {
             dynamic::apply(context.options, scope, &changes).map_err(of_fault)
         }

@@ -7,7 +7,8 @@
 //! - Accepted levels stand in the cluster's log before the answer leaves; ApiVersions tells them.
 //!   Single results exist up to version 1.
 //!
-//! Deviations: only `metadata.version` is known, because no other feature of Kafka's is served.
+//! Deviations: only `metadata.version`, `group.version` and `transaction.version` are known, because
+//! no other feature of Kafka's is served.
 //! KIPs: 584, 778, 1022.
 
 use bytes::BytesMut;

@@ -103,6 +103,9 @@ pub fn of_partition(refusal: Refusal) -> Refused {
         Refusal::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
         Refusal::StaleProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
         Refusal::NoTransaction => ErrorCode::InvalidTxnState,
+        Refusal::NotVerified(code) => of_unverified(code, NEWEST_PRODUCE),
+        Refusal::CoordinatorFenced { .. } => ErrorCode::TransactionCoordinatorFenced,
+        Refusal::TooManyTransactions => ErrorCode::PolicyViolation,
         Refusal::TimedOut | Refusal::Busy => ErrorCode::RequestTimedOut,
         Refusal::OffsetsUsedUp => ErrorCode::PolicyViolation,
         Refusal::NoRoom | Refusal::Storage => ErrorCode::KafkaStorageError,
@@ -110,6 +113,41 @@ pub fn of_partition(refusal: Refusal) -> Refused {
     };
     Refused::with(code, format!("{}: {refusal}", code.message()))
 }
+
+/// A partition that does not take a batch of a request of this version.
+pub fn of_append(refusal: Refusal, version: i16) -> Refused {
+    match refusal {
+        Refusal::NotVerified(code) => {
+            let code = of_unverified(code, version);
+            Refused::with(code, format!("{}: {refusal}", code.message()))
+        }
+        other => of_partition(other),
+    }
+}
+
+/// What a producer is told whose transaction the coordinator does not vouch for, as Kafka tells it
+/// (G91, G94, G95). Older clients take what is over soon for the end of everything, but for a code that
+/// has nothing to do with transactions.
+fn of_unverified(code: ErrorCode, version: i16) -> ErrorCode {
+    match code {
+        ErrorCode::ProducerFenced => ErrorCode::InvalidProducerEpoch,
+        ErrorCode::TransactionAbortable if version < ABORTABLE_SINCE => ErrorCode::InvalidTxnState,
+        ErrorCode::ConcurrentTransactions if version >= IMPLICIT_SINCE => code,
+        ErrorCode::ConcurrentTransactions
+        | ErrorCode::CoordinatorLoadInProgress
+        | ErrorCode::CoordinatorNotAvailable
+        | ErrorCode::NotCoordinator
+        | ErrorCode::RequestTimedOut => ErrorCode::NotEnoughReplicas,
+        other => other,
+    }
+}
+
+/// The first version of Produce that knows TRANSACTION_ABORTABLE (KIP-890).
+const ABORTABLE_SINCE: i16 = 11;
+/// The first version of Produce that adds partitions to transactions (KIP-890).
+pub const IMPLICIT_SINCE: i16 = 12;
+/// The newest version of Produce.
+const NEWEST_PRODUCE: i16 = 13;
 
 /// A log that cannot answer.
 pub fn of_log(fault: LogFault) -> Refused {
@@ -186,6 +224,24 @@ pub fn of_changes(answer: Answer, count: usize) -> Vec<Result<(), Refused>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_coordinators_word_is_told_as_each_version_of_a_client_takes_it() {
+        let told = |code, version| of_append(Refusal::NotVerified(code), version).code;
+        let table = [
+            (ErrorCode::TransactionAbortable, 10, ErrorCode::InvalidTxnState),
+            (ErrorCode::TransactionAbortable, 11, ErrorCode::TransactionAbortable),
+            (ErrorCode::ConcurrentTransactions, 11, ErrorCode::NotEnoughReplicas),
+            (ErrorCode::ConcurrentTransactions, 12, ErrorCode::ConcurrentTransactions),
+            (ErrorCode::NotCoordinator, 12, ErrorCode::NotEnoughReplicas),
+            (ErrorCode::ProducerFenced, 9, ErrorCode::InvalidProducerEpoch),
+            (ErrorCode::ProducerFenced, 12, ErrorCode::InvalidProducerEpoch),
+            (ErrorCode::InvalidProducerIdMapping, 3, ErrorCode::InvalidProducerIdMapping),
+        ];
+        for (code, version, wanted) in table {
+            assert_eq!(told(code, version), wanted, "{code:?} in version {version}");
+        }
+    }
 
     #[test]
     fn a_message_fits_an_answer_whatever_the_client_sent() {

@@ -20,9 +20,12 @@ use flumen_replication::metadata::image::{Broker, Endpoint, Image};
 
 use tracing::debug;
 
+use super::fetch_session::FetchSessions;
+use super::k00_produce::Opening;
 use super::table::Waiting;
 use crate::config::options::Options;
 use crate::config::topic::TopicSettings;
+use crate::quota::ledger::Ledger;
 use crate::shard::mailbox::{Leader, Question};
 use crate::shard::producer_ids::ProducerIds;
 use crate::shard::routing::{self, Leaders};
@@ -70,6 +73,10 @@ pub struct Context<'a> {
     pub answer_bytes_max: usize,
     /// Producer ids this core may hand out.
     pub producer_ids: &'a mut ProducerIds,
+    /// The fetch sessions of this core.
+    pub sessions: &'a mut FetchSessions,
+    /// What clients with quotas have spent.
+    pub quotas: &'a mut Ledger,
     /// The counters of this core.
     pub metrics: &'a mut Metrics,
 }
@@ -89,6 +96,12 @@ impl Context<'_> {
     pub fn group_log(&self, group: &str) -> Option<LogId> {
         let topic = self.image.topic_named(routing::OFFSETS_TOPIC)?;
         topic.log(routing::group_partition(group, topic.partitions.len()))
+    }
+
+    /// The partition of the topic of transactions that holds a transactional id, if that topic exists.
+    pub fn transaction_log(&self, id: &str) -> Option<LogId> {
+        let topic = self.image.topic_named(routing::TRANSACTIONS_TOPIC)?;
+        topic.log(routing::group_partition(id, topic.partitions.len()))
     }
 
     /// How long a request waits whose version has no time-out of its own.
@@ -117,6 +130,9 @@ pub enum Step {
     CloseUnacknowledged,
     /// Wait for answers.
     Wait(Wait),
+    /// Give way: a produce request has large batches that must be looked into. It goes on in the next
+    /// turn.
+    Inspect(Box<Opening>),
 }
 
 /// A request that waits.

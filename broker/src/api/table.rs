@@ -18,10 +18,15 @@ use super::{
     k09_offset_fetch, k10_find_coordinator, k11_join_group, k12_heartbeat, k13_leave_group,
     k14_sync_group, k15_describe_groups, k16_list_groups, k18_api_versions, k19_create_topics,
     k20_delete_topics, k21_delete_records, k22_init_producer_id, k23_offset_for_leader_epoch,
-    k32_describe_configs, k33_alter_configs, k35_describe_log_dirs, k37_create_partitions,
-    k42_delete_groups, k43_elect_leaders, k44_incremental_alter_configs,
-    k46_list_partition_reassignments, k47_offset_delete, k55_describe_quorum, k57_update_features,
-    k60_describe_cluster, k75_describe_topic_partitions,
+    k24_add_partitions_to_txn, k25_add_offsets_to_txn, k26_end_txn, k27_write_txn_markers,
+    k28_txn_offset_commit, k32_describe_configs, k33_alter_configs, k35_describe_log_dirs,
+    k37_create_partitions, k42_delete_groups, k43_elect_leaders, k44_incremental_alter_configs,
+    k45_alter_partition_reassignments, k46_list_partition_reassignments, k47_offset_delete,
+    k48_describe_client_quotas, k49_alter_client_quotas, k50_describe_user_scram_credentials,
+    k55_describe_quorum, k57_update_features, k60_describe_cluster, k61_describe_producers,
+    k65_describe_transactions, k66_list_transactions, k68_consumer_group_heartbeat,
+    k69_consumer_group_describe, k74_list_config_resources, k75_describe_topic_partitions,
+    transacted,
 };
 use crate::shard::mailbox::Answer;
 
@@ -38,6 +43,8 @@ pub enum Waiting {
     Metadata(k03_metadata::Waiting),
     /// One question to one group coordinator.
     Grouped(grouped::Waiting),
+    /// One question to one coordinator of transactions.
+    Transacted(Box<transacted::Waiting>),
     /// A commit of offsets.
     OffsetCommit(k08_offset_commit::Waiting),
     /// Offsets of several groups.
@@ -56,8 +63,20 @@ pub enum Waiting {
     DeleteRecords(k21_delete_records::Waiting),
     /// Producer ids being set aside.
     InitProducerId(k22_init_producer_id::Waiting),
+    /// Partitions being added to transactions.
+    AddPartitionsToTxn(k24_add_partitions_to_txn::Waiting),
+    /// A commit of offsets within a transaction.
+    TxnOffsetCommit(k28_txn_offset_commit::Waiting),
+    /// Several transactions described.
+    DescribeTransactions(k65_describe_transactions::Waiting),
+    /// Every core's transactions.
+    ListTransactions(k66_list_transactions::Waiting),
     /// Ends of epochs.
     OffsetForLeaderEpoch(k23_offset_for_leader_epoch::Waiting),
+    /// Producers being described.
+    DescribeProducers(k61_describe_producers::Waiting),
+    /// Markers being written.
+    WriteTxnMarkers(k27_write_txn_markers::Waiting),
     /// Settings being replaced.
     AlterConfigs(k33_alter_configs::Waiting),
     /// Sizes being gathered.
@@ -70,8 +89,12 @@ pub enum Waiting {
     IncrementalAlterConfigs(k44_incremental_alter_configs::Waiting),
     /// Offsets being forgotten.
     OffsetDelete(k47_offset_delete::Waiting),
+    /// Quotas being changed.
+    AlterClientQuotas(k49_alter_client_quotas::Waiting),
     /// The controller's quorum being described.
     DescribeQuorum(k55_describe_quorum::Waiting),
+    /// Several groups of the new kind described.
+    ConsumerGroupDescribe(k69_consumer_group_describe::Waiting),
     /// Levels of features being changed.
     UpdateFeatures(k57_update_features::Waiting),
 }
@@ -105,47 +128,63 @@ pub fn read_header(frame: &[u8]) -> Result<(RequestHeader<'_>, usize, ApiKey), U
 
 /// Opens a request.
 pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, body: usize) -> Step {
-    match envelope.key {
-        ApiKey::Produce => k00_produce::open(context, envelope, frame, body),
-        ApiKey::Fetch => k01_fetch::open(context, envelope, &frame[body..]),
-        ApiKey::ListOffsets => k02_list_offsets::open(context, envelope, frame, body),
-        ApiKey::Metadata => k03_metadata::open(context, envelope, frame, body),
-        ApiKey::OffsetCommit => k08_offset_commit::open(context, envelope, frame, body),
-        ApiKey::OffsetFetch => k09_offset_fetch::open(context, envelope, frame, body),
-        ApiKey::FindCoordinator => k10_find_coordinator::open(context, envelope, frame, body),
-        ApiKey::JoinGroup => k11_join_group::open(context, envelope, frame, body),
-        ApiKey::Heartbeat => k12_heartbeat::open(context, envelope, frame, body),
-        ApiKey::LeaveGroup => k13_leave_group::open(context, envelope, frame, body),
-        ApiKey::SyncGroup => k14_sync_group::open(context, envelope, frame, body),
-        ApiKey::DescribeGroups => k15_describe_groups::open(context, envelope, frame, body),
-        ApiKey::ListGroups => k16_list_groups::open(context, envelope, frame, body),
-        ApiKey::ApiVersions => k18_api_versions::open(context, envelope, frame, body),
-        ApiKey::CreateTopics => k19_create_topics::open(context, envelope, frame, body),
-        ApiKey::DeleteTopics => k20_delete_topics::open(context, envelope, frame, body),
-        ApiKey::DeleteRecords => k21_delete_records::open(context, envelope, frame, body),
-        ApiKey::InitProducerId => k22_init_producer_id::open(context, envelope, frame, body),
-        ApiKey::OffsetForLeaderEpoch => {
-            k23_offset_for_leader_epoch::open(context, envelope, frame, body)
+    room(envelope.key)(context, envelope, frame, body)
+}
+
+/// Opens the requests of one API: their frame, and where their body begins in it.
+type Open = fn(&mut Context<'_>, &Envelope, BytesMut, usize) -> Step;
+
+fn room(key: ApiKey) -> Open {
+    match key {
+        ApiKey::Produce => k00_produce::open,
+        ApiKey::Fetch => {
+            |context, envelope, frame, body| k01_fetch::open(context, envelope, &frame[body..])
         }
-        ApiKey::DescribeConfigs => k32_describe_configs::open(context, envelope, frame, body),
-        ApiKey::AlterConfigs => k33_alter_configs::open(context, envelope, frame, body),
-        ApiKey::DescribeLogDirs => k35_describe_log_dirs::open(context, envelope, frame, body),
-        ApiKey::CreatePartitions => k37_create_partitions::open(context, envelope, frame, body),
-        ApiKey::DeleteGroups => k42_delete_groups::open(context, envelope, frame, body),
-        ApiKey::IncrementalAlterConfigs => {
-            k44_incremental_alter_configs::open(context, envelope, frame, body)
-        }
-        ApiKey::ElectLeaders => k43_elect_leaders::open(context, envelope, frame, body),
-        ApiKey::ListPartitionReassignments => {
-            k46_list_partition_reassignments::open(context, envelope, frame, body)
-        }
-        ApiKey::OffsetDelete => k47_offset_delete::open(context, envelope, frame, body),
-        ApiKey::DescribeQuorum => k55_describe_quorum::open(context, envelope, frame, body),
-        ApiKey::UpdateFeatures => k57_update_features::open(context, envelope, frame, body),
-        ApiKey::DescribeCluster => k60_describe_cluster::open(context, envelope, frame, body),
-        ApiKey::DescribeTopicPartitions => {
-            k75_describe_topic_partitions::open(context, envelope, frame, body)
-        }
+        ApiKey::ListOffsets => k02_list_offsets::open,
+        ApiKey::Metadata => k03_metadata::open,
+        ApiKey::OffsetCommit => k08_offset_commit::open,
+        ApiKey::OffsetFetch => k09_offset_fetch::open,
+        ApiKey::FindCoordinator => k10_find_coordinator::open,
+        ApiKey::JoinGroup => k11_join_group::open,
+        ApiKey::Heartbeat => k12_heartbeat::open,
+        ApiKey::LeaveGroup => k13_leave_group::open,
+        ApiKey::SyncGroup => k14_sync_group::open,
+        ApiKey::DescribeGroups => k15_describe_groups::open,
+        ApiKey::ListGroups => k16_list_groups::open,
+        ApiKey::ApiVersions => k18_api_versions::open,
+        ApiKey::CreateTopics => k19_create_topics::open,
+        ApiKey::DeleteTopics => k20_delete_topics::open,
+        ApiKey::DeleteRecords => k21_delete_records::open,
+        ApiKey::InitProducerId => k22_init_producer_id::open,
+        ApiKey::OffsetForLeaderEpoch => k23_offset_for_leader_epoch::open,
+        ApiKey::AddPartitionsToTxn => k24_add_partitions_to_txn::open,
+        ApiKey::AddOffsetsToTxn => k25_add_offsets_to_txn::open,
+        ApiKey::EndTxn => k26_end_txn::open,
+        ApiKey::TxnOffsetCommit => k28_txn_offset_commit::open,
+        ApiKey::DescribeProducers => k61_describe_producers::open,
+        ApiKey::WriteTxnMarkers => k27_write_txn_markers::open,
+        ApiKey::DescribeConfigs => k32_describe_configs::open,
+        ApiKey::AlterConfigs => k33_alter_configs::open,
+        ApiKey::DescribeLogDirs => k35_describe_log_dirs::open,
+        ApiKey::CreatePartitions => k37_create_partitions::open,
+        ApiKey::DeleteGroups => k42_delete_groups::open,
+        ApiKey::IncrementalAlterConfigs => k44_incremental_alter_configs::open,
+        ApiKey::ElectLeaders => k43_elect_leaders::open,
+        ApiKey::AlterPartitionReassignments => k45_alter_partition_reassignments::open,
+        ApiKey::ListPartitionReassignments => k46_list_partition_reassignments::open,
+        ApiKey::OffsetDelete => k47_offset_delete::open,
+        ApiKey::DescribeClientQuotas => k48_describe_client_quotas::open,
+        ApiKey::AlterClientQuotas => k49_alter_client_quotas::open,
+        ApiKey::DescribeUserScramCredentials => k50_describe_user_scram_credentials::open,
+        ApiKey::DescribeQuorum => k55_describe_quorum::open,
+        ApiKey::UpdateFeatures => k57_update_features::open,
+        ApiKey::DescribeCluster => k60_describe_cluster::open,
+        ApiKey::DescribeTransactions => k65_describe_transactions::open,
+        ApiKey::ListTransactions => k66_list_transactions::open,
+        ApiKey::ConsumerGroupHeartbeat => k68_consumer_group_heartbeat::open,
+        ApiKey::ConsumerGroupDescribe => k69_consumer_group_describe::open,
+        ApiKey::ListConfigResources => k74_list_config_resources::open,
+        ApiKey::DescribeTopicPartitions => k75_describe_topic_partitions::open,
     }
 }
 
@@ -158,22 +197,31 @@ impl Waiting {
             Self::ListOffsets(waiting) => waiting.answer(part, answer),
             Self::Metadata(waiting) => waiting.answer(answer),
             Self::Grouped(waiting) => waiting.answer(answer),
+            Self::Transacted(waiting) => waiting.answer(answer),
+            Self::AddPartitionsToTxn(waiting) => waiting.answer(part, answer),
+            Self::TxnOffsetCommit(waiting) => waiting.answer(answer),
+            Self::DescribeTransactions(waiting) => waiting.answer(part, answer),
+            Self::ListTransactions(waiting) => waiting.answer(answer),
             Self::OffsetCommit(waiting) => waiting.answer(answer),
             Self::OffsetDelete(waiting) => waiting.answer(answer),
             Self::OffsetFetch(waiting) => waiting.answer(part, answer),
             Self::FindCoordinator(waiting) => waiting.answer(answer),
             Self::DescribeGroups(waiting) => waiting.answer(part, answer),
+            Self::ConsumerGroupDescribe(waiting) => waiting.answer(part, answer),
             Self::ListGroups(waiting) => waiting.answer(answer),
             Self::CreateTopics(waiting) => waiting.answer(answer),
             Self::DeleteTopics(waiting) => waiting.answer(answer),
             Self::DeleteRecords(waiting) => waiting.answer(part, answer),
             Self::InitProducerId(waiting) => waiting.answer(answer),
             Self::OffsetForLeaderEpoch(waiting) => waiting.answer(part, answer),
+            Self::DescribeProducers(waiting) => waiting.answer(part, answer),
+            Self::WriteTxnMarkers(waiting) => waiting.answer(part, answer),
             Self::AlterConfigs(waiting) => waiting.answer(answer),
             Self::DescribeLogDirs(waiting) => waiting.answer(answer),
             Self::CreatePartitions(waiting) => waiting.answer(answer),
             Self::DeleteGroups(waiting) => waiting.answer(part, answer),
             Self::IncrementalAlterConfigs(waiting) => waiting.answer(answer),
+            Self::AlterClientQuotas(waiting) => waiting.answer(answer),
             Self::DescribeQuorum(waiting) => waiting.answer(answer),
             Self::UpdateFeatures(waiting) => waiting.answer(answer),
         }
@@ -182,27 +230,36 @@ impl Waiting {
     /// Makes the answer from what is known; missing parts become time-outs.
     pub fn close(self, context: &mut Context<'_>, envelope: &Envelope) -> Step {
         match self {
-            Self::Produce(waiting) => waiting.close(envelope),
-            Self::Fetch(waiting) => waiting.close(envelope),
+            Self::Produce(waiting) => waiting.close(context, envelope),
+            Self::Fetch(waiting) => waiting.close(context, envelope),
             Self::ListOffsets(waiting) => waiting.close(envelope),
             Self::Metadata(waiting) => waiting.close(context, envelope),
             Self::Grouped(waiting) => waiting.close(envelope),
+            Self::Transacted(waiting) => waiting.close(context, envelope),
+            Self::AddPartitionsToTxn(waiting) => waiting.close(envelope),
+            Self::TxnOffsetCommit(waiting) => waiting.close(envelope),
+            Self::DescribeTransactions(waiting) => waiting.close(envelope),
+            Self::ListTransactions(waiting) => waiting.close(envelope),
             Self::OffsetCommit(waiting) => waiting.close(envelope),
             Self::OffsetDelete(waiting) => waiting.close(envelope),
             Self::OffsetFetch(waiting) => waiting.close(envelope),
             Self::FindCoordinator(waiting) => waiting.close(context, envelope),
             Self::DescribeGroups(waiting) => waiting.close(envelope),
+            Self::ConsumerGroupDescribe(waiting) => waiting.close(envelope),
             Self::ListGroups(waiting) => waiting.close(envelope),
             Self::CreateTopics(waiting) => waiting.close(context, envelope),
             Self::DeleteTopics(waiting) => waiting.close(envelope),
             Self::DeleteRecords(waiting) => waiting.close(envelope),
             Self::InitProducerId(waiting) => waiting.close(context, envelope),
             Self::OffsetForLeaderEpoch(waiting) => waiting.close(envelope),
+            Self::DescribeProducers(waiting) => waiting.close(envelope),
+            Self::WriteTxnMarkers(waiting) => waiting.close(envelope),
             Self::AlterConfigs(waiting) => waiting.close(envelope),
             Self::DescribeLogDirs(waiting) => waiting.close(context, envelope),
             Self::CreatePartitions(waiting) => waiting.close(envelope),
             Self::DeleteGroups(waiting) => waiting.close(envelope),
             Self::IncrementalAlterConfigs(waiting) => waiting.close(context, envelope),
+            Self::AlterClientQuotas(waiting) => waiting.close(envelope),
             Self::DescribeQuorum(waiting) => waiting.close(context, envelope),
             Self::UpdateFeatures(waiting) => waiting.close(envelope),
         }
@@ -217,53 +274,55 @@ impl Waiting {
             | Self::ListOffsets(_)
             | Self::Metadata(_)
             | Self::Grouped(_)
+            | Self::Transacted(_)
+            | Self::AddPartitionsToTxn(_)
+            | Self::TxnOffsetCommit(_)
+            | Self::DescribeTransactions(_)
+            | Self::ListTransactions(_)
             | Self::OffsetCommit(_)
             | Self::OffsetDelete(_)
             | Self::OffsetFetch(_)
             | Self::FindCoordinator(_)
             | Self::DescribeGroups(_)
+            | Self::ConsumerGroupDescribe(_)
             | Self::ListGroups(_)
             | Self::CreateTopics(_)
             | Self::DeleteTopics(_)
             | Self::DeleteRecords(_)
             | Self::InitProducerId(_)
             | Self::OffsetForLeaderEpoch(_)
+            | Self::DescribeProducers(_)
+            | Self::WriteTxnMarkers(_)
             | Self::AlterConfigs(_)
             | Self::DescribeLogDirs(_)
             | Self::CreatePartitions(_)
             | Self::DeleteGroups(_)
             | Self::IncrementalAlterConfigs(_)
+            | Self::AlterClientQuotas(_)
             | Self::DescribeQuorum(_)
             | Self::UpdateFeatures(_) => None,
         }
     }
 
+    /// The fetch that it is, if it is one.
+    pub fn fetch(&self) -> Option<&k01_fetch::Waiting> {
+        let Self::Fetch(waiting) = self else { return None };
+        Some(waiting)
+    }
+
+    /// The fetch that it is, if it is one.
+    pub fn fetch_mut(&mut self) -> Option<&mut k01_fetch::Waiting> {
+        let Self::Fetch(waiting) = self else { return None };
+        Some(waiting)
+    }
+
     /// The parts and logs that may still push news to this request.
     pub fn watched(&self) -> Vec<(u32, LogId)> {
-        match self {
-            Self::Fetch(waiting) => waiting.watched(),
-            Self::Produce(_)
-            | Self::ListOffsets(_)
-            | Self::Metadata(_)
-            | Self::Grouped(_)
-            | Self::OffsetCommit(_)
-            | Self::OffsetDelete(_)
-            | Self::OffsetFetch(_)
-            | Self::FindCoordinator(_)
-            | Self::DescribeGroups(_)
-            | Self::ListGroups(_)
-            | Self::CreateTopics(_)
-            | Self::DeleteTopics(_)
-            | Self::DeleteRecords(_)
-            | Self::InitProducerId(_)
-            | Self::OffsetForLeaderEpoch(_)
-            | Self::AlterConfigs(_)
-            | Self::DescribeLogDirs(_)
-            | Self::CreatePartitions(_)
-            | Self::DeleteGroups(_)
-            | Self::IncrementalAlterConfigs(_)
-            | Self::DescribeQuorum(_)
-            | Self::UpdateFeatures(_) => Vec::new(),
-        }
+        self.fetch().map(k01_fetch::Waiting::watched).unwrap_or_default()
+    }
+
+    /// Whether it waits for news only.
+    pub fn waits_for_news(&self) -> bool {
+        self.fetch().is_some_and(k01_fetch::Waiting::waits_for_news)
     }
 }

@@ -10,22 +10,25 @@ use flumen_protocol::batch::builder::{BatchBuilder, NewRecord};
 use flumen_protocol::batch::codec::Codec;
 use flumen_protocol::batch::stamp::stamp_max_timestamp;
 use flumen_protocol::error_code::ErrorCode;
-use flumen_protocol::ids::{LeaderEpoch, LogId, NodeId, PartitionIndex, TopicId};
+use flumen_protocol::ids::{CoreId, LeaderEpoch, LogId, NodeId, PartitionIndex, TopicId};
 use flumen_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use flumen_protocol::messages::*;
 use flumen_protocol::time::{Monotonic, Now, Wall};
+use flumen_replication::coordinator::transaction::{Partitions, TransactionResponse};
 use flumen_replication::dice::Dice;
 use flumen_replication::metadata::controller::Controller;
-use flumen_replication::metadata::image::{Image, Placement};
+use flumen_replication::metadata::image::{Broker, Image, Placement};
 use flumen_replication::metadata::record::MetadataRecord;
 
+use super::fetch_session::FetchSessions;
 use super::step::{Context, Envelope, Progress, Step, text};
 use super::table;
 use crate::config::options::Options;
 use crate::config::topic::Overrides;
+use crate::quota::ledger::Ledger;
 use crate::shard::mailbox::{Answer, Leader, Sizes, Space};
 use crate::shard::producer_ids::ProducerIds;
-use crate::shard::routing::Leaders;
+use crate::shard::routing::{Leaders, TRANSACTIONS_TOPIC};
 use crate::shard::settings::Settings;
 use crate::telemetry::metrics::{Metrics, RefusedReason};
 
@@ -40,6 +43,8 @@ struct Bare {
     leaders: Leaders,
     dice: Dice,
     producer_ids: ProducerIds,
+    sessions: FetchSessions,
+    quotas: Ledger,
     metrics: Metrics,
 }
 
@@ -53,6 +58,8 @@ impl Bare {
             leaders: Leaders::default(),
             dice: Dice::new(1),
             producer_ids: ProducerIds::default(),
+            sessions: FetchSessions::new(CoreId(0), 2, 1 << 20),
+            quotas: Ledger::new(2),
             metrics: Metrics::new(),
         }
     }
@@ -68,6 +75,8 @@ impl Bare {
             configs: Overrides::new(),
         };
         controller.replay(&topic).unwrap();
+        let me = Broker { id: NodeId(1), rack: None, endpoints: Vec::new() };
+        controller.replay(&MetadataRecord::Broker(me)).unwrap();
         Self { image: controller.image(), ..Self::new() }
     }
 
@@ -84,6 +93,8 @@ impl Bare {
             dice: &mut self.dice,
             answer_bytes_max: 1 << 20,
             producer_ids: &mut self.producer_ids,
+            sessions: &mut self.sessions,
+            quotas: &mut self.quotas,
             metrics: &mut self.metrics,
         }
     }
@@ -108,6 +119,9 @@ impl Bare {
         let client_id = "me".to_owned();
         let envelope = Envelope { key, version, correlation_id: 7, client_id, peer, listener: 0 };
         let mut step = table::open(&mut self.context(), &envelope, frame, body);
+        while let Step::Inspect(opening) = step {
+            step = opening.go_on(&mut self.context(), &envelope);
+        }
         if let Step::Wait(mut wait) = step {
             for part in &wait.parts {
                 match wait.waiting.answer(part.number, answer(part.number)) {
@@ -145,12 +159,22 @@ fn empty_requests_are_answered_at_every_version() {
     bare.ask_all(ApiKey::LeaveGroup, |_| LeaveGroupRequest::default());
     bare.ask_all(ApiKey::SyncGroup, |_| SyncGroupRequest::default());
     bare.ask_all(ApiKey::DescribeGroups, |_| DescribeGroupsRequest::default());
+    bare.ask_all(ApiKey::ConsumerGroupHeartbeat, |_| ConsumerGroupHeartbeatRequest::default());
+    bare.ask_all(ApiKey::ConsumerGroupDescribe, |_| ConsumerGroupDescribeRequest::default());
     bare.ask_all(ApiKey::ListGroups, |_| ListGroupsRequest::default());
     bare.ask_all(ApiKey::CreateTopics, |_| CreateTopicsRequest::default());
     bare.ask_all(ApiKey::DeleteTopics, |_| DeleteTopicsRequest::default());
     bare.ask_all(ApiKey::DeleteRecords, |_| DeleteRecordsRequest::default());
     bare.ask_all(ApiKey::InitProducerId, |_| InitProducerIdRequest::default());
     bare.ask_all(ApiKey::OffsetForLeaderEpoch, |_| OffsetForLeaderEpochRequest::default());
+    bare.ask_all(ApiKey::DescribeProducers, |_| DescribeProducersRequest::default());
+    bare.ask_all(ApiKey::AddPartitionsToTxn, |_| AddPartitionsToTxnRequest::default());
+    bare.ask_all(ApiKey::AddOffsetsToTxn, |_| AddOffsetsToTxnRequest::default());
+    bare.ask_all(ApiKey::EndTxn, |_| EndTxnRequest::default());
+    bare.ask_all(ApiKey::TxnOffsetCommit, |_| TxnOffsetCommitRequest::default());
+    bare.ask_all(ApiKey::DescribeTransactions, |_| DescribeTransactionsRequest::default());
+    bare.ask_all(ApiKey::ListTransactions, |_| ListTransactionsRequest::default());
+    bare.ask_all(ApiKey::WriteTxnMarkers, |_| WriteTxnMarkersRequest::default());
     bare.ask_all(ApiKey::DescribeConfigs, |_| DescribeConfigsRequest::default());
     bare.ask_all(ApiKey::AlterConfigs, |_| AlterConfigsRequest::default());
     bare.ask_all(ApiKey::DescribeLogDirs, |_| DescribeLogDirsRequest::default());
@@ -158,13 +182,22 @@ fn empty_requests_are_answered_at_every_version() {
     bare.ask_all(ApiKey::DeleteGroups, |_| DeleteGroupsRequest::default());
     bare.ask_all(ApiKey::IncrementalAlterConfigs, |_| IncrementalAlterConfigsRequest::default());
     bare.ask_all(ApiKey::ElectLeaders, |_| ElectLeadersRequest::default());
+    bare.ask_all(ApiKey::AlterPartitionReassignments, |_| {
+        AlterPartitionReassignmentsRequest::default()
+    });
     bare.ask_all(ApiKey::ListPartitionReassignments, |_| {
         ListPartitionReassignmentsRequest::default()
     });
     bare.ask_all(ApiKey::OffsetDelete, |_| OffsetDeleteRequest::default());
+    bare.ask_all(ApiKey::DescribeClientQuotas, |_| DescribeClientQuotasRequest::default());
+    bare.ask_all(ApiKey::AlterClientQuotas, |_| AlterClientQuotasRequest::default());
+    bare.ask_all(ApiKey::DescribeUserScramCredentials, |_| {
+        DescribeUserScramCredentialsRequest::default()
+    });
     bare.ask_all(ApiKey::DescribeQuorum, |_| DescribeQuorumRequest::default());
     bare.ask_all(ApiKey::UpdateFeatures, |_| UpdateFeaturesRequest::default());
     bare.ask_all(ApiKey::DescribeCluster, |_| DescribeClusterRequest::default());
+    bare.ask_all(ApiKey::ListConfigResources, |_| ListConfigResourcesRequest::default());
     bare.ask_all(ApiKey::DescribeTopicPartitions, |_| DescribeTopicPartitionsRequest::default());
     bare.ask_all(ApiKey::Metadata, |_| MetadataRequest::default());
     bare.ask_all(ApiKey::FindCoordinator, |_| FindCoordinatorRequest::default());
@@ -206,6 +239,25 @@ fn a_broker_has_one_name_and_is_described_once() {
     let codes: Vec<i16> = response.results.iter().map(|result| result.error_code).collect();
     assert_eq!(codes, [0, 42, 42, 42, 42]);
     assert!(response.results[1..].iter().all(|result| result.configs.is_empty()));
+}
+
+#[test]
+fn no_user_has_credentials_for_scram_and_none_is_asked_for_twice() {
+    let mut bare = Bare::new();
+    let users = ["alice", "bob", "alice"].map(|name| {
+        describe_user_scram_credentials_request::UserName::default().with_name(text(name))
+    });
+    let request = DescribeUserScramCredentialsRequest::default().with_users(Some(users.to_vec()));
+    let response = bare.ask(ApiKey::DescribeUserScramCredentials, 0, &request);
+    let told: Vec<_> =
+        response.results.iter().map(|result| (result.user.as_str(), result.error_code)).collect();
+    let (unknown, twice) =
+        (ErrorCode::ResourceNotFound.code(), ErrorCode::DuplicateResource.code());
+    assert_eq!(told, [("alice", twice), ("bob", unknown)]);
+
+    let everybody = DescribeUserScramCredentialsRequest::default().with_users(None);
+    let response = bare.ask(ApiKey::DescribeUserScramCredentials, 0, &everybody);
+    assert_eq!((response.error_code, response.results.len()), (0, 0));
 }
 
 #[test]
@@ -389,25 +441,151 @@ fn a_topic_asked_for_twice_is_described_once() {
 }
 
 #[test]
-fn a_transactional_id_is_refused_with_the_reason() {
+fn who_looks_for_a_coordinator_waits_for_its_topic_and_only_groups_and_transactions_have_one() {
     let mut bare = Bare::new();
-    for version in 1..=6 {
-        let key = text("payments");
-        let mut request = FindCoordinatorRequest::default().with_key_type(1);
-        if version < 4 {
-            request.key = key;
-        } else {
-            request.coordinator_keys = vec![key];
+    for (key_type, expected) in [(0, 15), (1, 15), (2, 42)] {
+        for version in 1..=6 {
+            let key = text("payments");
+            let mut request = FindCoordinatorRequest::default().with_key_type(key_type);
+            if version < 4 {
+                request.key = key;
+            } else {
+                request.coordinator_keys = vec![key];
+            }
+            // The controller is not there, so that the topic is not made: COORDINATOR_NOT_AVAILABLE,
+            // INVALID_REQUEST.
+            let response = bare.ask(ApiKey::FindCoordinator, version, &request);
+            let found = response.coordinators.first().map(|found| found.error_code);
+            assert_eq!(found.unwrap_or(response.error_code), expected, "{key_type} v{version}");
         }
-        let response = bare.ask(ApiKey::FindCoordinator, version, &request);
-        let (code, message) = match response.coordinators.first() {
-            Some(found) => (found.error_code, found.error_message.clone()),
-            None => (response.error_code, response.error_message),
-        };
-        // TRANSACTIONAL_ID_AUTHORIZATION_FAILED, INVALID_REQUEST.
-        assert_eq!(code, if version <= 2 { 53 } else { 42 });
-        assert!(message.is_some_and(|why| why.contains("transactions are not served")));
     }
+}
+
+/// What a coordinator of transactions says, as the answer of one part.
+fn says(response: TransactionResponse) -> impl Fn(u32) -> Answer {
+    move |_| Answer::Transaction(Box::new(response.clone()))
+}
+
+#[test]
+fn older_clients_do_not_hear_of_producers_that_are_fenced() {
+    let (fenced, epoch) = (ErrorCode::ProducerFenced, ErrorCode::InvalidProducerEpoch);
+    let mut bare = Bare::with_topic(TRANSACTIONS_TOPIC, 5);
+    for version in 0..=5 {
+        let end = EndTxnRequest::default().with_transactional_id(TransactionalId(text("id")));
+        let response = says(TransactionResponse::End(Err(fenced)));
+        let answer = bare.ask_and(ApiKey::EndTxn, version, &end, response);
+        let expected = if version < 2 { epoch } else { fenced };
+        assert_eq!(answer.error_code, expected.code(), "EndTxn v{version}");
+        let init = InitProducerIdRequest::default()
+            .with_transactional_id(Some(TransactionalId(text("id"))))
+            .with_producer_id(WireProducerId(-1))
+            .with_producer_epoch(-1);
+        let response = says(TransactionResponse::Init(Err(fenced)));
+        let answer = bare.ask_and(ApiKey::InitProducerId, version, &init, response);
+        let expected = if version < 4 { epoch } else { fenced };
+        assert_eq!(answer.error_code, expected.code(), "InitProducerId v{version}");
+    }
+}
+
+#[test]
+fn an_id_without_a_coordinator_is_to_be_looked_for_again_and_an_empty_one_is_none() {
+    let mut bare = Bare::new();
+    for (id, expected) in [("id", ErrorCode::NotCoordinator), ("", ErrorCode::InvalidRequest)] {
+        let id = || TransactionalId(text(id));
+        let end = EndTxnRequest::default().with_transactional_id(id());
+        assert_eq!(bare.ask(ApiKey::EndTxn, 5, &end).error_code, expected.code());
+        let add = AddOffsetsToTxnRequest::default().with_transactional_id(id());
+        assert_eq!(bare.ask(ApiKey::AddOffsetsToTxn, 4, &add).error_code, expected.code());
+        let init = InitProducerIdRequest::default()
+            .with_transactional_id(Some(id()))
+            .with_producer_id(WireProducerId(-1))
+            .with_producer_epoch(-1);
+        assert_eq!(bare.ask(ApiKey::InitProducerId, 5, &init).error_code, expected.code());
+        let describe = DescribeTransactionsRequest::default().with_transactional_ids(vec![id()]);
+        let described = bare.ask(ApiKey::DescribeTransactions, 0, &describe);
+        assert_eq!(described.transaction_states[0].error_code, expected.code());
+    }
+}
+
+#[test]
+fn a_partition_that_cannot_be_added_keeps_the_others_out() {
+    let mut bare = Bare::with_topic("t", 2);
+    let topic = |name: &str, partitions: Vec<i32>| {
+        add_partitions_to_txn_request::AddPartitionsToTxnTopic::default()
+            .with_name(TopicName(text(name)))
+            .with_partitions(partitions)
+    };
+    let request = AddPartitionsToTxnRequest::default()
+        .with_v3_and_below_transactional_id(TransactionalId(text("id")))
+        .with_v3_and_below_topics(vec![
+            topic("t", vec![0, 7]),
+            topic("__consumer_offsets", vec![0]),
+        ]);
+    let response = bare.ask(ApiKey::AddPartitionsToTxn, 3, &request);
+    let codes: Vec<i16> = response
+        .results_by_topic_v3_and_below
+        .iter()
+        .flat_map(|topic| topic.results_by_partition.iter().map(|it| it.partition_error_code))
+        .collect();
+    // OPERATION_NOT_ATTEMPTED, UNKNOWN_TOPIC_OR_PARTITION, TOPIC_AUTHORIZATION_FAILED.
+    assert_eq!(codes, [55, 3, 29]);
+}
+
+#[test]
+fn brokers_are_told_which_partitions_are_not_part_of_a_transaction() {
+    let mut controller = Controller::new();
+    for (id, name, count) in [(TOPIC, "t", 2), (TopicId([8; 16]), TRANSACTIONS_TOPIC, 5)] {
+        let placement = Placement { replicas: vec![NodeId(1)] };
+        let topic = MetadataRecord::Topic {
+            id,
+            name: name.to_owned(),
+            partitions: vec![placement; count],
+            configs: Overrides::new(),
+        };
+        controller.replay(&topic).unwrap();
+    }
+    let mut bare = Bare { image: controller.image(), ..Bare::new() };
+    let topic = add_partitions_to_txn_request::AddPartitionsToTxnTopic::default()
+        .with_name(TopicName(text("t")))
+        .with_partitions(vec![0, 1]);
+    let one = add_partitions_to_txn_request::AddPartitionsToTxnTransaction::default()
+        .with_transactional_id(TransactionalId(text("id")))
+        .with_verify_only(true)
+        .with_topics(vec![topic]);
+    let request = AddPartitionsToTxnRequest::default().with_transactions(vec![one]);
+    // INVALID_TXN_STATE, and TRANSACTION_ABORTABLE for those who know it.
+    for (version, expected) in [(4, 48), (5, 120)] {
+        let strangers = says(TransactionResponse::Verify(Ok(Partitions::of([("t", 1)]))));
+        let response = bare.ask_and(ApiKey::AddPartitionsToTxn, version, &request, strangers);
+        let results = &response.results_by_transaction[0].topic_results[0].results_by_partition;
+        let codes: Vec<i16> = results.iter().map(|it| it.partition_error_code).collect();
+        assert_eq!(codes, [0, expected], "version {version}");
+    }
+}
+
+#[test]
+fn transactional_ids_are_not_kept_within_transactions_whoever_asks() {
+    let mut bare = Bare::with_topic(TRANSACTIONS_TOPIC, 5);
+    let name = || TopicName(text(TRANSACTIONS_TOPIC));
+    let topic = add_partitions_to_txn_request::AddPartitionsToTxnTopic::default()
+        .with_name(name())
+        .with_partitions(vec![0]);
+    let one = add_partitions_to_txn_request::AddPartitionsToTxnTransaction::default()
+        .with_transactional_id(TransactionalId(text("id")))
+        .with_topics(vec![topic]);
+    let request = AddPartitionsToTxnRequest::default().with_transactions(vec![one]);
+    let response = bare.ask(ApiKey::AddPartitionsToTxn, 5, &request);
+    let results = &response.results_by_transaction[0].topic_results[0].results_by_partition;
+    // TOPIC_AUTHORIZATION_FAILED.
+    assert_eq!(results[0].partition_error_code, 29);
+    let topic = write_txn_markers_request::WritableTxnMarkerTopic::default()
+        .with_name(name())
+        .with_partition_indexes(vec![0]);
+    let marker = write_txn_markers_request::WritableTxnMarker::default().with_topics(vec![topic]);
+    let request = WriteTxnMarkersRequest::default().with_markers(vec![marker]);
+    let response = bare.ask(ApiKey::WriteTxnMarkers, 1, &request);
+    // UNKNOWN_TOPIC_OR_PARTITION.
+    assert_eq!(response.markers[0].topics[0].partitions[0].error_code, 3);
 }
 
 #[test]
@@ -462,6 +640,58 @@ fn an_election_is_answered_for_each_partition() {
     assert_eq!(codes(5, Some(asked)), (42, vec![42, 42, 42, 42]));
     // Of all partitions only those that would need one.
     assert_eq!(codes(0, None), (0, vec![80]));
+}
+
+#[test]
+fn a_partition_may_be_told_to_stay_and_nothing_else() {
+    let mut bare = Bare::with_topic("logs", 1);
+    let to = |index, replicas: Option<&[i32]>| {
+        let replicas = replicas.map(|ids| ids.iter().copied().map(BrokerId).collect());
+        alter_partition_reassignments_request::ReassignablePartition::default()
+            .with_partition_index(index)
+            .with_replicas(replicas)
+    };
+    let topic = |name: &str, partitions| {
+        alter_partition_reassignments_request::ReassignableTopic::default()
+            .with_name(TopicName(text(name)))
+            .with_partitions(partitions)
+    };
+    let wishes = [Some(&[1][..]), None, Some(&[]), Some(&[2]), Some(&[1, 1])];
+    let mut asked: Vec<_> = wishes.into_iter().map(|replicas| to(0, replicas)).collect();
+    asked.extend([to(1, Some(&[1])), to(-1, Some(&[1]))]);
+    let topics = vec![topic("logs", asked), topic("none", vec![to(0, Some(&[1]))])];
+    let mut codes = |version, allows: bool| {
+        let request = AlterPartitionReassignmentsRequest::default()
+            .with_allow_replication_factor_change(allows)
+            .with_topics(topics.clone());
+        let response = bare.ask(ApiKey::AlterPartitionReassignments, version, &request);
+        assert_eq!(response.error_code, 0);
+        let all = response.responses.iter().flat_map(|topic| &topic.partitions);
+        all.map(|partition| partition.error_code).collect::<Vec<_>>()
+    };
+    // NO_REASSIGNMENT_IN_PROGRESS, INVALID_REPLICA_ASSIGNMENT, UNKNOWN_TOPIC_OR_PARTITION.
+    assert_eq!(codes(0, true), [0, 85, 39, 39, 39, 3, 3, 3]);
+    // INVALID_REPLICATION_FACTOR where the number would change.
+    assert_eq!(codes(1, false), [0, 85, 38, 39, 38, 3, 3, 3]);
+}
+
+#[test]
+fn what_has_settings_is_listed_by_type() {
+    let mut bare = Bare::with_topic("logs", 1);
+    let mut listed = |version, types: Vec<i8>| {
+        let request = ListConfigResourcesRequest::default().with_resource_types(types);
+        let response = bare.ask(ApiKey::ListConfigResources, version, &request);
+        let names = response.config_resources.iter();
+        let names: Vec<_> =
+            names.map(|one| (one.resource_type, one.resource_name.to_string())).collect();
+        (response.error_code, names)
+    };
+    let (topic, broker) = ((2, "logs".to_owned()), (4, "1".to_owned()));
+    assert_eq!(listed(0, vec![]), (0, vec![]), "version 0 knows client metrics only");
+    assert_eq!(listed(1, vec![]), (0, vec![topic.clone(), broker.clone()]));
+    assert_eq!(listed(1, vec![4, 32]), (0, vec![broker]));
+    assert_eq!(listed(1, vec![2, 2, 8, 16]), (0, vec![topic]));
+    assert_eq!(listed(1, vec![2, 3]), (35, vec![]), "UNSUPPORTED_VERSION");
 }
 
 #[test]

@@ -61,22 +61,29 @@ pub fn fresh_id(dice: &mut Dice) -> TopicId {
 
 /// Settings that a topic of the broker's own must have; none for a user's topic.
 pub fn internal_configs(options: &Options, name: &str) -> BTreeMap<String, String> {
-    if name != OFFSETS_TOPIC {
-        return BTreeMap::new();
-    }
+    let (compression, segment_bytes) = match name {
+        OFFSETS_TOPIC => ("producer", options.offsets_topic_segment_bytes),
+        TRANSACTIONS_TOPIC => ("uncompressed", options.transactions.state_log_segment_bytes),
+        _ => return BTreeMap::new(),
+    };
     BTreeMap::from([
         ("cleanup.policy".to_owned(), "compact".to_owned()),
-        ("compression.type".to_owned(), "producer".to_owned()),
-        ("segment.bytes".to_owned(), options.offsets_topic_segment_bytes.to_string()),
+        ("compression.type".to_owned(), compression.to_owned()),
+        ("segment.bytes".to_owned(), segment_bytes.to_string()),
     ])
 }
 
 fn default_topic(context: &mut Context<'_>, name: String) -> NewTopic {
     let options = context.options;
-    let (partitions, replication_factor) = if name == OFFSETS_TOPIC {
-        (options.offsets_topic_num_partitions, options.offsets_topic_replication_factor)
-    } else {
-        (options.num_partitions, options.default_replication_factor)
+    let (partitions, replication_factor) = match name.as_str() {
+        OFFSETS_TOPIC => {
+            (options.offsets_topic_num_partitions, options.offsets_topic_replication_factor)
+        }
+        TRANSACTIONS_TOPIC => (
+            options.transactions.state_log_num_partitions,
+            options.transactions.state_log_replication_factor,
+        ),
+        _ => (options.num_partitions, options.default_replication_factor),
     };
     NewTopic {
         id: fresh_id(context.dice),

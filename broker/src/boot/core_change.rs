@@ -21,7 +21,7 @@ use std::sync::atomic::AtomicBool;
 use flumen_protocol::ids::{CoreId, LogId, NodeId};
 use flumen_protocol::time::Now;
 use flumen_replication::outbox::{Effect as Wish, Outbox};
-use flumen_replication::partition::Partition;
+use flumen_replication::partition::{Partition, UnsavedAborted};
 use flumen_storage::answers::{Recovered, StoreEvent};
 use flumen_storage::format::node::NodeRecord;
 use flumen_storage::io::driver::Driver;
@@ -207,6 +207,9 @@ impl OldCore {
                 Wish::Release { .. }
                 | Wish::Push { .. }
                 | Wish::Leadership { .. }
+                | Wish::Moved { .. }
+                | Wish::Verify(_)
+                | Wish::TransactionEnded { .. }
                 | Wish::Committed { .. } => {}
             }
         }
@@ -214,8 +217,12 @@ impl OldCore {
 
     fn settle(&mut self, now: Now) {
         while let Some(log) = self.store.next_settle(now) {
-            let Some(partition) = self.partitions.get(&log) else { return };
-            let snapshot = partition.snapshot();
+            let Some(partition) = self.partitions.get_mut(&log) else { return };
+            if let Some(UnsavedAborted { since, rows }) = partition.take_unsaved_aborted() {
+                self.store.note_aborted(log, since, rows);
+            }
+            let settled_end = self.store.settling_end(log, partition.applied_index());
+            let snapshot = partition.snapshot(settled_end);
             let state = (snapshot.index, snapshot.bytes);
             if !self.store.begin_settle(log, partition.applied_index(), state) {
                 return;
@@ -238,6 +245,8 @@ impl OldCore {
                 }
                 StoreEvent::HardStateDurable { .. }
                 | StoreEvent::Settled { .. }
+                | StoreEvent::Cleaned { .. }
+                | StoreEvent::CleaningBroken { .. }
                 | StoreEvent::StartDurable { .. } => {}
             }
         }

@@ -143,7 +143,7 @@ async fn serve_core(
     };
     info!(%core, partitions = recovered.logs.len(), "recovered");
     let memory = Rc::new(RequestMemory::new(serve::request_bytes(&plan)));
-    let limits = ConnectionLimits::of(&plan.options, cores);
+    let limits = ConnectionLimits::of(&plan.options, None, cores);
     let mut connections =
         Connections::new(limits, plan.connections_per_core, clock.now().monotonic);
     let identity = Identity {

@@ -8,7 +8,7 @@
 #![expect(clippy::disallowed_methods, reason = "waits before any core runs")]
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::thread;
@@ -30,6 +30,7 @@ use crate::config::load;
 use crate::config::options::Options;
 use crate::doctor::{self, Verdict, machine};
 use crate::limits::{CONNECTIONS_MIN, DESCRIPTORS_PER_CORE};
+use crate::net::listener;
 
 /// Runs the broker until it is asked to stop.
 ///
@@ -225,13 +226,10 @@ const TAKEN_LOOKS: u32 = 80;
 const TAKEN_PAUSE: Duration = Duration::from_millis(25);
 
 /// The first address of a name that exists here and that nobody listens on.
-///
-/// Asked without port reuse, on purpose: with it a second broker of the same user would share the
-/// address and take half of the connections.
 fn try_free(name: &str) -> io::Result<SocketAddr> {
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for address in name.to_socket_addrs()? {
-        match TcpListener::bind(address).and_then(|bound| bound.local_addr()) {
+        match listener::check(address) {
             Ok(bound) => return Ok(bound),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && !answers(address) => {
                 return Ok(address);

@@ -5,99 +5,23 @@
 //! Invariants: names are unique; each default passes the check of its own row (tests).
 //! Apart because an operator's page, the loader, DescribeConfigs and the struct must not disagree.
 
-use super::dynamic;
-use super::kind::{Kind, parse_boolean};
-use super::options::Options;
+use super::declaration_groups::CONSUMER_GROUPS;
+use super::declared::{Declaration, Field, for_topics, row, unset};
+use super::kind::Kind;
 use crate::limits::PARTITIONS_PER_TOPIC;
-
-/// One honoured option.
-pub struct Declaration {
-    /// Kafka's name where Kafka has the setting, otherwise one that starts with `flumen.`.
-    pub name: &'static str,
-    /// Allowed values.
-    pub kind: Kind,
-    /// Value where none is given; `None` means unset.
-    pub default: Option<&'static str>,
-    /// What it does here, in one or two sentences.
-    pub meaning: &'static str,
-    /// Where the value goes.
-    pub(super) field: Field,
-}
-
-/// The field one option sets on its own.
-#[derive(Clone, Copy)]
-pub(super) enum Field {
-    Bool(fn(&mut Options) -> &mut bool),
-    I16(fn(&mut Options) -> &mut i16),
-    I32(fn(&mut Options) -> &mut i32),
-    I64(fn(&mut Options) -> &mut i64),
-    OptionalI64(fn(&mut Options) -> &mut Option<i64>),
-    OptionalText(fn(&mut Options) -> &mut Option<String>),
-    /// Read together with others in `resolve`.
-    Combined,
-}
-
-impl Declaration {
-    /// The unit the number counts, taken from how the name ends; empty where it counts things.
-    pub fn unit(&self) -> &'static str {
-        const UNITS: [(&str, &str); 5] = [
-            (".ms", "milliseconds"),
-            (".minutes", "minutes"),
-            (".hours", "hours"),
-            (".bytes", "bytes"),
-            (".percent", "percent"),
-        ];
-        UNITS.iter().find(|(end, _)| self.name.ends_with(end)).map_or("", |(_, unit)| unit)
-    }
-
-    /// Whether a change takes effect only at the next start.
-    pub fn restart_needed(&self) -> bool {
-        !dynamic::is_changeable(self.name)
-    }
-
-    /// Puts a checked text into its field; an empty optional text counts as unset.
-    ///
-    /// # Errors
-    /// The sentence of `Kind::check`.
-    pub(super) fn set(&self, options: &mut Options, value: &str) -> Result<(), String> {
-        self.kind.check(self.name, value)?;
-        let number = value.parse::<i64>().unwrap_or_default();
-        match self.field {
-            Field::Bool(field) => *field(options) = parse_boolean(value).unwrap_or_default(),
-            Field::I16(field) => *field(options) = i16::try_from(number).unwrap_or_default(),
-            Field::I32(field) => *field(options) = i32::try_from(number).unwrap_or_default(),
-            Field::I64(field) => *field(options) = number,
-            Field::OptionalI64(field) => *field(options) = Some(number),
-            Field::OptionalText(field) => {
-                *field(options) = Some(value.to_owned()).filter(|v| !v.is_empty())
-            }
-            Field::Combined => {}
-        }
-        Ok(())
-    }
-}
 
 /// The row of one name.
 pub fn find(name: &str) -> Option<&'static Declaration> {
-    DECLARATIONS.iter().find(|declaration| declaration.name == name)
-}
-
-const fn row(
-    name: &'static str,
-    kind: Kind,
-    default: &'static str,
-    meaning: &'static str,
-    field: Field,
-) -> Declaration {
-    Declaration { name, kind, default: Some(default), meaning, field }
-}
-
-const fn unset(name: &'static str, kind: Kind, meaning: &'static str, field: Field) -> Declaration {
-    Declaration { name, kind, default: None, meaning, field }
+    all().find(|declaration| declaration.name == name)
 }
 
 /// Every option Flumen honours, in the order of `CONFIG.md`.
-pub const DECLARATIONS: &[Declaration] = &[
+pub fn all() -> impl Iterator<Item = &'static Declaration> {
+    DECLARATIONS.iter().chain(CONSUMER_GROUPS)
+}
+
+/// All but those that have a file of their own.
+const DECLARATIONS: &[Declaration] = &[
     // Who and where.
     row(
         "node.id",
@@ -170,8 +94,50 @@ pub const DECLARATIONS: &[Declaration] = &[
         "max.connections.per.ip",
         Kind::int_from(1),
         "2147483647",
-        "Most client connections from one address at one time. 0 is refused: max.connections.per.ip.overrides, which Kafka has for that case, has no effect here.",
+        "Most client connections from one address at one time, of those that one core accepts. 0, which would let nobody in, is refused.",
         Field::I32(|o| &mut o.max_connections_per_ip),
+    ),
+    row(
+        "max.connections.per.ip.overrides",
+        Kind::HostNumbers,
+        "",
+        "Other numbers for single addresses, as address:number pairs separated by commas. Addresses only: names of hosts are not looked up and have no effect.",
+        Field::OptionalText(|o| &mut o.max_connections_per_ip_overrides),
+    ),
+    row(
+        "max.connection.creation.rate",
+        Kind::int_from(1),
+        "2147483647",
+        "Most connections accepted per second, shared evenly by the cores; more wait to be accepted. A second's worth may come at once.",
+        Field::I32(|o| &mut o.max_connection_creation_rate),
+    ),
+    row(
+        "quota.window.num",
+        Kind::int_from(1),
+        "11",
+        "With quota.window.size.seconds: a client with a quota may spend at once what it has for all of these windows but one.",
+        Field::I32(|o| &mut o.quotas.window_num),
+    ),
+    row(
+        "quota.window.size.seconds",
+        Kind::int_from(1),
+        "1",
+        "Length of a window of quota.window.num; the longest wait for a quota of request_percentage.",
+        Field::I32(|o| &mut o.quotas.window_size_seconds),
+    ),
+    row(
+        "controller.quota.window.num",
+        Kind::int_from(1),
+        "11",
+        "With controller.quota.window.size.seconds: a client with a controller_mutation_rate may spend at once what it has for all of these windows.",
+        Field::I32(|o| &mut o.quotas.controller_window_num),
+    ),
+    row(
+        "controller.quota.window.size.seconds",
+        Kind::int_from(1),
+        "1",
+        "Length of a window of controller.quota.window.num.",
+        Field::I32(|o| &mut o.quotas.controller_window_size_seconds),
     ),
     row(
         "connections.max.idle.ms",
@@ -233,7 +199,7 @@ pub const DECLARATIONS: &[Declaration] = &[
         "max.incremental.fetch.session.cache.slots",
         Kind::int_from(0),
         "1000",
-        "Kept and shown; there are no fetch sessions yet, and clients do without.",
+        "Most incremental fetch sessions at one time, shared evenly by the cores. What they take in memory is bounded too, by a quarter of the budget of requests. A client that gets none names every partition in every fetch.",
         Field::I32(|o| &mut o.fetch_session_slots_max),
     ),
     row(
@@ -311,7 +277,7 @@ pub const DECLARATIONS: &[Declaration] = &[
         "log.cleanup.policy",
         Kind::List(&["compact", "delete"]),
         "delete",
-        "Only delete, or nothing, which keeps all records, is accepted for the whole broker: cleaning of compacted topics is not there yet.",
+        "What happens to old records of topics that do not say it themselves: see cleanup.policy. Nothing keeps all records.",
         Field::Combined,
     ),
     unset(
@@ -346,6 +312,38 @@ pub const DECLARATIONS: &[Declaration] = &[
         "300000",
         "Time between two looks for segments that may be deleted.",
         Field::I64(|o| &mut o.log_retention_check_interval_ms),
+    ),
+    row(
+        "log.cleaner.enable",
+        Kind::Boolean,
+        "true",
+        "Whether compacted topics are cleaned. Without it they keep every record, and so does __consumer_offsets.",
+        Field::Bool(|o| &mut o.log_cleaner_enable),
+    ),
+    row(
+        "log.cleaner.backoff.ms",
+        Kind::long_from(0),
+        "15000",
+        "Time between two looks for a partition that is dirty enough to be cleaned.",
+        Field::I64(|o| &mut o.log_cleaner_backoff_ms),
+    ),
+    row(
+        "log.cleaner.dedupe.buffer.size",
+        Kind::long_from(1 << 20),
+        "67108864",
+        "Bytes that the tables of keys of all cores may take together while they clean, in equal parts: 24 for every key of the uncleaned part of a partition. If they do not fit, cleaning takes several walks over it. Kafka's default is twice as much.",
+        Field::I64(|o| &mut o.log_cleaner_dedupe_buffer_size),
+    ),
+    for_topics("log.cleaner.delete.retention.ms", Kind::long_from(0), "86400000"),
+    for_topics("log.cleaner.min.cleanable.ratio", Kind::Double { min: 0.0, max: 1.0 }, "0.5"),
+    for_topics("log.cleaner.min.compaction.lag.ms", Kind::long_from(0), "0"),
+    for_topics("log.cleaner.max.compaction.lag.ms", Kind::long_from(1), "9223372036854775807"),
+    row(
+        "log.cleaner.io.max.bytes.per.second",
+        Kind::Double { min: 1.0, max: f64::MAX },
+        "1.7976931348623157E308",
+        "Bytes that cleaning may read and write per second on all cores together. A core that takes records gives it 32 MiB per second at most in any case.",
+        Field::F64(|o| &mut o.log_cleaner_io_max_bytes_per_second),
     ),
     row(
         "log.segment.bytes",
@@ -480,6 +478,48 @@ pub const DECLARATIONS: &[Declaration] = &[
         "Segment size of that topic. Kafka takes smaller values, and then cannot create the topic, whose own segment.bytes must not be smaller.",
         Field::I32(|o| &mut o.offsets_topic_segment_bytes),
     ),
+    row(
+        "transaction.max.timeout.ms",
+        Kind::int_from(1),
+        "900000",
+        "Longest timeout a transactional producer may ask for; a transaction that takes longer than its own is aborted.",
+        Field::I32(|o| &mut o.transactions.max_timeout_ms),
+    ),
+    row(
+        "transactional.id.expiration.ms",
+        Kind::int_from(1),
+        "604800000",
+        "A transactional id that nobody uses is remembered this long.",
+        Field::I32(|o| &mut o.transactions.id_expiration_ms),
+    ),
+    row(
+        "transaction.remove.expired.transaction.cleanup.interval.ms",
+        Kind::int_from(1),
+        "3600000",
+        "Time between two looks for transactional ids that have expired.",
+        Field::I32(|o| &mut o.transactions.remove_expired_interval_ms),
+    ),
+    row(
+        "transaction.state.log.num.partitions",
+        Kind::Int { min: 1, max: PARTITIONS_PER_TOPIC as i64 },
+        "50",
+        "Partitions of the topic that holds transactional ids; fixed once it exists.",
+        Field::I32(|o| &mut o.transactions.state_log_num_partitions),
+    ),
+    row(
+        "transaction.state.log.replication.factor",
+        Kind::Short { min: 1, max: i16::MAX as i64 },
+        "1",
+        "Replicas of that topic. Kafka's default is 3; a single node can only have 1.",
+        Field::I16(|o| &mut o.transactions.state_log_replication_factor),
+    ),
+    row(
+        "transaction.state.log.segment.bytes",
+        Kind::int_from(1_048_576),
+        "104857600",
+        "Segment size of that topic. Kafka takes smaller values, and then cannot create the topic.",
+        Field::I32(|o| &mut o.transactions.state_log_segment_bytes),
+    ),
     // Flumen's own.
     row(
         "flumen.cores",
@@ -508,6 +548,13 @@ pub const DECLARATIONS: &[Declaration] = &[
         "127.0.0.1:9644",
         "host:port of the HTTP port with /metrics and /health; empty opens none. It has no authentication, so keep it on a private address.",
         Field::Combined,
+    ),
+    row(
+        "flumen.lag.partitions",
+        Kind::Boolean,
+        "true",
+        "Whether /metrics says of each partition how far each group is behind, in offsets and seconds (100,000 partitions at the most; further ones are counted in flumen_lag_partitions_left_out). Without it only sums and the largest age per group and topic are there.",
+        Field::Bool(|o| &mut o.lag_partitions),
     ),
     row(
         "flumen.disk.reserve.bytes",
@@ -549,11 +596,12 @@ pub const DECLARATIONS: &[Declaration] = &[
 mod tests {
     use std::collections::BTreeSet;
 
+    use super::super::options::Options;
     use super::*;
 
     #[test]
     fn every_default_passes_its_own_check() {
-        for declaration in DECLARATIONS {
+        for declaration in all() {
             if let Some(default) = declaration.default {
                 declaration.kind.check(declaration.name, default).unwrap();
             }
@@ -562,13 +610,13 @@ mod tests {
 
     #[test]
     fn every_name_is_declared_once() {
-        let names: BTreeSet<_> = DECLARATIONS.iter().map(|d| d.name).collect();
-        assert_eq!(names.len(), DECLARATIONS.len());
+        let names: BTreeSet<_> = all().map(|d| d.name).collect();
+        assert_eq!(names.len(), all().count());
     }
 
     #[test]
     fn every_meaning_is_a_sentence() {
-        for declaration in DECLARATIONS {
+        for declaration in all() {
             assert!(declaration.meaning.ends_with('.'), "{}", declaration.name);
         }
     }

@@ -6,7 +6,7 @@
 //! Invariants: sorted by name; a secret has no value; the first synonym is the value that holds.
 //! Apart because the loader does not need it and the API does.
 
-use super::declaration::{self, DECLARATIONS};
+use super::declaration;
 use super::dynamic::{self, Scope};
 use super::kafka_names::{self, ACCEPTED};
 use super::kind::ValueType;
@@ -28,6 +28,8 @@ pub enum ConfigSource {
     StaticBroker = 4,
     /// Nobody set it.
     Default = 5,
+    /// Given to the group.
+    Group = 8,
 }
 
 impl ConfigSource {
@@ -76,7 +78,7 @@ pub fn describe_topic(options: &Options, overrides: &Overrides) -> Vec<Described
 
 /// Every broker setting: what Flumen honours and what Kafka has besides.
 pub fn describe_broker(options: &Options) -> Vec<Described> {
-    let honoured = DECLARATIONS.iter().map(|row| (row.name, row.kind.value_type(), row.meaning));
+    let honoured = declaration::all().map(|row| (row.name, row.kind.value_type(), row.meaning));
     let accepted = ACCEPTED.iter().map(|row| (row.name, row.value_type, WITHOUT_EFFECT));
     let mut lines: Vec<_> = honoured
         .chain(accepted)
@@ -236,7 +238,7 @@ mod tests {
     fn a_topic_has_all_configs_of_kafka_and_a_broker_too() {
         assert_eq!(describe_topic(&Options::default(), &Overrides::new()).len(), 33);
         let lines = describe_broker(&Options::default());
-        assert_eq!(lines.len(), DECLARATIONS.len() + ACCEPTED.len());
+        assert_eq!(lines.len(), declaration::all().count() + ACCEPTED.len());
         assert!(lines.is_sorted_by(|a, b| a.name < b.name));
     }
 

@@ -25,10 +25,7 @@ pub fn find(name: &str) -> Option<&'static Accepted> {
 
 /// The values of a name that Kafka takes, as far as its type says; `None` where it is not described.
 pub fn kind(name: &str) -> Option<Kind> {
-    match name {
-        "max.connections.per.ip.overrides" => Some(Kind::HostNumbers),
-        _ => find(name).map(|row| Kind::any(row.value_type)),
-    }
+    find(name).map(|row| Kind::any(row.value_type))
 }
 
 /// Whether Kafka knows the name, or knew it, or leaves it to a plug-in, and Flumen may ignore it.
@@ -165,8 +162,6 @@ pub const ACCEPTED: &[Accepted] = &[
     accepted("controller.quorum.request.timeout.ms", ValueType::Int, Some("2000")),
     accepted("controller.quorum.retry.backoff.ms", ValueType::Int, Some("20")),
     accepted("controller.quorum.voters", ValueType::List, Some("")),
-    accepted("controller.quota.window.num", ValueType::Int, Some("11")),
-    accepted("controller.quota.window.size.seconds", ValueType::Int, Some("1")),
     accepted("controller.socket.timeout.ms", ValueType::Int, Some("30000")),
     accepted("create.topic.policy.class.name", ValueType::Class, None),
     accepted("delegation.token.expiry.check.interval.ms", ValueType::Long, Some("3600000")),
@@ -176,21 +171,7 @@ pub const ACCEPTED: &[Accepted] = &[
     accepted("delete.records.purgatory.purge.interval.requests", ValueType::Int, Some("1")),
     accepted("early.start.listeners", ValueType::String, None),
     accepted("fetch.purgatory.purge.interval.requests", ValueType::Int, Some("1000")),
-    accepted("group.consumer.assignors", ValueType::List, Some("uniform,range")),
-    accepted("group.consumer.heartbeat.interval.ms", ValueType::Int, Some("5000")),
-    accepted("group.consumer.max.heartbeat.interval.ms", ValueType::Int, Some("15000")),
-    accepted("group.consumer.max.session.timeout.ms", ValueType::Int, Some("60000")),
-    accepted("group.consumer.max.size", ValueType::Int, Some("2147483647")),
-    accepted("group.consumer.migration.policy", ValueType::String, Some("bidirectional")),
-    accepted("group.consumer.min.heartbeat.interval.ms", ValueType::Int, Some("5000")),
-    accepted("group.consumer.min.session.timeout.ms", ValueType::Int, Some("45000")),
-    accepted("group.consumer.session.timeout.ms", ValueType::Int, Some("45000")),
     accepted("group.coordinator.append.linger.ms", ValueType::Int, Some("5")),
-    accepted(
-        "group.coordinator.rebalance.protocols",
-        ValueType::List,
-        Some("classic,consumer,streams"),
-    ),
     accepted("group.coordinator.threads", ValueType::Int, Some("4")),
     accepted("group.share.assignors", ValueType::List, Some("simple")),
     accepted("group.share.delivery.count.limit", ValueType::Int, Some("5")),
@@ -220,20 +201,8 @@ pub const ACCEPTED: &[Accepted] = &[
     accepted("kafka.metrics.polling.interval.secs", ValueType::Int, Some("10")),
     accepted("kafka.metrics.reporters", ValueType::List, Some("")),
     accepted("leader.imbalance.check.interval.seconds", ValueType::Long, Some("300")),
-    accepted("log.cleaner.backoff.ms", ValueType::Long, Some("15000")),
-    accepted("log.cleaner.dedupe.buffer.size", ValueType::Long, Some("134217728")),
-    accepted("log.cleaner.delete.retention.ms", ValueType::Long, Some("86400000")),
-    accepted("log.cleaner.enable", ValueType::Boolean, Some("true")),
     accepted("log.cleaner.io.buffer.load.factor", ValueType::Double, Some("0.9")),
     accepted("log.cleaner.io.buffer.size", ValueType::Int, Some("524288")),
-    accepted(
-        "log.cleaner.io.max.bytes.per.second",
-        ValueType::Double,
-        Some("1.7976931348623157E308"),
-    ),
-    accepted("log.cleaner.max.compaction.lag.ms", ValueType::Long, Some("9223372036854775807")),
-    accepted("log.cleaner.min.cleanable.ratio", ValueType::Double, Some("0.5")),
-    accepted("log.cleaner.min.compaction.lag.ms", ValueType::Long, Some("0")),
     accepted("log.cleaner.threads", ValueType::Int, Some("1")),
     accepted("log.dir.failure.timeout.ms", ValueType::Long, Some("30000")),
     accepted("log.flush.offset.checkpoint.interval.ms", ValueType::Int, Some("60000")),
@@ -247,8 +216,6 @@ pub const ACCEPTED: &[Accepted] = &[
     accepted("log.roll.jitter.hours", ValueType::Int, Some("0")),
     accepted("log.roll.jitter.ms", ValueType::Long, None),
     accepted("log.segment.delete.delay.ms", ValueType::Long, Some("60000")),
-    accepted("max.connection.creation.rate", ValueType::Int, Some("2147483647")),
-    accepted("max.connections.per.ip.overrides", ValueType::String, Some("")),
     accepted("metadata.log.dir", ValueType::String, None),
     accepted("metadata.log.max.record.bytes.between.snapshots", ValueType::Long, Some("20971520")),
     accepted("metadata.log.max.snapshot.interval.ms", ValueType::Long, Some("3600000")),
@@ -279,8 +246,6 @@ pub const ACCEPTED: &[Accepted] = &[
     ),
     accepted("producer.purgatory.purge.interval.requests", ValueType::Int, Some("1000")),
     accepted("queued.max.request.bytes", ValueType::Long, Some("-1")),
-    accepted("quota.window.num", ValueType::Int, Some("11")),
-    accepted("quota.window.size.seconds", ValueType::Int, Some("1")),
     accepted("remote.fetch.max.wait.ms", ValueType::Int, Some("500")),
     accepted("remote.list.offsets.request.timeout.ms", ValueType::Long, Some("30000")),
     accepted("remote.log.index.file.cache.total.size.bytes", ValueType::Long, Some("1073741824")),
@@ -432,20 +397,10 @@ pub const ACCEPTED: &[Accepted] = &[
         ValueType::Int,
         Some("10000"),
     ),
-    accepted("transaction.max.timeout.ms", ValueType::Int, Some("900000")),
     accepted("transaction.partition.verification.enable", ValueType::Boolean, Some("true")),
-    accepted(
-        "transaction.remove.expired.transaction.cleanup.interval.ms",
-        ValueType::Int,
-        Some("3600000"),
-    ),
     accepted("transaction.state.log.load.buffer.size", ValueType::Int, Some("5242880")),
     accepted("transaction.state.log.min.isr", ValueType::Int, Some("2")),
-    accepted("transaction.state.log.num.partitions", ValueType::Int, Some("50")),
-    accepted("transaction.state.log.replication.factor", ValueType::Short, Some("3")),
-    accepted("transaction.state.log.segment.bytes", ValueType::Int, Some("104857600")),
     accepted("transaction.two.phase.commit.enable", ValueType::Boolean, Some("false")),
-    accepted("transactional.id.expiration.ms", ValueType::Int, Some("604800000")),
     accepted("unclean.leader.election.enable", ValueType::Boolean, Some("false")),
 ];
 

@@ -133,7 +133,7 @@ fn accept(given: &mut BTreeMap<String, String>, name: &str, value: &str) -> Resu
 }
 
 fn unknown(name: &str) -> String {
-    let declared = declaration::DECLARATIONS.iter().map(|row| row.name);
+    let declared = declaration::all().map(|row| row.name);
     let accepted = kafka_names::ACCEPTED.iter().map(|row| row.name);
     match suggest::nearest(name, declared.chain(accepted)) {
         Some(nearest) => format!("unknown setting {name}; did you mean {nearest}?"),
@@ -228,7 +228,6 @@ log.retention.check.interval.ms=300000
         }
         assert!(loaded("authorizer.class.name=").options.listeners.len() == 2);
         assert!(refusal("compression.type=zstd").contains("does not recompress"));
-        assert!(refusal("log.cleanup.policy=compact").contains("not there yet"));
     }
 
     #[test]
@@ -239,7 +238,7 @@ log.retention.check.interval.ms=300000
         );
         assert!(refusal("max.connections.per.ip.overrides=garbage").contains("host:number"));
         let loaded = loaded("max.connections.per.ip.overrides=10.0.0.1:5, ::1:6");
-        assert_eq!(loaded.ignored, ["max.connections.per.ip.overrides"]);
+        assert!(loaded.ignored.is_empty());
     }
 
     #[test]

@@ -27,6 +27,61 @@ pub enum TimestampType {
     LogAppendTime,
 }
 
+/// The settings of transactions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TransactionOptions {
+    /// `transaction.max.timeout.ms`.
+    pub max_timeout_ms: i32,
+    /// `transactional.id.expiration.ms`.
+    pub id_expiration_ms: i32,
+    /// `transaction.remove.expired.transaction.cleanup.interval.ms`.
+    pub remove_expired_interval_ms: i32,
+    /// `transaction.state.log.num.partitions`.
+    pub state_log_num_partitions: i32,
+    /// `transaction.state.log.replication.factor`.
+    pub state_log_replication_factor: i16,
+    /// `transaction.state.log.segment.bytes`.
+    pub state_log_segment_bytes: i32,
+}
+
+/// The windows over which quotas count.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QuotaOptions {
+    /// `quota.window.num`.
+    pub window_num: i32,
+    /// `quota.window.size.seconds`.
+    pub window_size_seconds: i32,
+    /// `controller.quota.window.num`.
+    pub controller_window_num: i32,
+    /// `controller.quota.window.size.seconds`.
+    pub controller_window_size_seconds: i32,
+}
+
+/// What holds for groups of the new kind (KIP-848).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConsumerGroupOptions {
+    /// Whether `group.coordinator.rebalance.protocols` has `consumer`.
+    pub are_served: bool,
+    /// `group.consumer.session.timeout.ms`.
+    pub session_timeout_ms: i32,
+    /// `group.consumer.min.session.timeout.ms`.
+    pub min_session_timeout_ms: i32,
+    /// `group.consumer.max.session.timeout.ms`.
+    pub max_session_timeout_ms: i32,
+    /// `group.consumer.heartbeat.interval.ms`.
+    pub heartbeat_interval_ms: i32,
+    /// `group.consumer.min.heartbeat.interval.ms`.
+    pub min_heartbeat_interval_ms: i32,
+    /// `group.consumer.max.heartbeat.interval.ms`.
+    pub max_heartbeat_interval_ms: i32,
+    /// `group.consumer.max.size`.
+    pub max_size: i32,
+    /// `group.consumer.assignors`, comma-separated.
+    pub assignors: Option<String>,
+    /// `group.consumer.migration.policy`, in either case.
+    pub migration_policy: Option<String>,
+}
+
 /// Every honoured setting. One row per field in `declaration::DECLARATIONS` says its Kafka name, unit,
 /// range and default; `CONFIG.md` is written from the same rows.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,6 +112,14 @@ pub struct Options {
     pub log_retention_bytes: i64,
     /// `log.retention.check.interval.ms`.
     pub log_retention_check_interval_ms: i64,
+    /// `log.cleaner.enable`.
+    pub log_cleaner_enable: bool,
+    /// `log.cleaner.backoff.ms`.
+    pub log_cleaner_backoff_ms: i64,
+    /// `log.cleaner.dedupe.buffer.size`, of all cores together.
+    pub log_cleaner_dedupe_buffer_size: i64,
+    /// `log.cleaner.io.max.bytes.per.second`, of all cores together.
+    pub log_cleaner_io_max_bytes_per_second: f64,
     /// `log.segment.bytes`.
     pub log_segment_bytes: i32,
     /// `log.roll.ms` or `log.roll.hours`.
@@ -79,6 +142,8 @@ pub struct Options {
     pub offsets_topic_replication_factor: i16,
     /// `offsets.topic.segment.bytes`.
     pub offsets_topic_segment_bytes: i32,
+    /// Those of transactions.
+    pub transactions: TransactionOptions,
     /// `offsets.retention.minutes`.
     pub offsets_retention_minutes: i32,
     /// `offsets.retention.check.interval.ms`.
@@ -95,12 +160,20 @@ pub struct Options {
     pub group_max_session_timeout_ms: i32,
     /// `group.max.size`.
     pub group_max_size: i32,
+    /// `group.consumer.*`.
+    pub consumer_groups: ConsumerGroupOptions,
     /// `connections.max.idle.ms`.
     pub connections_max_idle_ms: i64,
     /// `max.connections` of the whole broker.
     pub max_connections: i32,
     /// `max.connections.per.ip`.
     pub max_connections_per_ip: i32,
+    /// `max.connections.per.ip.overrides`, as written.
+    pub max_connections_per_ip_overrides: Option<String>,
+    /// `max.connection.creation.rate` of the whole broker.
+    pub max_connection_creation_rate: i32,
+    /// The windows of quotas.
+    pub quotas: QuotaOptions,
     /// `socket.request.max.bytes`.
     pub socket_request_max_bytes: i32,
     /// `socket.listen.backlog.size`.
@@ -129,6 +202,8 @@ pub struct Options {
     pub memory_bytes: i64,
     /// `flumen.admin.listener` as `host:port`; `None` opens no admin port.
     pub admin_listener: Option<String>,
+    /// `flumen.lag.partitions`.
+    pub lag_partitions: bool,
     /// `flumen.disk.reserve.bytes`.
     pub disk_reserve_bytes: i64,
     /// `flumen.disk.reserve.percent`.

@@ -5,7 +5,8 @@
 //! Invariants: the file in the repository equals `render()` (test); `FLUMEN_REGENERATE=1` rewrites it.
 //! Apart because only the test and readers need it.
 
-use super::declaration::{DECLARATIONS, Declaration};
+use super::declaration;
+use super::declared::Declaration;
 use super::kafka_names::ACCEPTED;
 use super::topic_names::{TOPIC_CONFIGS, TopicConfig};
 
@@ -16,7 +17,7 @@ pub fn render() -> String {
     page.push_str(
         "| Name | Default | Values | Unit | Running | Meaning |\n|---|---|---|---|---|---|\n",
     );
-    DECLARATIONS.iter().for_each(|declaration| page.push_str(&option_row(declaration)));
+    declaration::all().for_each(|row| page.push_str(&option_row(row)));
     page.push_str(
         "\n## Topic configs\n\nSet with CreateTopics, AlterConfigs and IncrementalAlterConfigs; ",
     );

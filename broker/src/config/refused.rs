@@ -5,7 +5,7 @@
 //! Invariants: a setting that narrows what clients may do is never dropped in silence.
 //! Apart because each row is a promise about safety and should be read as one list.
 
-use super::kind::{parse_boolean, words};
+use super::kind::parse_boolean;
 
 /// A name, which of its values cannot be honoured, and why.
 struct Refusal {
@@ -44,11 +44,6 @@ const REFUSALS: &[Refusal] = &[
         reason: "tiered storage is not there yet",
     },
     Refusal { name: "compression.type", applies: is_recompression, reason: RECOMPRESSION },
-    Refusal {
-        name: "log.cleanup.policy",
-        applies: is_not_plain_delete,
-        reason: "cleaning of compacted topics is not there yet, so it cannot be the default of all topics",
-    },
 ];
 
 const POLICY: &str = "Java classes cannot be loaded, and a policy must not be dropped in silence";
@@ -80,8 +75,4 @@ fn is_foreign_principal_builder(value: &str) -> bool {
 
 fn is_recompression(value: &str) -> bool {
     value != "producer"
-}
-
-fn is_not_plain_delete(value: &str) -> bool {
-    words(value).any(|word| word != "delete")
 }

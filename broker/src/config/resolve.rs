@@ -8,11 +8,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::declaration::{DECLARATIONS, find};
+use super::declaration::{self, find};
 use super::dynamic;
 use super::kind::words;
 use super::listener::{ListenerPlan, ListenerTexts, parse_endpoint, plan};
-use super::options::{Given, Options, TimestampType};
+use super::options::{
+    ConsumerGroupOptions, Given, Options, QuotaOptions, TimestampType, TransactionOptions,
+};
 use super::topic::Overrides;
 
 const MS_PER_MINUTE: i64 = 60_000;
@@ -33,7 +35,7 @@ pub struct Resolved {
 pub fn resolve(given: BTreeMap<String, String>, hostname: &str) -> Result<Resolved, Vec<String>> {
     let mut problems = Vec::new();
     let mut options = blank();
-    for declaration in DECLARATIONS {
+    for declaration in declaration::all() {
         let value = given.get(declaration.name).map(String::as_str).or(declaration.default);
         problems.extend(value.and_then(|value| declaration.set(&mut options, value).err()));
     }
@@ -47,6 +49,7 @@ pub fn resolve(given: BTreeMap<String, String>, hostname: &str) -> Result<Resolv
     problems.extend(texts.log(&mut options).err());
     problems.extend(Texts::journal(&options).err());
     problems.extend(Texts::groups(&options).err());
+    problems.extend(texts.protocols(&mut options).err());
     problems.extend(texts.admin(&mut options).err());
     let skipped_listeners = match texts.listeners(hostname) {
         Ok(plan) => {
@@ -76,7 +79,7 @@ pub(super) fn overlay(
     options.given.shared = shared;
     options.given.own = own;
     let mut problems = Vec::new();
-    for declaration in DECLARATIONS.iter().filter(|row| dynamic::is_changeable(row.name)) {
+    for declaration in declaration::all().filter(|row| dynamic::is_changeable(row.name)) {
         let value = options.given(declaration.name).or(declaration.default).map(str::to_owned);
         problems.extend(value.and_then(|value| declaration.set(&mut options, &value).err()));
     }
@@ -200,6 +203,47 @@ impl Texts<'_> {
                     .to_owned(),
             );
         }
+        Self::consumer_groups(options)
+    }
+
+    fn protocols(&self, options: &mut Options) -> Result<(), String> {
+        const NAME: &str = "group.coordinator.rebalance.protocols";
+        let has = |protocol: &str| words(self.effective(NAME)).any(|word| word == protocol);
+        if !has("classic") {
+            return Err(format!("{NAME} must contain classic: it cannot be turned off"));
+        }
+        options.consumer_groups.are_served = has("consumer");
+        Ok(())
+    }
+
+    /// Members must be heard of before they are given up, and what all groups have by default must be
+    /// what one may be given.
+    fn consumer_groups(options: &Options) -> Result<(), String> {
+        let session = (
+            options.consumer_groups.min_session_timeout_ms,
+            options.consumer_groups.session_timeout_ms,
+            options.consumer_groups.max_session_timeout_ms,
+        );
+        let heartbeat = (
+            options.consumer_groups.min_heartbeat_interval_ms,
+            options.consumer_groups.heartbeat_interval_ms,
+            options.consumer_groups.max_heartbeat_interval_ms,
+        );
+        for (what, (min, value, max)) in
+            [("session.timeout.ms", session), ("heartbeat.interval.ms", heartbeat)]
+        {
+            if !(min..=max).contains(&value) {
+                return Err(format!(
+                    "group.consumer.{what} must lie between group.consumer.min.{what} and \
+                     group.consumer.max.{what}"
+                ));
+            }
+        }
+        if heartbeat.1 >= session.1 {
+            return Err("group.consumer.heartbeat.interval.ms must be less than \
+                        group.consumer.session.timeout.ms"
+                .to_owned());
+        }
         Ok(())
     }
 
@@ -244,6 +288,10 @@ fn blank() -> Options {
         log_retention_ms: 0,
         log_retention_bytes: 0,
         log_retention_check_interval_ms: 0,
+        log_cleaner_enable: false,
+        log_cleaner_backoff_ms: 0,
+        log_cleaner_dedupe_buffer_size: 0,
+        log_cleaner_io_max_bytes_per_second: 0.0,
         log_segment_bytes: 0,
         log_roll_ms: 0,
         log_flush_interval_messages: 0,
@@ -255,6 +303,7 @@ fn blank() -> Options {
         offsets_topic_num_partitions: 0,
         offsets_topic_replication_factor: 0,
         offsets_topic_segment_bytes: 0,
+        transactions: TransactionOptions::default(),
         offsets_retention_minutes: 0,
         offsets_retention_check_interval_ms: 0,
         offsets_commit_timeout_ms: 0,
@@ -263,9 +312,13 @@ fn blank() -> Options {
         group_min_session_timeout_ms: 0,
         group_max_session_timeout_ms: 0,
         group_max_size: 0,
+        consumer_groups: ConsumerGroupOptions::default(),
         connections_max_idle_ms: 0,
         max_connections: 0,
         max_connections_per_ip: 0,
+        max_connections_per_ip_overrides: None,
+        max_connection_creation_rate: 0,
+        quotas: QuotaOptions::default(),
         socket_request_max_bytes: 0,
         socket_listen_backlog_size: 0,
         socket_send_buffer_bytes: 0,
@@ -278,6 +331,7 @@ fn blank() -> Options {
         request_timeout_ms: 0,
         cores: 0,
         cores_pinned: false,
+        lag_partitions: false,
         memory_bytes: 0,
         admin_listener: None,
         disk_reserve_bytes: 0,
@@ -367,6 +421,12 @@ mod tests {
         let sessions =
             [("group.min.session.timeout.ms", "9"), ("group.max.session.timeout.ms", "8")];
         assert!(problem(&sessions).contains("must not exceed"));
+        let protocols = |text| ("group.coordinator.rebalance.protocols", text);
+        assert!(problem(&[protocols("consumer")]).contains("must contain classic"));
+        assert!(!options(&[protocols("classic")]).consumer_groups.are_served);
+        assert!(options(&[]).consumer_groups.are_served);
+        let heartbeats = ("group.consumer.heartbeat.interval.ms", "16000");
+        assert!(problem(&[heartbeats]).contains("must lie between"));
         assert!(problem(&[("flumen.journal.window.bytes", "15728640")]).contains("3 to 4096"));
         assert!(problem(&[("flumen.journal.file.bytes", "16777217")]).contains("multiple"));
     }

@@ -23,8 +23,21 @@ pub type Overrides = BTreeMap<String, String>;
 pub struct CleanupPolicy {
     /// Old segments may go by time and size. False for a topic that is only compacted: it keeps all.
     pub delete: bool,
-    /// The topic asks for cleaning by key, which is not there yet.
+    /// Of every key only the last record stays.
     pub compact: bool,
+}
+
+/// How a compacted topic is cleaned.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CleaningRules {
+    /// `min.cleanable.dirty.ratio`.
+    pub min_dirty_ratio: f64,
+    /// `min.compaction.lag.ms`.
+    pub min_lag_ms: i64,
+    /// `max.compaction.lag.ms`.
+    pub max_lag_ms: i64,
+    /// `delete.retention.ms`.
+    pub delete_retention_ms: i64,
 }
 
 /// Which compression stored batches have.
@@ -35,7 +48,7 @@ pub enum CompressionType {
 }
 
 /// The settings that hold for one topic.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TopicSettings {
     /// `retention.ms`; -1 keeps for ever.
     pub retention_ms: i64,
@@ -59,6 +72,8 @@ pub struct TopicSettings {
     pub timestamp_after_max_ms: i64,
     /// `cleanup.policy`.
     pub cleanup_policy: CleanupPolicy,
+    /// How it is cleaned if it is compacted.
+    pub cleaning: CleaningRules,
     /// `compression.type`.
     pub compression_type: CompressionType,
 }
@@ -80,6 +95,12 @@ impl TopicSettings {
             timestamp_before_max_ms: source.number("message.timestamp.before.max.ms"),
             timestamp_after_max_ms: source.number("message.timestamp.after.max.ms"),
             cleanup_policy: cleanup_policy(&source.text("cleanup.policy")),
+            cleaning: CleaningRules {
+                min_dirty_ratio: source.ratio("min.cleanable.dirty.ratio"),
+                min_lag_ms: source.number("min.compaction.lag.ms"),
+                max_lag_ms: source.number("max.compaction.lag.ms"),
+                delete_retention_ms: source.number("delete.retention.ms"),
+            },
             compression_type: CompressionType::Producer,
         }
     }
@@ -91,6 +112,13 @@ impl TopicSettings {
         let by_count = self.flush_messages != i64::MAX;
         let by_time = self.flush_ms != i64::MAX && self.flush_ms > 0;
         self.flush_messages != 1 && (by_count || by_time)
+    }
+
+    /// How long a segment may grow, milliseconds: of a compacted topic no longer than a record may stay
+    /// uncleaned, since a segment that grows is never cleaned.
+    pub fn segment_ms_max(&self) -> i64 {
+        let is_compacted = self.cleanup_policy.compact;
+        if is_compacted { self.segment_ms.min(self.cleaning.max_lag_ms) } else { self.segment_ms }
     }
 
     /// Whether records without a key have no place in the topic.
@@ -170,6 +198,10 @@ impl Source<'_> {
     }
 
     fn number(&self, name: &str) -> i64 {
+        self.text(name).trim().parse().unwrap_or_default()
+    }
+
+    fn ratio(&self, name: &str) -> f64 {
         self.text(name).trim().parse().unwrap_or_default()
     }
 
@@ -280,6 +312,19 @@ mod tests {
         );
         assert_eq!(settings.cleanup_policy, CleanupPolicy { delete: false, compact: true });
         assert!(validate("cleanup.policy", "compact,delete").is_ok());
+    }
+
+    #[test]
+    fn a_compacted_topic_is_cleaned_by_its_own_rules_or_the_brokers() {
+        let options =
+            options("log.cleaner.min.cleanable.ratio=0.25\nlog.cleaner.delete.retention.ms=7");
+        let own = [("cleanup.policy", "compact"), ("max.compaction.lag.ms", "5000")];
+        let settings = TopicSettings::compute(&options, &overrides(&own));
+        let (min_dirty_ratio, min_lag_ms, max_lag_ms, delete_retention_ms) = (0.25, 0, 5000, 7);
+        let rules = CleaningRules { min_dirty_ratio, min_lag_ms, max_lag_ms, delete_retention_ms };
+        assert_eq!((settings.cleaning, settings.segment_ms_max()), (rules, 5000));
+        let plain = TopicSettings::compute(&options, &overrides(&own[1..]));
+        assert_eq!(plain.segment_ms_max(), 604_800_000, "nothing is cleaned");
     }
 
     #[test]

@@ -72,7 +72,7 @@ pub const TOPIC_CONFIGS: &[TopicConfig] = &[
         Kind::List(&["compact", "delete"]),
         "delete",
         &[same("log.cleanup.policy")],
-        "delete: old segments go by time and size. compact: kept and shown, but cleaning is not there yet, so such a topic keeps every record.",
+        "delete: old segments go by time and size. compact: of every key only the last record stays, and records without a key are refused. Both: either.",
     ),
     row(
         "compression.gzip.level",
@@ -107,7 +107,7 @@ pub const TOPIC_CONFIGS: &[TopicConfig] = &[
         Kind::long_from(0),
         "86400000",
         &[same("log.cleaner.delete.retention.ms")],
-        "How long a compacted topic keeps tombstones; without effect until cleaning is there.",
+        "How long a compacted topic keeps tombstones and markers of transactions that are gone, from the cleaning on that found them alone.",
     ),
     row(
         "file.delete.delay.ms",
@@ -170,7 +170,7 @@ pub const TOPIC_CONFIGS: &[TopicConfig] = &[
         Kind::long_from(1),
         FOREVER,
         &[same("log.cleaner.max.compaction.lag.ms")],
-        "Longest time a record stays uncleaned; without effect until cleaning is there.",
+        "Longest time a record stays uncleaned: after it a cleaning is due however little is dirty, and segments are closed.",
     ),
     row(
         "max.message.bytes",
@@ -205,14 +205,14 @@ pub const TOPIC_CONFIGS: &[TopicConfig] = &[
         Kind::Double { min: 0.0, max: 1.0 },
         "0.5",
         &[same("log.cleaner.min.cleanable.ratio")],
-        "Share of uncleaned bytes that starts a cleaning; without effect until cleaning is there.",
+        "A partition is cleaned when a larger share of its closed segments is uncleaned.",
     ),
     row(
         "min.compaction.lag.ms",
         Kind::long_from(0),
         "0",
         &[same("log.cleaner.min.compaction.lag.ms")],
-        "Shortest time a record stays uncleaned; without effect until cleaning is there.",
+        "Shortest time a record stays uncleaned.",
     ),
     row(
         "min.insync.replicas",

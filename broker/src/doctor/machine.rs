@@ -33,12 +33,13 @@ pub fn core_count() -> usize {
 pub fn memory_bytes() -> u64 {
     let system = rustix::system::sysinfo();
     let machine = (system.totalram as u64).saturating_mul(u64::from(system.mem_unit));
-    cgroup_numbers("memory.max").into_iter().fold(machine, u64::min)
+    Groups::own().memory_limits().into_iter().fold(machine, u64::min)
 }
 
 /// Cores' worth of time the cgroup grants; `None` if it grants all.
 pub fn cpu_quota() -> Option<f64> {
-    let quotas = cgroup_files("cpu.max").into_iter().filter_map(|text| parse_quota(&text));
+    let files = Groups::own().files("", "cpu.max");
+    let quotas = files.iter().filter_map(|text| parse_quota(text));
     quotas.reduce(f64::min)
 }
 
@@ -65,23 +66,44 @@ fn parse_quota(text: &str) -> Option<f64> {
     (period > 0.0).then(|| quota / period)
 }
 
-fn cgroup_numbers(file: &str) -> Vec<u64> {
-    cgroup_files(file).iter().filter_map(|text| text.parse().ok()).collect()
+/// The control groups of this process. Version 1 has a tree for each controller, version 2 one for all;
+/// a machine may have both, and then either may limit memory.
+struct Groups {
+    /// Where the trees are mounted.
+    root: PathBuf,
+    /// `/proc/self/cgroup`: a line `number:controllers:path` for each tree, version 2 without a name.
+    own: String,
 }
 
-/// One file of the process's cgroup and of every cgroup above it: the tightest counts.
-fn cgroup_files(file: &str) -> Vec<String> {
-    let own = read_line("/proc/self/cgroup").unwrap_or_default();
-    let Some(path) = own.lines().find_map(|line| line.strip_prefix("0::")) else {
-        return Vec::new();
-    };
-    let root = Path::new("/sys/fs/cgroup");
-    let group = root.join(path.trim_start_matches('/'));
-    let above = group.ancestors().take_while(|folder| folder.starts_with(root));
-    above
-        .filter_map(|folder| fs::read_to_string(folder.join(file)).ok())
-        .map(|t| t.trim().to_owned())
-        .collect()
+impl Groups {
+    fn own() -> Self {
+        let own = read_line("/proc/self/cgroup").unwrap_or_default();
+        Self { root: PathBuf::from("/sys/fs/cgroup"), own }
+    }
+
+    /// The limits of memory, in bytes. Version 2 says "max" and version 1 a number beyond any machine
+    /// where there is none.
+    fn memory_limits(&self) -> Vec<u64> {
+        let files = [("", "memory.max"), ("memory", "memory.limit_in_bytes")];
+        let texts = files.into_iter().flat_map(|(controller, file)| self.files(controller, file));
+        texts.filter_map(|text| text.parse().ok()).collect()
+    }
+
+    /// One file of the process's group in the tree of this controller (none is version 2) and of every
+    /// group above it: the tightest counts. In a container the path may be the host's, and only the
+    /// top of what is mounted there exists: that is the container's own group.
+    fn files(&self, controller: &str, file: &str) -> Vec<String> {
+        let path = self.own.lines().find_map(|line| {
+            let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+            controllers.split(',').any(|name| name == controller).then_some(path)
+        });
+        let Some(path) = path else { return Vec::new() };
+        let top = self.root.join(controller);
+        let group = top.join(path.trim_start_matches('/'));
+        let up_to_top = group.ancestors().take_while(|folder| folder.starts_with(&top));
+        let texts = up_to_top.filter_map(|folder| fs::read_to_string(folder.join(file)).ok());
+        texts.map(|text| text.trim().to_owned()).collect()
+    }
 }
 
 #[cfg(test)]
@@ -100,6 +122,33 @@ mod tests {
         assert_eq!(parse_quota("150000 100000"), Some(1.5));
         assert_eq!(parse_quota("max 100000"), None);
         assert_eq!(parse_quota("1 0"), None);
+    }
+
+    #[test]
+    fn the_tightest_group_of_either_version_limits_memory() {
+        let root = std::env::temp_dir().join(format!("flumen-groups-{}", std::process::id()));
+        let write = |file: &str, text: &str| {
+            let file = root.join(file);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, text).unwrap();
+        };
+        let limits = |own: &str| {
+            let mut limits = Groups { root: root.clone(), own: own.to_owned() }.memory_limits();
+            limits.sort_unstable();
+            limits
+        };
+        write("memory/memory.limit_in_bytes", "9223372036854771712\n");
+        write("memory/a/memory.limit_in_bytes", "2000\n");
+        write("memory/a/b/memory.limit_in_bytes", "3000\n");
+        write("slice/memory.max", "1000\n");
+        write("slice/unit/memory.max", "max\n");
+        let first = "5:cpu,memory:/a/b\n4:pids:/a";
+        assert_eq!(limits(first), [2000, 3000, 9_223_372_036_854_771_712]);
+        assert_eq!(limits("0::/slice/unit"), [1000]);
+        assert_eq!(limits("5:memory:/a\n0::/slice")[..2], [1000, 2000], "both are mounted");
+        assert_eq!(limits("5:memory:/not/mounted/here").len(), 1, "a container's own is the top");
+        assert!(limits("4:pids:/a").is_empty(), "nothing limits memory");
+        fs::remove_dir_all(&root).unwrap();
     }
 
     #[test]

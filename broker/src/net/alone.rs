@@ -9,18 +9,19 @@ use flumen_protocol::api_table::ApiKey;
 
 /// What follows a change of topics or settings must see it, as in Kafka, where all requests of a
 /// connection wait for each other: a topic is made and then grown, deleted and then made anew.
-const CHANGES: [ApiKey; 6] = [
+const CHANGES: [ApiKey; 7] = [
     ApiKey::CreateTopics,
     ApiKey::DeleteTopics,
     ApiKey::CreatePartitions,
     ApiKey::AlterConfigs,
     ApiKey::IncrementalAlterConfigs,
     ApiKey::UpdateFeatures,
+    ApiKey::AlterClientQuotas,
 ];
 
 /// Few bytes of a request may bring about any number of bytes of an answer. CreateTopics tells the
 /// settings of every topic, also where it only validates.
-const LISTINGS: [ApiKey; 8] = [
+const LISTINGS: [ApiKey; 14] = [
     ApiKey::Metadata,
     ApiKey::OffsetFetch,
     ApiKey::DescribeGroups,
@@ -28,7 +29,13 @@ const LISTINGS: [ApiKey; 8] = [
     ApiKey::CreateTopics,
     ApiKey::DescribeConfigs,
     ApiKey::DescribeLogDirs,
+    ApiKey::DescribeProducers,
+    ApiKey::DescribeTransactions,
+    ApiKey::ListTransactions,
+    ApiKey::ListConfigResources,
     ApiKey::DescribeTopicPartitions,
+    ApiKey::DescribeClientQuotas,
+    ApiKey::DescribeUserScramCredentials,
 ];
 
 /// A look-up by time may read and inflate batches for milliseconds, for fifty bytes of a request.

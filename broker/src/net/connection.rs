@@ -5,11 +5,11 @@
 //! the bytes are no Kafka.
 //! Does not: decode requests, sleep, or know other connections.
 //! Invariants: an idle connection holds no buffer of bytes (reads go through one scratch buffer per
-//! core); memory grows with bytes received, and runs ahead of them, for a request whose size is
-//! announced, by as much again or by [`REQUEST_RESERVE_BYTES`], whichever is more; every byte held
-//! for a request, whole or not, or of an answer is charged to the core's budget, what is reserved
-//! ahead is not.
+//! core); memory grows with bytes received; every byte held or set aside for a request, whole or not,
+//! or of an answer is charged to the core's budget.
 //! Apart from the others' list because it is the hot half.
+
+mod ending;
 
 use std::io::{self, ErrorKind, Read};
 use std::mem::take;
@@ -23,17 +23,20 @@ use flumen_storage::io::ring::Readiness;
 
 use super::alone::{self, Appetite};
 use super::inbox::Inbox;
+use super::incoming::Incoming;
+use super::lanes::Lane;
 use super::outgoing::Outgoing;
-use super::parting::Parting;
 use super::slots::{Next, Slots};
+use super::spent::Spent;
 use crate::limits::{
-    HEARD_OUT_TIME, READ_SCRATCH_BYTES, READS_PER_TURN, REQUEST_ARRIVAL_GRACE,
-    REQUEST_BYTES_PER_SECOND, REQUEST_BYTES_PER_SECOND_WHEN_FULL, REQUEST_RESERVE_BYTES,
-    REQUESTS_IN_FLIGHT_PER_CONNECTION, RESPONSE_BYTES_QUEUED_PER_CONNECTION, SMALL_REQUEST_BYTES,
+    READ_SCRATCH_BYTES, READS_PER_TURN, REQUEST_ARRIVAL_GRACE, REQUEST_BYTES_PER_SECOND,
+    REQUEST_BYTES_PER_SECOND_WHEN_FULL, REQUESTS_IN_FLIGHT_PER_CONNECTION,
+    RESPONSE_BYTES_QUEUED_PER_CONNECTION, SMALL_REQUEST_BYTES,
 };
 use crate::shard::input::{CloseReason, ConnectionId, Input};
-use crate::shard::memory::{AnswerRoom, RequestMemory};
+use crate::shard::memory::{AnswerRoom, RequestMemory, Spending};
 use crate::telemetry::admin::{self, Reading};
+use ending::Ending;
 
 /// What its bytes mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,19 +66,6 @@ pub struct Around<'a> {
     pub request_bytes: usize,
 }
 
-/// How far the end of a connection has come: from the first to the third one after the other, or
-/// from any of them to the last.
-enum Ending {
-    /// It goes on.
-    NotYet,
-    /// It ends once the queued answers are written.
-    AfterAnswers,
-    /// They are; its client has a moment to hear of the end.
-    Parting(Parting),
-    /// Nothing more is read or written.
-    Now,
-}
-
 /// One open connection.
 pub struct Connection {
     id: ConnectionId,
@@ -88,9 +78,13 @@ pub struct Connection {
     answer_room: Option<AnswerRoom>,
     /// The slot of a listing that is being made. Invariant: counted by the budget of answers.
     listing: Option<u64>,
-    /// Bytes received that are no served request yet. Invariant: counted by the budget.
-    held: Vec<u8>,
+    /// Bytes received that are no served request yet. Invariant: the budget knows of all of them
+    /// whenever `work` returns.
+    incoming: Incoming,
     last_used: Monotonic,
+    spent: Spent,
+    /// Bytes moved since somebody asked.
+    moved: usize,
     /// Since when we read what comes of the request at the front, and how much came since.
     arriving: (Monotonic, usize),
     /// Nothing was read for want of room; `arriving` starts anew when reading goes on.
@@ -103,6 +97,8 @@ pub struct Connection {
     goes_alone: bool,
     /// No further request is served, and nothing read: one before it ends the connection.
     deaf: bool,
+    /// Nothing is read or served until then: its client has spent its quota.
+    muted_until: Option<Monotonic>,
     /// When the client ended its side while it had answers to come.
     heard_out: Option<Monotonic>,
     /// How far its end has come.
@@ -129,14 +125,17 @@ impl Connection {
             out: Outgoing::new(now),
             answer_room: None,
             listing: None,
-            held: Vec::new(),
+            incoming: Incoming::default(),
             last_used: now,
+            spent: Spent::new(now),
+            moved: 0,
             arriving: (now, 0),
             paused: false,
             may_read: false,
             peer_done: false,
             goes_alone: false,
             deaf: false,
+            muted_until: None,
             heard_out: None,
             ending: Ending::NotYet,
             reason: None,
@@ -187,73 +186,40 @@ impl Connection {
         if self.listing.take_if(|listing| *listing == slot).is_some() {
             memory.end_listing();
         }
-        self.out.give(answer.iter().map(Bytes::len).sum(), now);
+        let bytes = answer.iter().map(Bytes::len).sum();
+        // Held against it from now on: who does not read has had it all the same.
+        self.spent.add_bytes(bytes);
+        self.out.give(bytes, now);
         self.slots.fill(slot, answer);
         self.last_used = now;
         self.queue_answers();
     }
 
-    /// Ends the connection once everything before this slot is answered and written; what came
-    /// after it is not answered any more.
-    pub fn close_at(&mut self, slot: u64) {
-        self.deaf = true;
-        self.slots.fill_last(slot);
-        self.queue_answers();
+    /// Reads and serves nothing until then. What it has to be sent is written.
+    pub fn mute(&mut self, until: Monotonic) {
+        self.muted_until = self.muted_until.max(Some(until));
     }
 
-    /// Ends the connection once every request that was handed over is answered; reads no further.
-    pub fn retire(&mut self) {
-        if !self.deaf {
-            let slot = self.slots.reserve();
-            self.close_at(slot);
-        }
+    /// Goes on where it was muted, if its time is over.
+    pub fn unmute(&mut self, now: Monotonic) {
+        self.muted_until = self.muted_until.filter(|until| now < *until);
     }
 
-    /// Ends the connection once the queued answers are written.
-    pub fn close(&mut self) {
-        if self.goes_on() {
-            self.ending = Ending::AfterAnswers;
-        }
-    }
-
-    /// Ends the connection now, whatever is to be written. Says how many bytes of answers it held.
-    pub fn abort(&mut self, reason: CloseReason) -> usize {
-        self.end(reason);
-        self.out.given_bytes()
-    }
-
-    /// Nothing more is read or written.
-    fn end(&mut self, reason: CloseReason) {
-        self.reason.get_or_insert(reason);
-        self.out.clear();
-        self.deaf = true;
-        self.ending = Ending::Now;
-    }
-
-    fn goes_on(&self) -> bool {
-        matches!(self.ending, Ending::NotYet)
-    }
-
-    /// Gives back what it held and says why it ended.
-    pub fn bury(mut self, memory: &RequestMemory) -> CloseReason {
-        memory.unreceive(self.held.len());
-        memory.give_overdraft_back(self.id);
-        memory.forget_waiting(self.id);
-        if let Some(room) = self.answer_room {
-            memory.give_room_back(room);
-        }
-        memory.recount_answer(self.out.given_bytes(), 0);
-        if self.listing.is_some() {
-            memory.end_listing();
-        }
-        self.reason.take().unwrap_or(CloseReason::ByBroker)
+    /// Whether nothing is read for now because its client has spent its quota.
+    pub fn is_muted(&self) -> bool {
+        self.muted_until.is_some()
     }
 
     /// Whether a request began to arrive and its client does not send the rest. A few such clients
     /// could otherwise hold the whole budget of requests with what they sent of them. A request that
     /// is whole, or of which more may lie in the socket, waits for us: that is nobody's fault there.
     pub fn is_stalled(&self, now: Monotonic, memory: &RequestMemory, limit: usize) -> bool {
-        if self.held.is_empty() || self.deaf || self.may_read || self.missing(limit) == Some(0) {
+        if self.incoming.is_empty()
+            || self.deaf
+            || self.is_muted()
+            || self.may_read
+            || self.incoming.missing(limit) == Some(0)
+        {
             return false;
         }
         let (since, bytes) = self.arriving;
@@ -266,11 +232,6 @@ impl Connection {
         took > REQUEST_ARRIVAL_GRACE && (bytes as u64) < rate.saturating_mul(took.as_secs())
     }
 
-    /// Whether its client ended its side so long ago that it is rather gone than listening.
-    pub fn is_deserted(&self, now: Monotonic) -> bool {
-        self.heard_out.is_some_and(|since| now.since(since) > HEARD_OUT_TIME)
-    }
-
     /// Whether its client takes its answers too slowly for times when others need their memory.
     pub fn is_unread(&mut self, now: Monotonic) -> bool {
         self.out.is_slow(now)
@@ -279,6 +240,27 @@ impl Connection {
     /// This was set aside for the answer to the request at the front.
     pub fn give_answer_room(&mut self, room: AnswerRoom) {
         self.answer_room = Some(room);
+    }
+
+    /// The lane in which it waits for its turn.
+    pub fn lane(&mut self, now: Monotonic) -> Lane {
+        if matches!(self.ending, Ending::Now) {
+            Lane::Over
+        } else if self.spent.is_much(now) {
+            Lane::Slow
+        } else {
+            Lane::Quick
+        }
+    }
+
+    /// How many bytes it moved since this was last asked.
+    pub fn take_moved(&mut self) -> usize {
+        take(&mut self.moved)
+    }
+
+    /// One of its requests took so long.
+    pub fn note_time(&mut self, time: Duration) {
+        self.spent.add_time(time);
     }
 
     /// Whether its socket may have bytes that were not read for want of room.
@@ -290,19 +272,28 @@ impl Connection {
     /// blocking and a turn allows. Says whether there is more to do at once.
     pub fn work(&mut self, around: &mut Around<'_>) -> Worked {
         match self.out.flush(&mut self.stream, around.memory) {
-            Ok(false) => {}
-            Ok(true) => self.last_used = around.now,
+            Ok(0) => {}
+            Ok(written) => {
+                self.moved += written;
+                self.last_used = around.now;
+            }
             Err(_) => self.end(CloseReason::Socket),
         }
         if self.goes_on() {
             self.serve_held(around);
+            self.incoming.recount(around.memory);
             let mut rounds = READS_PER_TURN;
             while self.may_read && self.goes_on() && rounds > 0 && self.read(around) {
+                self.incoming.recount(around.memory);
                 rounds -= 1;
             }
+            self.incoming.recount(around.memory);
             if rounds == 0 && self.goes_on() {
                 return Worked::HasMore;
             }
+        }
+        if self.out.can_go_on() {
+            return Worked::HasMore;
         }
         match &mut self.ending {
             Ending::AfterAnswers if self.out.is_empty() => self.part(around.memory),
@@ -310,15 +301,6 @@ impl Connection {
             Ending::Parting(parting) => parting.discard(&mut self.stream, around.scratch),
             Ending::Now => Worked::Ended,
         }
-    }
-
-    /// Everything is said: what came of further requests is forgotten, and the client told.
-    fn part(&mut self, memory: &RequestMemory) -> Worked {
-        let Some(parting) = Parting::begin(&self.stream) else { return Worked::Ended };
-        self.ending = Ending::Parting(parting);
-        memory.unreceive(take(&mut self.held).len());
-        memory.give_overdraft_back(self.id);
-        Worked::Parts
     }
 
     fn queue_answers(&mut self) {
@@ -335,6 +317,7 @@ impl Connection {
     fn may_serve(&self, memory: &RequestMemory) -> bool {
         let open = self.slots.open_count();
         !self.deaf
+            && !self.is_muted()
             && self.goes_on()
             && open < REQUESTS_IN_FLIGHT_PER_CONNECTION
             && self.out.queued_bytes() < RESPONSE_BYTES_QUEUED_PER_CONNECTION
@@ -348,18 +331,22 @@ impl Connection {
     fn room_for(
         &mut self,
         frame: &[u8],
-        memory: &RequestMemory,
+        around: &Around<'_>,
     ) -> Result<Option<AnswerRoom>, NoRoomYet> {
         let Some(appetite) = alone::appetite(frame) else { return Ok(None) };
-        let room = self.answer_room.take().or_else(|| memory.admit(self.id, appetite));
+        let spending =
+            if self.spent.has_moved_much(around.now) { Spending::Much } else { Spending::Little };
+        let admit = || around.memory.admit(self.id, appetite, spending);
+        let room = self.answer_room.take().or_else(admit);
         room.map(Some).ok_or(NoRoomYet)
     }
 
     /// How many bytes may be read now. Without room a small request may still come, one per
     /// connection, so that whoever fills the budget does not silence everybody else.
     fn readable(&self, memory: &RequestMemory) -> usize {
-        let (open, held) = (self.slots.open_count(), self.held.len());
+        let (open, held) = (self.slots.open_count(), self.incoming.len());
         if self.deaf
+            || self.is_muted()
             || open >= REQUESTS_IN_FLIGHT_PER_CONNECTION
             || self.out.queued_bytes() >= RESPONSE_BYTES_QUEUED_PER_CONNECTION
             || (open > 0 && !memory.has_room())
@@ -377,7 +364,7 @@ impl Connection {
 
     /// Reads once and serves what became whole. Says whether to go on.
     fn read(&mut self, around: &mut Around<'_>) -> bool {
-        if !self.held.is_empty() && self.missing(around.request_bytes) == Some(0) {
+        if !self.incoming.is_empty() && self.incoming.missing(around.request_bytes) == Some(0) {
             return false; // a whole request waits for its turn
         }
         let most = if around.may_read { self.readable(around.memory) } else { 0 };
@@ -392,18 +379,12 @@ impl Connection {
         if take(&mut self.paused) {
             self.arriving = (around.now, 0);
         }
-        match self.missing(around.request_bytes) {
-            Some(missing) if missing > READ_SCRATCH_BYTES / 2 && most == READ_SCRATCH_BYTES => {
+        match self.incoming.missing(around.request_bytes) {
+            Some(missing) if missing.min(self.incoming.len()) > READ_SCRATCH_BYTES / 2 => {
                 self.read_large(missing, around)
             }
             Some(_) | None => self.read_small(most, around),
         }
-    }
-
-    /// Bytes that the request at the front still lacks; nothing if none began to arrive.
-    fn missing(&self, limit: usize) -> Option<usize> {
-        let whole = frame::measure(&self.held, limit).ok()??;
-        Some(whole.saturating_sub(self.held.len()))
     }
 
     /// Reads through the scratch buffer: small requests, several at once.
@@ -418,15 +399,15 @@ impl Connection {
         }
         let scratch = take(&mut around.scratch);
         // What completes the request at the front goes behind it, so that it is served where it is.
-        let missing = self.missing(around.request_bytes).unwrap_or(count).min(count);
+        let missing = self.incoming.missing(around.request_bytes).unwrap_or(count).min(count);
         let (front, behind) =
-            scratch[..count].split_at(if self.held.is_empty() { 0 } else { missing });
-        self.held.extend_from_slice(front);
+            scratch[..count].split_at(if self.incoming.is_empty() { 0 } else { missing });
+        self.incoming.keep_more(front, around.request_bytes);
         self.serve_held(around);
-        if self.held.is_empty() {
+        if self.incoming.is_empty() {
             self.serve(behind, around);
         } else {
-            self.held.extend_from_slice(behind);
+            self.incoming.keep_more(behind, around.request_bytes);
         }
         around.scratch = scratch;
         true
@@ -434,10 +415,9 @@ impl Connection {
 
     /// Reads the rest of a large request to where it stays: no byte is copied again.
     fn read_large(&mut self, missing: usize, around: &mut Around<'_>) -> bool {
-        let ahead = missing.min(self.held.len().max(REQUEST_RESERVE_BYTES));
-        self.held.reserve_exact(ahead);
-        let asked = self.held.capacity() - self.held.len();
-        let place = rustix::buffer::spare_capacity(&mut self.held);
+        let room = self.incoming.room(missing);
+        let asked = room.capacity() - room.len();
+        let place = rustix::buffer::spare_capacity(room);
         let count = match rustix::io::read(&self.stream, place) {
             Ok(count) => count,
             Err(error) => return self.failed_to_read(&error.into()),
@@ -465,8 +445,9 @@ impl Connection {
             return false;
         }
         self.last_used = around.now;
-        around.memory.receive(count);
-        if self.held.is_empty() {
+        self.moved += count;
+        self.spent.add_bytes(count);
+        if self.incoming.is_empty() {
             self.arriving = (around.now, 0);
         }
         self.arriving.1 += count;
@@ -476,36 +457,23 @@ impl Connection {
         true
     }
 
-    /// The client sends nothing more. It may read on (`printf … | nc` does): what it asked for is
-    /// answered, for a while, since nothing tells it from a client that is gone before it is written
-    /// to. What of a request has come is no request. Kafka, which reads nothing while it serves a
-    /// request, answers all of them, too.
-    fn hear_the_end(&mut self, now: Monotonic) {
-        if self.slots.open_count() == 0 && self.out.is_empty() {
-            return self.end(CloseReason::ByPeer);
-        }
-        self.reason.get_or_insert(CloseReason::ByPeer);
-        self.heard_out = Some(now);
-        self.retire();
-    }
-
     /// Gives the whole requests among the held bytes to the shard, as many as may be served.
     fn serve_held(&mut self, around: &mut Around<'_>) {
-        if self.held.is_empty() || !self.may_serve(around.memory) {
+        if self.incoming.is_empty() || !self.may_serve(around.memory) {
             return;
         }
-        let held = take(&mut self.held);
+        let held = self.incoming.take();
         let is_one_whole = matches!(self.speech, Speech::Kafka { .. })
             && matches!(frame::measure(&held, around.request_bytes), Ok(Some(n)) if n == held.len());
         if !is_one_whole {
             self.serve(&held, around);
-        } else if let Ok(room) = self.room_for(&held[SIZE_BYTES..], around.memory) {
+        } else if let Ok(room) = self.room_for(&held[SIZE_BYTES..], around) {
             // Large requests arrive to the byte: what was received is what is served.
             let mut frame = BytesMut::from(Bytes::from(held));
             frame.advance(SIZE_BYTES);
             self.hand_over(frame, room, around);
         } else {
-            self.held = held;
+            self.incoming.put_back(held);
         }
     }
 
@@ -516,9 +484,8 @@ impl Connection {
         }
         if self.speech == Speech::Admin {
             if admin::read_request(received) == Reading::Incomplete {
-                return self.keep(received, around.request_bytes);
+                return self.incoming.keep(received, around.request_bytes);
             }
-            around.memory.unreceive(received.len());
             let slot = self.slots.reserve();
             let head = BytesMut::from(received);
             around.inbox.push(Input::Admin { connection: self.id, slot, head });
@@ -530,14 +497,13 @@ impl Connection {
                 Ok(Some(whole)) if whole <= rest.len() => {
                     let (front, behind) = rest.split_at(whole);
                     let frame = &front[SIZE_BYTES..];
-                    let Ok(room) = self.room_for(frame, around.memory) else { break };
+                    let Ok(room) = self.room_for(frame, around) else { break };
                     rest = behind;
                     self.hand_over(BytesMut::from(frame), room, around);
                 }
                 Ok(_) => break,
                 Err(error) => {
                     // What was asked before the garbage is still answered.
-                    around.memory.unreceive(rest.len());
                     self.reason.get_or_insert(CloseReason::Frame(error));
                     let slot = self.slots.reserve();
                     self.close_at(slot);
@@ -545,23 +511,11 @@ impl Connection {
                 }
             }
         }
-        self.keep(rest, around.request_bytes);
-    }
-
-    /// Keeps the beginning of a request, with room for all of it unless that is a lot, or whole
-    /// requests that wait for their turn.
-    fn keep(&mut self, rest: &[u8], limit: usize) {
-        if rest.is_empty() {
-            return;
-        }
-        let whole = frame::measure(rest, limit).ok().flatten().unwrap_or(rest.len());
-        self.held = Vec::with_capacity(rest.len().max(whole.min(REQUEST_RESERVE_BYTES)));
-        self.held.extend_from_slice(rest);
+        self.incoming.keep(rest, around.request_bytes);
     }
 
     fn hand_over(&mut self, frame: BytesMut, room: Option<AnswerRoom>, around: &Around<'_>) {
         let Speech::Kafka { listener } = self.speech else { unreachable!("HTTP has no frames") };
-        around.memory.unreceive(frame.len() + SIZE_BYTES);
         around.memory.charge(frame.len());
         around.memory.give_overdraft_back(self.id);
         self.arriving = (around.now, 0);
@@ -599,8 +553,10 @@ mod tests {
     use flumen_protocol::api_table::ApiKey;
 
     use super::*;
-    use crate::limits::PARTING_BYTES_MAX;
-    use crate::limits::{ANSWER_GRACE, FETCH_ANSWER_BYTES_MIN};
+    use crate::limits::HEARD_OUT_TIME;
+    use crate::limits::{
+        ANSWER_GRACE, FETCH_ANSWER_BYTES_MIN, PARTING_BYTES_MAX, WRITE_BYTES_PER_TURN,
+    };
 
     /// Both ends of a connection and what the broker's end needs.
     struct Line {
@@ -653,6 +609,16 @@ mod tests {
             self.connection.work(&mut around)
         }
 
+        /// Works until it has no more to do at once.
+        fn work_on(&mut self) -> Worked {
+            loop {
+                let worked = self.work();
+                if worked != Worked::HasMore {
+                    return worked;
+                }
+            }
+        }
+
         /// Works until a request has come.
         fn request(&mut self) -> Vec<u8> {
             loop {
@@ -671,7 +637,7 @@ mod tests {
 
         /// Works until so many bytes of requests are held.
         fn hold(&mut self, bytes: usize) {
-            while self.connection.held.len() < bytes {
+            while self.connection.incoming.len() < bytes {
                 self.connection.note(READY);
                 self.work();
             }
@@ -716,6 +682,37 @@ mod tests {
     }
 
     #[test]
+    fn a_muted_client_is_answered_and_not_read_until_its_time_is_over() {
+        let mut line = Line::new(LIMIT);
+        line.send(&[frame(1, 10), frame(2, 10)].concat());
+        line.request();
+        line.request();
+        line.connection.mute(Monotonic(0).after(Duration::from_secs(60)));
+        line.answer(0, b"one");
+        line.answer(1, b"two");
+        line.hears(b"onetwo");
+        line.send(&frame(3, 10));
+        line.pass(Duration::from_secs(59));
+        line.connection.unmute(line.now);
+        line.work();
+        assert!(line.inbox.pop().is_none(), "not yet");
+        assert!(!line.is_stalled(), "that is not its fault");
+        line.pass(Duration::from_secs(1));
+        line.connection.unmute(line.now);
+        assert_eq!(line.request(), frame(3, 10)[4..]);
+    }
+
+    #[test]
+    fn a_muted_client_that_goes_is_not_kept_until_its_time_is_over() {
+        let mut line = Line::new(LIMIT);
+        line.connection.mute(Monotonic(0).after(Duration::from_secs(100_000)));
+        assert!(!line.connection.is_deserted(line.now));
+        line.connection.note(Readiness { peer_done: true, ..READY });
+        line.work();
+        assert!(line.connection.is_deserted(line.now));
+    }
+
+    #[test]
     fn a_head_for_the_admin_page_may_come_in_pieces() {
         let mut line = Line::new(LIMIT);
         line.connection.speech = Speech::Admin;
@@ -752,7 +749,7 @@ mod tests {
         }
         assert_eq!(line.request(), wire[SIZE_BYTES..700_006]);
         assert_eq!(line.request(), frame(8, 5)[SIZE_BYTES..]);
-        assert!(line.connection.held.is_empty());
+        assert!(line.connection.incoming.is_empty());
         assert_eq!(line.memory.used(), 700_000 + 5 + 2 * 2);
     }
 
@@ -820,14 +817,14 @@ mod tests {
         let wire = frame(1, 500_000);
         line.send(&wire[..100_000]);
         line.hold(100_000);
-        line.memory.receive(LIMIT);
+        line.memory.recount_arriving(0, LIMIT);
         assert!(line.memory.may_overdraw(ConnectionId(2)), "another one goes on");
         line.send(&wire[100_000..200_000]);
-        assert_eq!(line.connection.held.len(), 100_000);
+        assert_eq!(line.connection.incoming.len(), 100_000);
         line.pass(REQUEST_ARRIVAL_GRACE * 2);
         assert!(!line.is_stalled());
 
-        line.memory.unreceive(LIMIT);
+        line.memory.recount_arriving(LIMIT, 0);
         line.memory.give_overdraft_back(ConnectionId(2));
         line.hold(200_000);
         line.pass(REQUEST_ARRIVAL_GRACE);
@@ -842,11 +839,11 @@ mod tests {
     fn a_client_that_is_gone_ends_its_connection_and_holds_nothing() {
         let mut line = Line::new(LIMIT);
         line.send(&frame(1, 100)[..50]);
-        while line.connection.held.is_empty() {
+        while line.connection.incoming.is_empty() {
             line.connection.note(READY);
             line.work();
         }
-        assert_eq!(line.memory.used(), 50);
+        assert!(line.memory.used() >= 50);
         line.client.shutdown(std::net::Shutdown::Both).unwrap();
         while line.work() != Worked::Ended {
             line.connection.note(READY);
@@ -946,7 +943,9 @@ mod tests {
         let large: Vec<u8> = (0..8 << 20).map(|at: usize| at as u8).collect();
         let answer = large.chunks(100_000).map(Bytes::copy_from_slice).collect();
         line.fill(0, answer);
-        assert_eq!(line.work(), Worked::Waits, "the client has read nothing yet");
+        assert_eq!(line.work(), Worked::HasMore, "others have their turn");
+        assert_eq!(line.connection.out.queued_bytes(), large.len() - WRITE_BYTES_PER_TURN);
+        assert_eq!(line.work_on(), Worked::Waits, "the client has read nothing yet");
         assert!(!line.connection.out.is_empty());
         let mut heard = Vec::new();
         while heard.len() < large.len() {
@@ -997,7 +996,7 @@ mod tests {
         line.request();
         line.fill(0, vec![Bytes::from(vec![0; 8 << 20])]);
         line.fill(1, vec![Bytes::from(vec![0; 1 << 20])]);
-        assert_eq!(line.work(), Worked::Waits);
+        assert_eq!(line.work_on(), Worked::Waits);
         assert_eq!(line.memory.answers(), line.connection.out.given_bytes());
         let room = AnswerRoom { appetite: Appetite::Fetch, bytes: 1_000 };
         line.connection.give_answer_room(room);

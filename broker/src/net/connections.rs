@@ -4,27 +4,33 @@
 //! close the idle ones.
 //! Does not: read or write them itself; sleep.
 //! Invariants: a number is never used twice in a process; a refused connection is closed before a
-//! byte of it was read; a connection that can go on is in the line until it did.
+//! byte of it was read; a connection that can go on is in a lane until it did; no call does more than
+//! the limits say, however many connections there are.
 //! Apart because the pump needs one thing to talk to.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use flumen_protocol::time::Monotonic;
 use flumen_storage::io::ring::{Readiness, Ring, WatchId};
 
+use super::arrivals::{ArrivalLimits, Arrivals};
 use super::connection::{Around, Connection, Speech, Worked};
 use super::inbox::Inbox;
+use super::lanes::{Allowance, Lane, Lanes};
 use super::listener;
 use crate::config::options::Options;
 use crate::limits::{
-    ACCEPT_RETRY_PAUSE, ACCEPTS_PER_TURN, FETCH_ANSWER_BYTES_MIN, PARTING_TIME, PARTINGS_MAX,
-    READ_SCRATCH_BYTES,
+    ACCEPT_RETRY_PAUSE, ACCEPTS_PER_TURN, BURIALS_PER_TURN, FETCH_ANSWER_BYTES_MIN,
+    INPUTS_BEFORE_SPENDERS, PARTING_TIME, PARTINGS_MAX, READ_SCRATCH_BYTES, RESUMED_PER_TURN,
+    SWEEP_PER_TURN,
 };
+use crate::quota::rules::Rules;
 use crate::shard::input::{CloseReason, ConnectionId, Input};
 use crate::shard::memory::RequestMemory;
 
@@ -35,15 +41,21 @@ pub enum Refused {
     TooMany,
     /// `max.connections.per.ip` is reached for this address.
     TooManyOfAddress,
+    /// This address comes more often than its quota allows.
+    TooOften,
 }
 
 /// The limits that a door checks; each core has its share.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ConnectionLimits {
     /// Connections on this core at once.
     pub total: usize,
     /// Connections from one address on this core at once.
     pub per_address: usize,
+    /// Other numbers for single addresses.
+    pub overrides: Arc<BTreeMap<IpAddr, usize>>,
+    /// How often connections may come.
+    pub arrivals: ArrivalLimits,
     /// Idle time after which a connection is closed.
     pub idle: Duration,
     /// Largest request.
@@ -52,18 +64,36 @@ pub struct ConnectionLimits {
 
 impl ConnectionLimits {
     /// The share that one of so many cores has.
-    pub fn of(options: &Options, cores: u16) -> Self {
+    pub fn of(options: &Options, addresses: Option<&Rules>, cores: u16) -> Self {
         let positive = |value: i32| usize::try_from(value).unwrap_or(usize::MAX);
         let share = |value: i32| positive(value).div_ceil(usize::from(cores));
         Self {
             total: share(options.max_connections),
             // The kernel spreads one client's connections by chance: its share is no share.
             per_address: positive(options.max_connections_per_ip),
+            overrides: Arc::new(overrides(options)),
+            arrivals: ArrivalLimits {
+                per_second: (options.max_connection_creation_rate < i32::MAX)
+                    .then(|| f64::from(options.max_connection_creation_rate) / f64::from(cores)),
+                addresses: Arc::new(addresses.cloned().unwrap_or_default()),
+                cores,
+            },
             idle: u64::try_from(options.connections_max_idle_ms)
                 .map_or(Duration::MAX, Duration::from_millis),
             request_bytes: positive(options.socket_request_max_bytes),
         }
     }
+}
+
+/// `max.connections.per.ip.overrides`; what is no address has no effect.
+fn overrides(options: &Options) -> BTreeMap<IpAddr, usize> {
+    let written = options.max_connections_per_ip_overrides.as_deref().unwrap_or_default();
+    let pairs = written.split(',').filter_map(|pair| pair.trim().rsplit_once(':'));
+    let read = pairs.filter_map(|(address, number)| {
+        let address = address.trim_start_matches('[').trim_end_matches(']');
+        Some((address.parse::<IpAddr>().ok()?.to_canonical(), number.trim().parse().ok()?))
+    });
+    read.collect()
 }
 
 /// An address that connections come in by.
@@ -77,10 +107,12 @@ struct Door {
     paused_until: Option<Monotonic>,
 }
 
-/// An open connection, whether it is in the line, and until when it may take to part.
+/// An open connection, whether it is in a lane, whether it waits for room to be read, and until when it
+/// may take to part.
 struct Member {
     connection: Connection,
-    is_in_line: bool,
+    is_in_lane: bool,
+    is_paused: bool,
     parts_until: Option<Monotonic>,
 }
 
@@ -94,11 +126,19 @@ pub struct Connections {
     next: u64,
     open: BTreeMap<ConnectionId, Member>,
     addresses: BTreeMap<IpAddr, usize>,
+    arrivals: Arrivals,
     doors: Vec<Door>,
-    /// Those that can go on, first come, first served.
-    line: VecDeque<ConnectionId>,
+    /// Those that can go on.
+    lanes: Lanes,
+    /// Those that have something to be read for which there was no room, first come, first served.
+    paused: VecDeque<ConnectionId>,
+    /// Where the look for idle ones goes on, while there is one, and how many bytes of unread answers
+    /// are wanted by others.
+    sweep: Option<(ConnectionId, usize)>,
     /// Those that part, by the time that they have. Invariant: exactly the members with such a time.
     partings: BTreeSet<(Monotonic, ConnectionId)>,
+    /// Those that are muted, by the time that they are. May hold some that ended meanwhile.
+    muted: BTreeSet<(Monotonic, ConnectionId)>,
     /// Sockets are not read for now: what reading leads to has nowhere to go.
     held_back: bool,
     scratch: Vec<u8>,
@@ -118,9 +158,13 @@ impl Connections {
             next: 0,
             open: BTreeMap::new(),
             addresses: BTreeMap::new(),
+            arrivals: Arrivals::new(now),
             doors: Vec::new(),
-            line: VecDeque::new(),
+            lanes: Lanes::default(),
+            paused: VecDeque::new(),
+            sweep: None,
             partings: BTreeSet::new(),
+            muted: BTreeSet::new(),
             held_back: false,
             scratch: vec![0; READ_SCRATCH_BYTES],
             now,
@@ -166,14 +210,16 @@ impl Connections {
 
     /// Whether some connection or door can go on without further news.
     pub fn has_work(&self) -> bool {
-        !self.line.is_empty()
+        !self.lanes.is_empty()
+            || self.sweep.is_some()
             || self.doors.iter().any(|door| door.may_accept && door.paused_until.is_none())
     }
 
     /// When a paused door is to be tried again, or a connection that parts has had its time.
     pub fn next_deadline(&self) -> Option<Monotonic> {
         let doors = self.doors.iter().filter_map(|door| door.paused_until);
-        doors.chain(self.partings.first().map(|(until, _)| *until)).min()
+        let partings = self.partings.first().map(|(until, _)| *until);
+        doors.chain(partings).chain(self.muted.first().map(|(until, _)| *until)).min()
     }
 
     /// Takes news of the ring about a door or a connection.
@@ -192,16 +238,43 @@ impl Connections {
         if !goes_on {
             ring.watch(member.connection.stream().as_fd(), watch);
         }
-        enter_line(&mut self.line, id, member);
+        enter_lane(&mut self.lanes, id, member, self.now);
     }
 
-    /// Accepts, writes and reads whatever can be without blocking, each connection its share.
+    /// Accepts, writes and reads what can be without blocking, as much as a turn may take of it, each
+    /// connection its share.
     pub fn work(&mut self, inbox: &Inbox, memory: &RequestMemory, ring: &mut Ring) {
         self.accept(inbox, ring);
         if !self.held_back && memory.take_resumable() {
-            self.resume_readers();
+            self.resume_readers(memory);
         }
+        self.resume_muted();
         self.resume_admitted(memory);
+        let mut allowance = Allowance::of_a_turn();
+        self.visit(Lane::Quick, &mut allowance, inbox, memory);
+        self.visit(Lane::Slow, &mut allowance, inbox, memory);
+        for _ in 0..BURIALS_PER_TURN {
+            let Some(id) = self.lanes.take(Lane::Over) else { break };
+            self.bury(id, inbox, memory, ring);
+        }
+        while let Some((until, id)) = self.partings.first().copied()
+            && (until <= self.now || self.partings.len() > PARTINGS_MAX)
+        {
+            self.bury(id, inbox, memory, ring);
+        }
+        self.go_on_sweeping(memory);
+        // What was written or ended made room: whoever waited for it has work now.
+        self.resume_admitted(memory);
+    }
+
+    /// Lets those of a lane work that are in it now, while anything is left for them.
+    fn visit(
+        &mut self,
+        lane: Lane,
+        allowance: &mut Allowance,
+        inbox: &Inbox,
+        memory: &RequestMemory,
+    ) {
         let mut around = Around {
             inbox,
             memory,
@@ -210,33 +283,44 @@ impl Connections {
             now: self.now,
             request_bytes: self.limits.request_bytes,
         };
-        let mut ended = Vec::new();
-        for _ in 0..self.line.len() {
-            let Some(id) = self.line.pop_front() else { break };
+        for _ in 0..self.lanes.count(lane) {
+            if !allowance.is_left(lane)
+                || (lane == Lane::Slow && inbox.count() > INPUTS_BEFORE_SPENDERS)
+            {
+                break;
+            }
+            let Some(id) = self.lanes.take(lane) else { break };
             let Some(member) = self.open.get_mut(&id) else { continue };
-            member.is_in_line = false;
-            match member.connection.work(&mut around) {
-                Worked::Waits => {}
-                Worked::HasMore => enter_line(&mut self.line, id, member),
+            member.is_in_lane = false;
+            let worked = member.connection.work(&mut around);
+            allowance.spend(lane, member.connection.take_moved());
+            match worked {
+                Worked::Waits => {
+                    if member.connection.is_waiting_for_room() && !member.is_paused {
+                        member.is_paused = true;
+                        self.paused.push_back(id);
+                    }
+                }
+                Worked::HasMore => enter_lane(&mut self.lanes, id, member, self.now),
                 Worked::Parts => {
                     let until = self.now.after(PARTING_TIME);
                     member.parts_until = Some(until);
                     self.partings.insert((until, id));
-                    enter_line(&mut self.line, id, member);
+                    enter_lane(&mut self.lanes, id, member, self.now);
                 }
-                Worked::Ended => ended.push(id),
+                Worked::Ended => {
+                    member.is_in_lane = true;
+                    self.lanes.enter(Lane::Over, id);
+                }
             }
         }
-        for id in ended {
-            self.bury(id, inbox, memory, ring);
+    }
+
+    /// A request of this connection took so long.
+    pub fn note_time(&mut self, id: ConnectionId, time: Duration) {
+        if let Some(member) = self.open.get_mut(&id) {
+            member.connection.note_time(time);
         }
-        while let Some((until, id)) = self.partings.first().copied()
-            && (until <= self.now || self.partings.len() > PARTINGS_MAX)
-        {
-            self.bury(id, inbox, memory, ring);
-        }
-        // What was written or ended made room: whoever waited for it has work now.
-        self.resume_admitted(memory);
     }
 
     fn bury(&mut self, id: ConnectionId, inbox: &Inbox, memory: &RequestMemory, ring: &mut Ring) {
@@ -261,6 +345,11 @@ impl Connections {
                     break;
                 }
                 let speech = door.speech;
+                let wait = self.arrivals.wait(&self.limits.arrivals, now);
+                if speech != Speech::Admin && !wait.is_zero() {
+                    door.paused_until = Some(now.after(wait));
+                    break;
+                }
                 match door.socket.accept() {
                     Ok((stream, peer)) => self.open(stream, peer, speech, inbox, ring),
                     Err(error) => match error.kind() {
@@ -286,6 +375,13 @@ impl Connections {
         inbox: &Inbox,
         ring: &mut Ring,
     ) {
+        let is_client = speech != Speech::Admin;
+        if is_client {
+            self.arrivals.count(&self.limits.arrivals, self.now);
+        }
+        if is_client && !self.arrivals.admit(peer.ip(), &self.limits.arrivals, self.now) {
+            return inbox.push(Input::Refused { peer, refused: Refused::TooOften });
+        }
         let id = match self.admit(peer.ip()) {
             Ok(id) => id,
             Err(refused) => return inbox.push(Input::Refused { peer, refused }),
@@ -298,7 +394,10 @@ impl Connections {
         }
         ring.watch(stream.as_fd(), WatchId(id.0));
         let connection = Connection::new(id, peer, speech, stream, self.now);
-        self.open.insert(id, Member { connection, is_in_line: false, parts_until: None });
+        self.open.insert(
+            id,
+            Member { connection, is_in_lane: false, is_paused: false, parts_until: None },
+        );
         inbox.push(Input::Opened { connection: id });
     }
 
@@ -306,8 +405,10 @@ impl Connections {
         if self.count() >= self.limits.total.min(self.most) {
             return Err(Refused::TooMany);
         }
+        let of_address = self.limits.overrides.get(&address.to_canonical());
+        let most = of_address.copied().unwrap_or(self.limits.per_address);
         let count = self.addresses.entry(address).or_insert(0);
-        if *count >= self.limits.per_address {
+        if *count >= most {
             return Err(Refused::TooManyOfAddress);
         }
         *count += 1;
@@ -337,7 +438,7 @@ impl Connections {
             return memory.recount_answer(answer.iter().map(Bytes::len).sum(), 0);
         };
         member.connection.answer(slot, answer, self.now, memory);
-        enter_line(&mut self.line, id, member);
+        enter_lane(&mut self.lanes, id, member, self.now);
     }
 
     /// Closes a connection after the answers to everything before this slot.
@@ -353,16 +454,42 @@ impl Connections {
     fn change(&mut self, id: ConnectionId, change: impl FnOnce(&mut Connection)) {
         if let Some(member) = self.open.get_mut(&id) {
             change(&mut member.connection);
-            enter_line(&mut self.line, id, member);
+            enter_lane(&mut self.lanes, id, member, self.now);
         }
     }
 
-    /// Lets those look again whose bytes were not read for want of room.
-    fn resume_readers(&mut self) {
-        for (id, member) in &mut self.open {
-            if member.connection.is_waiting_for_room() {
-                enter_line(&mut self.line, *id, member);
+    /// Reads nothing more from a connection until then: its client has spent its quota.
+    pub fn mute(&mut self, id: ConnectionId, until: Monotonic) {
+        if let Some(member) = self.open.get_mut(&id) {
+            member.connection.mute(until);
+            self.muted.insert((until, id));
+        }
+    }
+
+    fn resume_muted(&mut self) {
+        while let Some((until, id)) = self.muted.first().copied()
+            && until <= self.now
+        {
+            self.muted.pop_first();
+            if let Some(member) = self.open.get_mut(&id) {
+                member.connection.unmute(self.now);
+                enter_lane(&mut self.lanes, id, member, self.now);
             }
+        }
+    }
+
+    /// Lets some of those look again whose bytes were not read for want of room.
+    fn resume_readers(&mut self, memory: &RequestMemory) {
+        for _ in 0..RESUMED_PER_TURN {
+            let Some(id) = self.paused.pop_front() else { return };
+            let Some(member) = self.open.get_mut(&id) else { continue };
+            member.is_paused = false;
+            if member.connection.is_waiting_for_room() {
+                enter_lane(&mut self.lanes, id, member, self.now);
+            }
+        }
+        if !self.paused.is_empty() {
+            memory.note_paused();
         }
     }
 
@@ -372,41 +499,45 @@ impl Connections {
         while let Some((id, room)) = memory.next_admitted() {
             let member = self.open.get_mut(&id).expect("only open connections wait");
             member.connection.give_answer_room(room);
-            enter_line(&mut self.line, id, member);
+            enter_lane(&mut self.lanes, id, member, self.now);
         }
     }
 
-    /// Ends connections whose clients do not read, as many as hold what others wait for.
-    fn close_unread(&mut self, memory: &RequestMemory) {
-        let mut wanted = memory.waiting_count() * FETCH_ANSWER_BYTES_MIN;
-        for (id, member) in &mut self.open {
-            let connection = &mut member.connection;
-            if connection.is_unread(self.now) && wanted > 0 {
-                wanted = wanted.saturating_sub(connection.abort(CloseReason::Unread));
-                enter_line(&mut self.line, *id, member);
-            }
-        }
-    }
-
-    /// Ends what was idle for too long, what sends a request too slowly, and what only has answers to
-    /// come that its client does not seem to wait for. Nothing was read or written there, so there is
-    /// nothing to wait for either.
+    /// Begins to end what was idle for too long, what sends a request too slowly, and what only has
+    /// answers to come that its client does not seem to wait for; and of those whose clients do not read
+    /// as many as hold what others wait for. All are looked at in the next turns.
     pub fn close_idle(&mut self, memory: &RequestMemory) {
-        self.close_unread(memory);
+        let wanted = memory.waiting_count() * FETCH_ANSWER_BYTES_MIN;
+        self.sweep.get_or_insert((ConnectionId(0), wanted));
+    }
+
+    /// Looks at some more. Nothing was read or written at those that are ended, so there is nothing to
+    /// wait for either.
+    fn go_on_sweeping(&mut self, memory: &RequestMemory) {
+        let Some((from, mut wanted)) = self.sweep.take() else { return };
         let now = self.now;
-        for (id, member) in &mut self.open {
+        let mut next = from;
+        for (id, member) in self.open.range_mut(from..).take(SWEEP_PER_TURN) {
+            next = ConnectionId(id.0 + 1);
             let connection = &mut member.connection;
-            let reason = if connection.is_stalled(now, memory, self.limits.request_bytes) {
+            let reason = if connection.is_unread(now) && wanted > 0 {
+                CloseReason::Unread
+            } else if connection.is_stalled(now, memory, self.limits.request_bytes) {
                 CloseReason::Stalled
             } else if connection.is_deserted(now) {
                 CloseReason::ByPeer
-            } else if now.since(connection.last_used()) > self.limits.idle {
+            } else if !connection.is_muted() && now.since(connection.last_used()) > self.limits.idle
+            {
                 CloseReason::Idle
             } else {
                 continue;
             };
-            connection.abort(reason);
-            enter_line(&mut self.line, *id, member);
+            let freed = connection.abort(reason);
+            wanted = wanted.saturating_sub(freed);
+            enter_lane(&mut self.lanes, *id, member, now);
+        }
+        if self.open.range(next..).next().is_some() {
+            self.sweep = Some((next, wanted));
         }
     }
 
@@ -418,7 +549,7 @@ impl Connections {
         for (id, member) in &mut self.open {
             if member.connection.speech() != Speech::Admin {
                 member.connection.retire();
-                enter_line(&mut self.line, *id, member);
+                enter_lane(&mut self.lanes, *id, member, self.now);
             }
         }
     }
@@ -428,7 +559,7 @@ impl Connections {
         self.close_doors(ring, |_| true);
         for (id, member) in &mut self.open {
             member.connection.close();
-            enter_line(&mut self.line, *id, member);
+            enter_lane(&mut self.lanes, *id, member, self.now);
         }
     }
 
@@ -440,10 +571,10 @@ impl Connections {
     }
 }
 
-fn enter_line(line: &mut VecDeque<ConnectionId>, id: ConnectionId, member: &mut Member) {
-    if !member.is_in_line {
-        member.is_in_line = true;
-        line.push_back(id);
+fn enter_lane(lanes: &mut Lanes, id: ConnectionId, member: &mut Member, now: Monotonic) {
+    if !member.is_in_lane {
+        member.is_in_lane = true;
+        lanes.enter(member.connection.lane(now), id);
     }
 }
 
@@ -469,6 +600,8 @@ mod tests {
             let limits = ConnectionLimits {
                 total: 10,
                 per_address: 10,
+                overrides: Arc::default(),
+                arrivals: ArrivalLimits::default(),
                 idle: Duration::from_secs(600),
                 request_bytes: 1 << 20,
             };
@@ -551,6 +684,129 @@ mod tests {
         let mut heard = Vec::new();
         client.read_to_end(&mut heard).unwrap();
         assert_eq!(heard, b"last");
+    }
+
+    /// A core with so many clients, all of which have just gone.
+    fn deserted(count: usize) -> Core {
+        let mut core = Core::new();
+        core.connections.most = count;
+        let limits = &mut core.connections.limits;
+        (limits.total, limits.per_address) = (count, count);
+        let crowd: Vec<TcpStream> = (0..count).map(|_| core.client()).collect();
+        drop(crowd);
+        core
+    }
+
+    #[test]
+    fn a_crowd_that_goes_is_closed_a_few_at_a_time() {
+        let mut core = deserted(5 * BURIALS_PER_TURN);
+        let mut before = core.connections.count();
+        while before > 0 {
+            core.turn();
+            let now = core.connections.count();
+            assert!(before - now <= BURIALS_PER_TURN, "{before} before, {now} now");
+            before = now;
+        }
+        core.turn();
+        assert!(!core.connections.has_work());
+    }
+
+    #[test]
+    fn idle_connections_are_looked_for_some_in_a_turn_and_all_in_the_end() {
+        let count = SWEEP_PER_TURN + 10;
+        let mut core = Core::new();
+        core.connections.most = count;
+        let limits = &mut core.connections.limits;
+        (limits.total, limits.per_address) = (count, count);
+        let crowd: Vec<TcpStream> = (0..count).map(|_| core.client()).collect();
+        let late = Monotonic(0).after(core.connections.limits.idle * 2);
+        core.connections.set_now(late);
+        core.connections.close_idle(&core.memory);
+        core.connections.go_on_sweeping(&core.memory);
+        assert_eq!(core.connections.lanes.count(Lane::Over), SWEEP_PER_TURN);
+        assert!(core.connections.has_work());
+        while core.connections.count() > 0 {
+            core.turn();
+        }
+        assert!(core.connections.sweep.is_none());
+        drop(crowd);
+    }
+
+    #[test]
+    fn who_used_much_goes_behind_who_used_little() {
+        let mut core = Core::new();
+        let [mut greedy, mut modest] = [core.client(), core.client()];
+        core.connections.note_time(ConnectionId(0), Duration::from_secs(1));
+        for client in [&mut greedy, &mut modest] {
+            client.write_all(&REQUEST).unwrap();
+        }
+        let mut news = Vec::new();
+        while news.len() < 2 {
+            core.ring.turn(Some(Duration::from_millis(1)), &mut news).unwrap();
+        }
+        for event in news {
+            let Event::Ready { watch, readiness, goes_on } = event else { continue };
+            core.connections.note(watch, readiness, goes_on, &mut core.ring);
+        }
+        let mut asked = Vec::new();
+        while asked.len() < 2 {
+            core.turn();
+            asked.extend(std::iter::from_fn(|| core.inbox.pop()).filter_map(|it| it.asked_by()));
+        }
+        assert_eq!(asked, [ConnectionId(1), ConnectionId(0)]);
+    }
+
+    #[test]
+    fn a_muted_connection_goes_on_by_itself() {
+        let mut core = Core::new();
+        let mut client = core.client();
+        let until = Monotonic(0).after(Duration::from_secs(5));
+        core.connections.mute(ConnectionId(0), until);
+        client.write_all(&REQUEST).unwrap();
+        (0..20).for_each(|_| core.turn());
+        assert!(!core.has_request());
+        assert_eq!(core.connections.next_deadline(), Some(until));
+        core.connections.set_now(until);
+        while !core.has_request() {
+            core.turn();
+        }
+        assert_eq!(core.connections.next_deadline(), None);
+    }
+
+    #[test]
+    fn a_door_lets_in_no_more_a_second_than_it_may() {
+        let mut core = Core::new();
+        core.connections.limits.arrivals.per_second = Some(2.0);
+        let _two = (core.client(), core.client());
+        let _third = TcpStream::connect(core.address).unwrap();
+        (0..20).for_each(|_| core.turn());
+        assert_eq!(core.connections.count(), 2);
+        let soon = core.connections.next_deadline().expect("the door opens again");
+        assert_eq!(soon, Monotonic(0).after(Duration::from_millis(500)));
+        core.connections.set_now(soon);
+        while core.connections.count() == 2 {
+            core.turn();
+        }
+    }
+
+    #[test]
+    fn single_addresses_may_have_other_numbers() {
+        let mut options = Options::default();
+        let written = "127.0.0.1:1, [::2]:3, host:4";
+        options.max_connections_per_ip_overrides = Some(written.to_owned());
+        let mut core = Core::new();
+        let limits = ConnectionLimits::of(&options, None, 1);
+        assert_eq!(limits.overrides.values().copied().collect::<Vec<_>>(), [1, 3]);
+        core.connections.set_limits(limits);
+        let _one = core.client();
+        let _refused = TcpStream::connect(core.address).unwrap();
+        let refused = loop {
+            core.turn();
+            if let Some(Input::Refused { refused, .. }) = core.inbox.pop() {
+                break refused;
+            }
+        };
+        assert_eq!((refused, core.connections.count()), (Refused::TooManyOfAddress, 1));
     }
 
     #[test]

@@ -28,6 +28,11 @@ impl Inbox {
         self.inputs.borrow_mut().pop_front()
     }
 
+    /// How many wait.
+    pub fn count(&self) -> usize {
+        self.inputs.borrow().len()
+    }
+
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.inputs.borrow().is_empty()

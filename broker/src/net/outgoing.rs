@@ -14,7 +14,7 @@ use bytes::{Buf, Bytes};
 use flumen_protocol::time::Monotonic;
 
 use super::uptake::Uptake;
-use crate::limits::WRITE_PIECES_MAX;
+use crate::limits::{WRITE_BYTES_PER_TURN, WRITE_PIECES_MAX};
 use crate::shard::memory::RequestMemory;
 
 /// What a client is still to be sent.
@@ -79,6 +79,11 @@ impl Outgoing {
         self.given_bytes
     }
 
+    /// Whether the socket may take more of what is queued.
+    pub fn can_go_on(&self) -> bool {
+        self.may_write && !self.queue.is_empty()
+    }
+
     /// The socket may take bytes again.
     pub fn note_writable(&mut self) {
         self.may_write = true;
@@ -93,29 +98,30 @@ impl Outgoing {
     ///
     /// # Errors
     /// What is wrong with the socket; it takes nothing any more.
-    pub fn flush(&mut self, stream: &mut TcpStream, memory: &RequestMemory) -> io::Result<bool> {
-        let mut took_any = false;
-        while self.may_write && !self.queue.is_empty() {
+    pub fn flush(&mut self, stream: &mut TcpStream, memory: &RequestMemory) -> io::Result<usize> {
+        let mut took = 0;
+        while self.can_go_on() && took < WRITE_BYTES_PER_TURN {
             let mut pieces = [IoSlice::new(&[]); WRITE_PIECES_MAX];
             let count = self.queue.len().min(WRITE_PIECES_MAX);
             let mut asked = 0;
             for (piece, bytes) in pieces.iter_mut().zip(&self.queue) {
-                *piece = IoSlice::new(bytes);
-                asked += bytes.len();
+                let most = WRITE_BYTES_PER_TURN - took - asked;
+                *piece = IoSlice::new(&bytes[..bytes.len().min(most)]);
+                asked += piece.len();
             }
             match stream.write_vectored(&pieces[..count]) {
                 Ok(written) => {
                     self.wrote(written);
                     memory.recount_answer(written, 0);
                     self.may_write = written == asked;
-                    took_any = true;
+                    took += written;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.may_write = false,
                 Err(error) => return Err(error),
             }
         }
-        Ok(took_any)
+        Ok(took)
     }
 
     fn wrote(&mut self, mut written: usize) {

@@ -1,7 +1,7 @@
 //! The core's regular small work: settling, retention, free space, counters.
 //!
 //! Does: move durable records from the journal into segments when the store wants it; let old
-//! segments go; watch the reserve of free space; copy the counters for a scrape.
+//! segments go; have compacted logs cleaned; watch the reserve of free space; copy the counters for a scrape.
 //! Does not: hold a turn: each chore does a bounded piece and comes again.
 //! Invariants: only committed entries are settled; producing is refused below the reserve and
 //! resumes by itself above it.
@@ -9,10 +9,13 @@
 
 use flumen_protocol::ids::LogId;
 use flumen_replication::outbox::Ticket;
+use flumen_replication::partition::{Partition, UnsavedAborted};
+use flumen_storage::answers::{AbortedRange, CleaningFacts, CleaningReport, LastOfProducer};
 use tracing::{info, warn};
 
 use super::effect::Effect;
 use super::mailbox::{Answer, Sizes, Space};
+use super::settings;
 use super::shard::Shard;
 use super::timers::Due;
 use crate::limits::{CHORE_INTERVAL, SPACE_HYSTERESIS_PERCENT};
@@ -22,8 +25,11 @@ impl Shard {
     /// Starts to settle what the store wants settled, as far as it is committed.
     pub(super) fn settle_logs(&mut self) {
         while let Some(log) = self.store.next_settle(self.now) {
-            let Some(partition) = self.partitions.get(&log) else { return };
-            let snapshot = partition.snapshot();
+            // Before the state that covers them (replication's decision 0008).
+            self.note_aborted(log);
+            let Some(partition) = self.partitions.get_mut(&log) else { return };
+            let settled_end = self.store.settling_end(log, partition.applied_index());
+            let snapshot = partition.snapshot(settled_end);
             let state = (snapshot.index, snapshot.bytes);
             if !self.store.begin_settle(log, partition.applied_index(), state) {
                 return;
@@ -37,6 +43,7 @@ impl Shard {
         self.effects.push(Effect::LookUpSpace);
         self.tell_of_the_clock();
         self.let_old_segments_go();
+        self.clean_logs();
         for (reason, count) in self.lines.take_left_out(self.now.monotonic) {
             let reason = reason.label();
             warn!(reason, count, "more clients were refused, without a line for each");
@@ -72,14 +79,85 @@ impl Shard {
         self.retention_checked = self.now.wall;
         let logs: Vec<LogId> = self.partitions.keys().copied().collect();
         for log in logs {
-            let Some(partition) = self.partitions.get_mut(&log) else { continue };
+            let Some(partition) = self.partitions.get(&log) else { continue };
             let end = partition.offsets().high_watermark();
+            // The partition hears of it when it is durable: a start that clients were told holds.
             if let Some(start) = self.store.retention(log, self.now, end) {
                 info!(%log, %start, "old segments go");
-                partition.advance_start(start, &mut self.outbox);
             }
         }
-        self.carry_out();
+    }
+
+    /// Has the dirtiest compacted log cleaned, if any is dirty enough. Not while the disk is nearly full:
+    /// a cleaning takes room before it gives any back.
+    fn clean_logs(&mut self) {
+        self.metrics.cleaner_dirty_bytes = self.store.dirty_bytes();
+        if !self.writable || !self.options.log_cleaner_enable {
+            return;
+        }
+        let config = settings::of_cleaner(&self.options, self.identity.cores);
+        self.store.configure_cleaner(config);
+        let Some(log) = self.store.next_clean(self.now) else { return };
+        let Some(facts) = self.cleaning_facts(log) else { return };
+        if self.store.begin_clean(log, &facts) {
+            info!(%log, "cleaning");
+        }
+    }
+
+    /// What a cleaning must know of a log and only its partition does. A transaction under way begins at or
+    /// behind what is stable, and no cleaning comes there; whoever is in one is among the producers.
+    fn cleaning_facts(&mut self, log: LogId) -> Option<CleaningFacts> {
+        let partition = self.partitions.get(&log)?;
+        let last = |(id, epoch, offset)| (id, LastOfProducer { epoch, data: offset });
+        let producers = partition.last_of_producers().map(last).collect();
+        let (start, stable) = (partition.offsets().start(), partition.offsets().stable());
+        let aborted = partition.aborted(start, stable).map(|row| AbortedRange {
+            producer: row.producer_id,
+            first: row.first_offset,
+            last: row.last_offset,
+        });
+        let aborted = aborted.collect();
+        Some(CleaningFacts { stable, aborted, producers, seed: self.dice.draw() })
+    }
+
+    /// A cleaning ended.
+    pub(super) fn take_cleaned(&mut self, log: LogId, report: &CleaningReport) {
+        let CleaningReport { bytes_before, bytes_after, records_dropped, keys, .. } = *report;
+        let took_ms = u64::try_from(report.took.as_millis()).unwrap_or(u64::MAX);
+        self.forget_emptied(log, report);
+        info!(%log, bytes_before, bytes_after, records_dropped, keys, took_ms, "cleaned");
+        for (from, until) in &report.left_out {
+            warn!(
+                %log, %from, %until,
+                "not cleaned: something in this segment cannot be read, and nothing of it is thrown away"
+            );
+        }
+        self.metrics.cleanings_total += 1;
+        self.metrics.cleaner_read_bytes_total += report.bytes_read;
+        self.metrics.cleaner_written_bytes_total += report.bytes_written;
+        self.metrics.cleaner_freed_bytes_total += bytes_before.saturating_sub(bytes_after);
+        self.metrics.cleaner_damaged_segments_total += report.left_out.len() as u64;
+        self.metrics.cleaner_last_ms = took_ms;
+    }
+
+    /// Aborted transactions of which a cleaning has met nothing but their markers are forgotten, so that the
+    /// markers may go, too. That is noted now: a start that knew of one whose marker is gone would have
+    /// readers leave out what its producer wrote later.
+    fn forget_emptied(&mut self, log: LogId, report: &CleaningReport) {
+        let Some(partition) = self.partitions.get_mut(&log) else { return };
+        if !report.emptied.is_empty() {
+            partition.forget_aborted(report.emptied.iter().map(|range| range.last));
+            self.note_aborted(log);
+        }
+    }
+
+    /// Has the store note what it does not know yet of aborted transactions.
+    fn note_aborted(&mut self, log: LogId) {
+        let partition = self.partitions.get_mut(&log);
+        let unsaved = partition.and_then(Partition::take_unsaved_aborted);
+        if let Some(UnsavedAborted { since, rows }) = unsaved {
+            self.store.note_aborted(log, since, rows);
+        }
     }
 
     /// The store found the disk full before the reserve was seen to be touched.
@@ -131,18 +209,22 @@ impl Shard {
         self.metrics.partitions = self.partitions.len() as u64;
         let held = self.partitions.values().filter(|partition| partition.is_held());
         self.metrics.partitions_held = held.count() as u64;
+        self.count_transactions();
         self.metrics.memory_used_bytes = self.memory_used() as u64;
+        let (sessions, partitions, evictions) = self.sessions.counts();
+        self.metrics.fetch_sessions = sessions as u64;
+        self.metrics.fetch_session_partitions = partitions as u64;
+        self.metrics.fetch_session_evictions_total = evictions;
+        (self.metrics.quota_accounts, self.metrics.throttled_total) = self.quotas.counts();
+        self.metrics.fetch_follows = self.follows.count() as u64;
         self.metrics.journal_window_bytes = self.store.journal().used_bytes();
         self.metrics.memory_budget_bytes = self.memory.budget() as u64;
-        Snapshot {
-            core: usize::from(self.identity.core.0),
-            metrics: self.metrics.clone(),
-            lags: Vec::new(),
-        }
+        Snapshot { core: usize::from(self.identity.core.0), metrics: self.metrics.clone() }
     }
 
     fn memory_used(&self) -> usize {
-        self.memory.used() + self.memory.answers() + self.store.memory_bytes()
+        let requests = self.memory.used() + self.memory.answers();
+        requests + self.sessions.bytes() + self.store.memory_bytes()
     }
 
     /// Counts appended records for their topic.

@@ -1,32 +1,44 @@
-//! The group coordinators that live on this core: one per partition of `__consumer_offsets`.
+//! The coordinators that live on this core: one per partition of `__consumer_offsets` and of
+//! `__transaction_state`.
 //!
 //! Does: load a coordinator when this core leads its partition, hand it its requests, append
 //! what it decides, release its answers when that is committed.
-//! Does not: know how groups work; `replication::coordinator` does.
-//! Invariants: a coordinator exists for every partition of the offsets topic hosted here; the
-//! records of one turn leave in one batch per coordinator.
-//! Apart because it is the only place where groups meet partitions.
+//! Does not: know how groups or transactions work; `replication::coordinator` does.
+//! Invariants: a coordinator exists for every partition of these topics hosted here; the records of
+//! one turn leave in one batch per coordinator (and those of each transaction in one of their own).
+//! Apart because it is the only place where groups meet partitions; what transactions want beyond
+//! that is in `ends` and `within`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use flumen_protocol::batch::check;
 use flumen_protocol::error_code::ErrorCode;
-use flumen_protocol::ids::LogId;
-use flumen_replication::coordinator::group::{GroupConfig, GroupRequest, GroupResponse};
+use flumen_protocol::ids::{LogId, ProducerId};
+use flumen_protocol::time::WallTrust;
+use flumen_replication::coordinator::group::consumer::{Assignor, MigrationPolicy};
+use flumen_replication::coordinator::group::{
+    ConsumerConfig, GroupConfig, GroupCoordinator, GroupRequest, GroupResponse,
+};
+use flumen_replication::coordinator::producer::Outcome;
 use flumen_replication::coordinator::runtime::{
     AppendFailure, Coordinator, CoordinatorEffect, Phase,
 };
+use flumen_replication::coordinator::transaction::TransactionConfig;
 use flumen_replication::error::Refusal;
+use flumen_replication::metadata::image::Image;
 use flumen_replication::outbox::{Appended, Ticket};
-use flumen_replication::partition::{Acks, Append};
+use flumen_replication::partition::{Acks, Append, Origin};
 use flumen_storage::limits::QUEUE_BYTES_MAX;
 use tracing::{error, info};
 
 use super::mailbox::Answer;
 use super::partitions::{COORDINATOR, FORGETTING};
-use super::routing::OFFSETS_TOPIC;
+use super::room::{CoordinatorConfigs, Room, RoomKind, Wish, group_wishes};
+use super::routing::{OFFSETS_TOPIC, TRANSACTIONS_TOPIC};
 use super::shard::Shard;
 use super::timers::Due;
 use crate::config::options::Options;
@@ -39,10 +51,10 @@ const APPEND_PATIENCE: Duration = Duration::from_secs(3600);
 
 /// The coordinators of one core.
 pub struct Coordinators {
-    config: GroupConfig,
-    rooms: BTreeMap<LogId, Coordinator>,
+    configs: CoordinatorConfigs,
+    pub(super) rooms: BTreeMap<LogId, Room>,
     /// Those that may have gathered records in this turn.
-    touched: BTreeSet<LogId>,
+    pub(super) touched: BTreeSet<LogId>,
     /// Those whose machine was dropped and must be loaded again when the turn ends.
     dropped: BTreeSet<LogId>,
     /// Batches on their way: our number → whose it is and its number there.
@@ -59,22 +71,12 @@ pub struct Coordinators {
 impl Coordinators {
     /// None yet.
     pub fn new(options: &Options) -> Self {
-        let positive = |value: i64| u64::try_from(value).unwrap_or(0);
-        let config = GroupConfig {
-            min_session_timeout_ms: options.group_min_session_timeout_ms,
-            max_session_timeout_ms: options.group_max_session_timeout_ms,
-            max_size: usize::try_from(options.group_max_size).unwrap_or(usize::MAX),
-            initial_rebalance_delay_ms: options.group_initial_rebalance_delay_ms,
-            offset_metadata_max_bytes: usize::try_from(options.offset_metadata_max_bytes)
-                .unwrap_or(0),
-            offsets_retention_ms: i64::from(options.offsets_retention_minutes) * 60_000,
-            offsets_retention_check_interval_ms: positive(
-                options.offsets_retention_check_interval_ms,
-            ),
-            commit_timeout_ms: positive(i64::from(options.offsets_commit_timeout_ms)),
+        let configs = CoordinatorConfigs {
+            groups: group_config(options),
+            transactions: transaction_config(options),
         };
         Self {
-            config,
+            configs,
             rooms: BTreeMap::new(),
             touched: BTreeSet::new(),
             dropped: BTreeSet::new(),
@@ -95,48 +97,104 @@ impl Coordinators {
         }
     }
 
-    /// All of them, for metrics.
-    pub fn rooms(&self) -> impl Iterator<Item = &Coordinator> {
-        self.rooms.values()
+    /// Those of groups and the partitions they live in, from one of these on, for metrics.
+    pub fn rooms_from(
+        &self,
+        first: Option<LogId>,
+    ) -> impl Iterator<Item = (LogId, &Coordinator<GroupCoordinator>)> {
+        let first = first.map_or(Bound::Unbounded, Bound::Included);
+        let rooms = self.rooms.range((first, Bound::Unbounded));
+        rooms.filter_map(|(log, room)| Some((*log, room.groups()?)))
     }
+}
+
+fn group_config(options: &Options) -> GroupConfig {
+    GroupConfig {
+        min_session_timeout_ms: options.group_min_session_timeout_ms,
+        max_session_timeout_ms: options.group_max_session_timeout_ms,
+        max_size: usize::try_from(options.group_max_size).unwrap_or(usize::MAX),
+        initial_rebalance_delay_ms: options.group_initial_rebalance_delay_ms,
+        offset_metadata_max_bytes: usize::try_from(options.offset_metadata_max_bytes).unwrap_or(0),
+        offsets_retention_ms: i64::from(options.offsets_retention_minutes) * 60_000,
+        offsets_retention_check_interval_ms: positive(options.offsets_retention_check_interval_ms),
+        commit_timeout_ms: positive(i64::from(options.offsets_commit_timeout_ms)),
+        consumer: consumer_config(options),
+    }
+}
+
+fn consumer_config(options: &Options) -> ConsumerConfig {
+    let assignors = options.consumer_groups.assignors.as_deref().unwrap_or_default();
+    let policy = options.consumer_groups.migration_policy.as_deref().unwrap_or_default();
+    let default = ConsumerConfig::default();
+    ConsumerConfig {
+        session_timeout_ms: options.consumer_groups.session_timeout_ms,
+        heartbeat_interval_ms: options.consumer_groups.heartbeat_interval_ms,
+        max_size: usize::try_from(options.consumer_groups.max_size).unwrap_or(usize::MAX),
+        default_assignor: assignors
+            .split(',')
+            .find_map(|name| Assignor::named(name.trim()))
+            .unwrap_or(default.default_assignor),
+        migration_policy: MigrationPolicy::named(policy).unwrap_or(default.migration_policy),
+        ..default
+    }
+}
+
+fn transaction_config(options: &Options) -> TransactionConfig {
+    let interval_ms = options.transactions.remove_expired_interval_ms;
+    TransactionConfig {
+        max_timeout_ms: options.transactions.max_timeout_ms,
+        id_expiration_ms: i64::from(options.transactions.id_expiration_ms),
+        id_expiration_check_interval_ms: positive(i64::from(interval_ms)),
+        commit_timeout_ms: positive(i64::from(options.request_timeout_ms)),
+    }
+}
+
+fn positive(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
 }
 
 impl Shard {
     /// Leadership of a partition came or went; a coordinator comes or goes with it.
     pub(super) fn leadership_changed(&mut self, log: LogId, leads: bool) {
-        let is_offsets =
-            self.image.topic(log.topic).is_some_and(|topic| topic.name == OFFSETS_TOPIC);
-        if is_offsets {
-            self.host_coordinator(log, leads);
+        let name = self.image.topic(log.topic).map(|topic| topic.name.as_str());
+        match name {
+            Some(OFFSETS_TOPIC) => self.host_coordinator(log, RoomKind::Groups, leads),
+            Some(TRANSACTIONS_TOPIC) => self.host_coordinator(log, RoomKind::Transactions, leads),
+            Some(_) | None => {}
         }
     }
 
     /// Loads the coordinator of a partition this core leads, or lets it go.
-    pub(super) fn host_coordinator(&mut self, log: LogId, leads: bool) {
-        let config = &self.coordinators.config;
-        let room =
-            self.coordinators.rooms.entry(log).or_insert_with(|| Coordinator::new(config.clone()));
-        let mut out = Vec::new();
-        room.resign(&mut out);
+    fn host_coordinator(&mut self, log: LogId, kind: RoomKind, leads: bool) {
+        let configs = &self.coordinators.configs;
+        let room = self.coordinators.rooms.entry(log).or_insert_with(|| Room::new(kind, configs));
+        let wishes = room.resign();
+        room.learn(&self.image);
         if leads {
             room.begin_load();
         }
-        self.grant_coordinator(log, out);
+        self.forget_ends(log);
+        self.grant_coordinator(log, wishes);
         self.loads.forget(log);
-        // Without the commits that are lost, groups would begin again where they were long ago: they
-        // are told to wait.
+        // Without the commits that are lost, groups would begin again where they were long ago, and
+        // transactions that were decided might end otherwise: they are told to wait.
         if leads && !self.is_held(log) {
             self.begin_load(log);
         }
     }
 
-    /// A partition of the offsets topic was removed.
+    /// The cluster's metadata has changed.
+    pub(super) fn coordinators_learn(&mut self, image: &Arc<Image>) {
+        self.coordinators.rooms.values_mut().for_each(|room| room.learn(image));
+    }
+
+    /// A partition was removed, and the coordinator with it that lived there, if one did.
     pub(super) fn drop_coordinator(&mut self, log: LogId) {
         if let Some(mut room) = self.coordinators.rooms.remove(&log) {
-            let mut out = Vec::new();
-            room.resign(&mut out);
-            self.grant_coordinator(log, out);
+            let wishes = room.resign();
+            self.grant_coordinator(log, wishes);
         }
+        self.forget_ends(log);
         self.coordinators.to_forget.remove(&log);
         self.timers.arm(Due::Coordinator(log), None);
         self.loads.forget(log);
@@ -148,7 +206,7 @@ impl Shard {
         if room.phase() == Phase::Loading
             && let Err(why) = room.replay_batch(batch)
         {
-            error!(%log, ?why, "groups of this partition cannot be loaded and are not served");
+            error!(%log, ?why, "a coordinator cannot be loaded: what it holds is not served");
             self.loads.forget(log);
         }
     }
@@ -157,22 +215,29 @@ impl Shard {
     pub(super) fn coordinator_loaded(&mut self, log: LogId) {
         let Some(room) = self.coordinators.rooms.get_mut(&log) else { return };
         if room.phase() == Phase::Loading {
-            room.finish_load(self.now);
-            let groups = room.groups().count();
-            if groups > 0 {
-                info!(%log, groups, "groups are loaded");
+            let wishes = room.finish_load(self.now);
+            self.coordinators.touched.insert(log);
+            if let Some(groups) = room.groups() {
+                let count = groups.groups().count();
+                if count > 0 {
+                    info!(%log, groups = count, "groups are loaded");
+                }
+                // A deletion may be durable while the tombstones behind it are not.
+                let topics: BTreeSet<&str> = groups.committed().map(|row| row.topic).collect();
+                let is_gone = |name: &&str| self.image.topic_named(name).is_none();
+                let gone: Vec<String> =
+                    topics.into_iter().filter(is_gone).map(str::to_owned).collect();
+                self.coordinators.remember(log, gone);
+            } else if !wishes.is_empty() {
+                info!(%log, ends = wishes.len(), "ends of transactions are still to be written");
             }
-            // A deletion may be durable while the tombstones behind it are not.
-            let topics: BTreeSet<&str> = room.committed().map(|row| row.topic).collect();
-            let gone = topics.into_iter().filter(|name| self.image.topic_named(name).is_none());
-            let gone: Vec<String> = gone.map(str::to_owned).collect();
-            self.coordinators.remember(log, gone);
+            self.grant_coordinator(log, wishes);
             self.forget_offsets(log);
         }
         self.look_at_coordinator(log);
     }
 
-    /// Hands a request to the coordinator of this partition.
+    /// Hands a request to the coordinator of groups of this partition.
     pub(super) fn ask_coordinator(&mut self, ticket: Ticket, log: LogId, request: GroupRequest) {
         // Refused here and not when its batch is appended: a batch that fails costs the room all
         // that it holds. Groups are small; they get room where producers have none left.
@@ -181,22 +246,23 @@ impl Shard {
             let response = request.refused(ErrorCode::CoordinatorNotAvailable);
             return self.answer(ticket, Answer::Group(Box::new(response)));
         }
-        let Some(room) = self.coordinators.rooms.get_mut(&log) else {
+        let Some(Room::Groups(room)) = self.coordinators.rooms.get_mut(&log) else {
             return self.answer(ticket, Answer::NotHere);
         };
-        let mut out = Vec::new();
-        room.handle(self.now, &mut self.dice, ticket, request, &mut out);
+        let (now, dice) = (self.now, &mut self.dice);
+        let wishes = group_wishes(|out| room.handle(now, dice, ticket, request, out));
         self.coordinators.touched.insert(log);
-        self.grant_coordinator(log, out);
+        self.grant_coordinator(log, wishes);
         self.look_at_coordinator(log);
     }
 
-    /// Asks every coordinator of this core the same and answers with all they say.
+    /// Asks every coordinator of groups of this core the same and answers with all they say.
     pub(super) fn ask_coordinators(&mut self, ticket: Ticket, request: &GroupRequest) {
         let mut responses: Vec<GroupResponse> = Vec::new();
         // An idle room holds no groups; a loading one says that it does not know yet.
         let rooms = self.coordinators.rooms.values_mut();
         for room in rooms.filter(|room| room.phase() != Phase::Idle) {
+            let Room::Groups(room) = room else { continue };
             let mut out = Vec::new();
             room.handle(self.now, &mut self.dice, ticket, request.clone(), &mut out);
             for effect in out {
@@ -205,6 +271,7 @@ impl Shard {
                     CoordinatorEffect::Append { .. } => {
                         unreachable!("listing groups changes nothing")
                     }
+                    CoordinatorEffect::Announce(never) => match never {},
                 }
             }
         }
@@ -215,7 +282,9 @@ impl Shard {
     /// is asked as soon as it can be, before clients are: a topic of the same name made later must
     /// not be read from where readers of this one were.
     pub(super) fn forget_offsets_of(&mut self, names: &[String]) {
-        let logs: Vec<LogId> = self.coordinators.rooms.keys().copied().collect();
+        let rooms = self.coordinators.rooms.iter();
+        let groups = rooms.filter(|(_, room)| room.groups().is_some());
+        let logs: Vec<LogId> = groups.map(|(log, _)| *log).collect();
         for log in logs {
             self.coordinators.remember(log, names.iter().cloned());
             self.forget_offsets(log);
@@ -224,7 +293,7 @@ impl Shard {
 
     fn forget_offsets(&mut self, log: LogId) {
         let room = self.coordinators.rooms.get(&log);
-        if !room.is_some_and(Coordinator::takes_requests) {
+        if !room.is_some_and(Room::takes_requests) {
             return;
         }
         let Some(names) = self.coordinators.to_forget.remove(&log).filter(|it| !it.is_empty())
@@ -254,10 +323,13 @@ impl Shard {
     /// Something of a coordinator is due.
     pub(super) fn coordinator_due(&mut self, log: LogId) {
         let Some(room) = self.coordinators.rooms.get_mut(&log) else { return };
-        let mut out = Vec::new();
-        room.on_time(self.now, &mut out);
+        let wall = match self.store.is_clock_doubted() {
+            false => WallTrust::Trusted,
+            true => WallTrust::Doubted,
+        };
+        let wishes = room.on_time(self.now, wall);
         self.coordinators.touched.insert(log);
-        self.grant_coordinator(log, out);
+        self.grant_coordinator(log, wishes);
         self.look_at_coordinator(log);
     }
 
@@ -269,51 +341,53 @@ impl Shard {
         }
         for log in std::mem::take(&mut self.coordinators.dropped) {
             if self.partitions.get(&log).is_some_and(|partition| partition.is_leader()) {
-                self.host_coordinator(log, true);
+                self.leadership_changed(log, true);
             }
         }
         for log in std::mem::take(&mut self.coordinators.touched) {
             if let Some(room) = self.coordinators.rooms.get_mut(&log) {
-                let mut out = Vec::new();
-                room.settle(self.now, &mut out);
-                self.grant_coordinator(log, out);
+                let wishes = room.settle(self.now);
+                self.grant_coordinator(log, wishes);
                 self.look_at_coordinator(log);
             }
         }
     }
 
-    fn look_at_coordinator(&mut self, log: LogId) {
-        let next = self.coordinators.rooms.get(&log).and_then(Coordinator::next_deadline);
+    pub(super) fn look_at_coordinator(&mut self, log: LogId) {
+        let next = self.coordinators.rooms.get(&log).and_then(Room::next_deadline);
         self.timers.arm(Due::Coordinator(log), next);
     }
 
-    fn grant_coordinator(&mut self, log: LogId, wishes: Vec<CoordinatorEffect>) {
+    pub(super) fn grant_coordinator(&mut self, log: LogId, wishes: Vec<Wish>) {
         for wish in wishes {
             match wish {
-                CoordinatorEffect::Reply { ticket, response } => {
-                    self.answer(ticket, Answer::Group(Box::new(response)));
-                }
-                CoordinatorEffect::Append { batch, id } => {
+                Wish::Answer(ticket, answer) => self.answer(ticket, answer),
+                Wish::End(owed) => self.begin_end(log, owed),
+                Wish::Append(batch, id) => {
                     // Once a batch has failed, what the dropped machine decided after it must
                     // not reach the log either.
                     let rooms = &self.coordinators.rooms;
                     if rooms.get(&log).is_some_and(|room| room.phase() != Phase::Idle) {
-                        self.append_groups(log, batch, id);
+                        self.append_decided(log, batch, id);
                     }
                 }
             }
         }
     }
 
-    fn append_groups(&mut self, log: LogId, batch: BytesMut, id: u64) {
+    fn append_decided(&mut self, log: LogId, batch: BytesMut, id: u64) {
         let number = self.coordinators.next_append;
         self.coordinators.next_append += 1;
         self.coordinators.in_flight.insert(number, (log, id));
         let ticket = self.internal(COORDINATOR, number);
-        let summary = check::check_produced(&batch)
+        let summary = check::check_coordinated(&batch)
             .unwrap_or_else(|fault| unreachable!("our own batch is sound: {fault:?}"));
         let may_relax = self.store.journal().has_room();
-        let Some(partition) = self.partitions.get_mut(&log).filter(|_| self.writable) else {
+        // Transactions end also on a disk that is nearly full, and none begins (`ask_transaction`): readers
+        // wait for ends, and an end that is due would be decided and refused again and again.
+        let room = self.coordinators.rooms.get(&log);
+        let may = self.writable || room.is_some_and(|room| room.transactions().is_some());
+        let Some(partition) = self.partitions.get_mut(&log).filter(|_| may) else {
             return self.coordinator_appended(number, Err(Refusal::NoRoom));
         };
         let append = Append {
@@ -323,7 +397,9 @@ impl Shard {
             acks: Acks::All,
             deadline: self.now.monotonic.after(APPEND_PATIENCE),
             may_relax,
+            may_begin: true,
             leader_epoch: None,
+            origin: Origin::Coordinator,
         };
         // A refusal comes back as a release, like every other outcome.
         let _released = partition.append(self.now, append, &mut self.outbox);
@@ -345,20 +421,40 @@ impl Shard {
             | Refusal::OutOfOrderSequence { .. }
             | Refusal::StaleProducerEpoch { .. }
             | Refusal::NoTransaction
+            | Refusal::NotVerified(_)
+            | Refusal::CoordinatorFenced { .. }
+            | Refusal::TooManyTransactions
             | Refusal::TimedOut
             | Refusal::Busy
             | Refusal::OffsetsUsedUp
             | Refusal::NoRoom
             | Refusal::Storage => AppendFailure::Unavailable,
         };
-        let mut out = Vec::new();
-        room.appended(id, outcome.as_ref().map(drop).map_err(failure), &mut out);
+        let wishes = room.appended(id, outcome.as_ref().map(drop).map_err(failure));
         if room.phase() == Phase::Idle {
             self.coordinators.dropped.insert(log);
+            self.forget_ends(log);
         }
-        self.grant_coordinator(log, out);
+        self.grant_coordinator(log, wishes);
         self.forget_offsets(log);
         self.look_at_coordinator(log);
+    }
+}
+
+/// Ends of transactions in the logs of groups.
+impl Shard {
+    /// Whether a marker may be written to this log now: the coordinator that lives in it has to hear of
+    /// it, and does not while it is being loaded.
+    pub(super) fn may_end(&self, log: LogId) -> bool {
+        self.coordinators.rooms.get(&log).is_none_or(|room| room.phase() == Phase::Active)
+    }
+
+    /// The marker of a transaction is committed in this log.
+    pub(super) fn transaction_ended(&mut self, log: LogId, producer: ProducerId, commit: bool) {
+        if let Some(room) = self.coordinators.rooms.get_mut(&log) {
+            let outcome = if commit { Outcome::Commit } else { Outcome::Abort };
+            room.transaction_ended(producer, outcome);
+        }
     }
 }
 
@@ -369,13 +465,17 @@ fn is_change(request: &GroupRequest) -> bool {
         | GroupRequest::Sync { .. }
         | GroupRequest::Leave { .. }
         | GroupRequest::CommitOffsets { .. }
+        | GroupRequest::CommitWithin { .. }
         | GroupRequest::Delete { .. }
-        | GroupRequest::DeleteOffsets { .. } => true,
+        | GroupRequest::DeleteOffsets { .. }
+        // Nearly all of them change nothing, but nobody knows before.
+        | GroupRequest::ConsumerHeartbeat { .. } => true,
         // A deletion of topics is the broker's own word and must not be lost.
         GroupRequest::TopicsDeleted { .. }
         | GroupRequest::Heartbeat { .. }
         | GroupRequest::FetchOffsets { .. }
         | GroupRequest::Describe { .. }
+        | GroupRequest::DescribeConsumer { .. }
         | GroupRequest::List { .. } => false,
     }
 }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use flumen_protocol::ids::CoreId;
+use flumen_protocol::time::Monotonic;
 use flumen_storage::error::StorageError;
 use flumen_storage::op::DiskOp;
 
@@ -29,6 +30,13 @@ pub enum Effect {
         slot: u64,
         /// The answer, length included.
         answer: Vec<Bytes>,
+    },
+    /// Read nothing more from a connection until then; what it is owed is written.
+    Mute {
+        /// Which.
+        connection: ConnectionId,
+        /// Until when.
+        until: Monotonic,
     },
     /// Close a connection after the answers to everything before this slot.
     CloseAt {

@@ -93,6 +93,23 @@ pub enum Input {
     Stop,
 }
 
+impl Input {
+    /// Whose request it is, if it is one.
+    pub fn asked_by(&self) -> Option<ConnectionId> {
+        match self {
+            Self::Request { connection, .. } | Self::Admin { connection, .. } => Some(*connection),
+            Self::Opened { .. }
+            | Self::Closed { .. }
+            | Self::Refused { .. }
+            | Self::AcceptFailed { .. }
+            | Self::FromCore { .. }
+            | Self::Disk { .. }
+            | Self::FreeSpace { .. }
+            | Self::Stop => None,
+        }
+    }
+}
+
 /// A commit of the journal, for the counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JournalWrite {

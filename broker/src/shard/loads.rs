@@ -123,6 +123,9 @@ impl Shard {
     }
 
     fn take_chunk(&mut self, log: LogId, result: Result<Vec<Bytes>, ReadError>) {
+        if let Err(why) = result {
+            self.note_unreadable(why);
+        }
         let Some(load) = self.loads.open.get_mut(&log) else { return };
         match result {
             Ok(batches) => {
@@ -144,12 +147,14 @@ impl Shard {
                 self.loads.open.remove(&log);
                 self.effects.push(Effect::Halt(StorageError::NeedsOperator { what, how }));
             }
-            Err(ReadError::Damaged { until, .. }) if until > load.next => {
+            // Without what is lost, groups would go back to where they were long ago: unless somebody
+            // accepts that, they wait, as those of a held log do.
+            Err(ReadError::Damaged { until, .. }) if self.accepts_damage && until > load.next => {
                 error!(%log, from = %load.next, %until, "skipping damaged records while loading");
                 load.next = until.min(load.until);
             }
             Err(why) => {
-                error!(%log, %why, "cannot load; what this log holds is not served");
+                error!(%log, %why, "cannot load: what this log holds is not served. {LOAD_REMEDY}");
                 self.loads.open.remove(&log);
             }
         }
@@ -173,3 +178,7 @@ impl Shard {
         }
     }
 }
+
+/// What an operator does about a damaged log of committed offsets.
+const LOAD_REMEDY: &str = "Restore the data folder from a copy, or start with `flumen serve \
+    --accept-damage`: groups whose commits are lost then go on from earlier ones";

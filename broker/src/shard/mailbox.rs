@@ -11,26 +11,32 @@
 //! | `Ask` | core of the client → owner | no: a client waits |
 //! | `Answer` | owner → core of the client | no: a client waits |
 //! | `Unwatch` | core of the client → owner | no: a stale watcher wakes nobody but costs memory |
+//! | `Unfollow` | core of the client → owner | no: as `Unwatch` |
+//! | `Spent` | all → all | no: a client would get more than its quota |
 //! | `Image` | core of the controller → all | no: it is the only way to learn of topics |
 //! | `Leaders` | owner → all | no: clients would be sent to nobody |
 //! | `Stop` | core 0 → all | no |
 //! | `Drained` | all → all | no: a stop would wait for its time to be over |
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use flumen_protocol::batch::check::ProducedBatch;
-use flumen_protocol::ids::{LeaderEpoch, LogId, NodeId, Offset, PartitionIndex};
+use flumen_protocol::batch::control::EndMarker;
+use flumen_protocol::ids::{
+    CoreId, LeaderEpoch, LogId, NodeId, Offset, PartitionIndex, ProducerEpoch, ProducerId,
+};
 use flumen_protocol::time::Monotonic;
 use flumen_replication::coordinator::group::{GroupRequest, GroupResponse};
+use flumen_replication::coordinator::transaction::{TransactionRequest, TransactionResponse};
 use flumen_replication::error::Refusal;
 use flumen_replication::metadata::command::{Command, Outcome};
 use flumen_replication::metadata::image::Image;
 use flumen_replication::outbox::{AppendReceipt, Ticket};
-use flumen_replication::partition::{Acks, Quorum};
+use flumen_replication::partition::{Acks, ActiveProducer, Claim, Quorum};
 use flumen_storage::answers::ReadError;
 
+use crate::quota::ledger::Spending;
 use crate::telemetry::metrics::Snapshot;
 
 /// A message between two cores of this node.
@@ -42,6 +48,10 @@ pub enum CoreMessage {
     Answer(Vec<(Ticket, Answer)>),
     /// A request no longer waits for news of these logs.
     Unwatch(Vec<(Ticket, LogId)>),
+    /// These followers want to hear of these logs no more.
+    Unfollow(Vec<(Follower, LogId)>),
+    /// What clients with quotas have spent on the sender since it last said so.
+    Spent(Vec<Spending>),
     /// What topics there are now.
     Image(Arc<Image>),
     /// Who leads which partitions of the sender now.
@@ -87,6 +97,8 @@ pub enum Question {
     Read(ReadQuestion),
     /// Say when records at or after this offset become visible, with the records.
     Watch(ReadQuestion),
+    /// Read from a partition; if there is nothing, follow it for a fetch session.
+    Look(ReadQuestion, Follower),
     /// Which offset a timestamp or special value means.
     ListOffset(OffsetQuestion),
     /// Where an epoch ends.
@@ -103,10 +115,21 @@ pub enum Question {
         /// When to give up.
         deadline: Monotonic,
     },
+    /// Write down how a producer's transaction ended; asked by its coordinator, or an operator.
+    EndTransaction(Box<EndQuestion>),
+    /// Which producers have written, and what is under way of them.
+    Producers,
     /// Ask the group coordinator that lives in this partition.
     Group(Box<GroupRequest>),
     /// Which groups live on this core; asks every coordinator of it.
     Groups(Box<GroupRequest>),
+    /// Ask the group coordinator that lives in this partition for a commit within a transaction.
+    GroupWithin(Box<WithinQuestion>),
+    /// Ask the coordinator of transactions that lives in this partition: a client, or a partition which
+    /// wants to know whether a producer has a transaction under way that it is part of.
+    Transaction(Box<TransactionRequest>),
+    /// Which transactions live on this core; asks every coordinator of it.
+    Transactions(Box<TransactionRequest>),
     /// Change the cluster's metadata; only the controller's core understands it.
     Control {
         /// How.
@@ -120,6 +143,10 @@ pub enum Question {
     Sizes,
     /// Copy the counters.
     Metrics,
+    /// The next committed offsets of the groups that live on this core, behind those of the last page.
+    Commits(Option<Box<CommitCursor>>),
+    /// Where these partitions of this core end, and when the records at these offsets were written.
+    Lags(Vec<(LogId, Offset)>),
 }
 
 /// A batch and how it is to be acknowledged.
@@ -133,6 +160,34 @@ pub struct AppendQuestion {
     pub acks: Acks,
     /// When to give up waiting.
     pub deadline: Monotonic,
+    /// What its client says of the transaction that it belongs to, if it does.
+    pub claim: Option<Box<Claim>>,
+}
+
+/// How a transaction ended, for one of its partitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndQuestion {
+    /// Whose.
+    pub producer_id: ProducerId,
+    /// The producer's epoch, as the marker is to have it.
+    pub epoch: ProducerEpoch,
+    /// Commit or abort, and the epoch of the coordinator that says so.
+    pub marker: EndMarker,
+    /// Whether the marker must be of a newer epoch than the records (KIP-1228).
+    pub must_be_newer: bool,
+    /// When to give up waiting; the marker may be written all the same.
+    pub deadline: Monotonic,
+}
+
+/// A commit of offsets within a transaction.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WithinQuestion {
+    /// Where the coordinator of the transactional id lives.
+    pub coordinator: LogId,
+    /// What to ask it first: that the partition is part of the transaction.
+    pub claim: TransactionRequest,
+    /// The commit.
+    pub commit: GroupRequest,
 }
 
 /// A read of one partition.
@@ -152,6 +207,19 @@ pub struct ReadQuestion {
     pub answer_bytes_max: u32,
 }
 
+/// A partition of a fetch session, as its owner knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Follower {
+    /// Where the session is.
+    pub core: CoreId,
+    /// Which.
+    pub session: i32,
+    /// The partition's number in it.
+    pub slot: u32,
+    /// The epoch of the session when it asked.
+    pub epoch: i32,
+}
+
 /// A look-up of an offset.
 #[derive(Clone, Copy, Debug)]
 pub struct OffsetQuestion {
@@ -168,18 +236,26 @@ pub struct OffsetQuestion {
 /// The answer to a [`Question`].
 #[derive(Debug)]
 pub enum Answer {
-    /// To `Append` and `DeleteRecords`.
+    /// To `Append`, `EndTransaction` and `DeleteRecords`.
     Appended(Result<AppendReceipt, Refusal>),
-    /// To `Read` and `Watch`.
+    /// To `Read`, `Watch` and `Look`.
     Records(Box<RecordsAnswer>),
+    /// To a `Look` that found nothing, later and once: there is something now.
+    News(Box<News>),
     /// To `ListOffset`.
     Offset(Result<FoundOffset, LogFault>),
     /// To `EpochEnd`.
     EpochEnd(Result<(LeaderEpoch, Offset), Refusal>),
-    /// To `Group`.
+    /// To `Producers`.
+    Producers(Box<Result<Vec<ActiveProducer>, Refusal>>),
+    /// To `Group` and `GroupWithin`.
     Group(Box<GroupResponse>),
     /// To `Groups`.
     Groups(Vec<GroupResponse>),
+    /// To `Transaction`.
+    Transaction(Box<TransactionResponse>),
+    /// To `Transactions`.
+    Transactions(Vec<TransactionResponse>),
     /// To `Control`.
     Control(Box<Outcome>),
     /// To `Quorum`.
@@ -187,7 +263,11 @@ pub enum Answer {
     /// To `Sizes`.
     Sizes(Box<Sizes>),
     /// To `Metrics`.
-    Metrics(Box<Counters>),
+    Metrics(Box<Snapshot>),
+    /// To `Commits`.
+    Commits(Box<CommitsPage>),
+    /// To `Lags`, from this core: for the first ones of those asked for, as many as a step took.
+    Lags(CoreId, Vec<LagFound>),
     /// This core has no such partition, coordinator or controller (any more).
     NotHere,
 }
@@ -210,15 +290,37 @@ pub struct Space {
     pub total: u64,
 }
 
-/// What one core counted, for a scrape.
+/// Some of the offsets that groups of one core committed, in the order of coordinators, groups, topics
+/// and partitions.
 #[derive(Debug)]
-pub struct Counters {
-    /// Its counters.
-    pub snapshot: Snapshot,
-    /// The offsets that groups of its coordinators committed.
-    pub committed: Vec<Committed>,
-    /// The committed ends of its partitions.
-    pub ends: BTreeMap<LogId, Offset>,
+pub struct CommitsPage {
+    /// The offsets.
+    pub rows: Vec<Committed>,
+    /// Where the next page begins; none after the last.
+    pub next: Option<CommitCursor>,
+}
+
+/// The last offset of a page.
+#[derive(Clone, Debug)]
+pub struct CommitCursor {
+    /// Whose coordinator lives in this partition.
+    pub room: LogId,
+    /// Of which group.
+    pub group: String,
+    /// Of which topic.
+    pub topic: String,
+    /// Of which partition.
+    pub partition: PartitionIndex,
+}
+
+/// What is known of a place where a group stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LagFound {
+    /// The partition's committed end; none if it is not here (any more).
+    pub end: Option<Offset>,
+    /// When the next record to be read was written, milliseconds since 1970; none when there is no
+    /// such record, or nobody can say.
+    pub written: Option<i64>,
 }
 
 /// An offset that a group committed.
@@ -247,8 +349,35 @@ pub struct RecordsAnswer {
     pub start: Offset,
     /// Whole batches.
     pub batches: Vec<Bytes>,
+    /// Aborted transactions that reach into them, by producer and first record; none where all records
+    /// are wanted.
+    pub aborted: Vec<(ProducerId, Offset)>,
     /// The offset after the last batch; the one asked for when there is none.
     pub next: Offset,
+    /// Who follows the partition since: there was nothing to read.
+    pub followed: Option<Follower>,
+}
+
+/// What has changed for a follower.
+#[derive(Debug)]
+pub struct News {
+    /// Whose partition.
+    pub follower: Follower,
+    /// Where it follows from.
+    pub from: Offset,
+    /// What.
+    pub what: Change,
+}
+
+/// What has changed in a partition that is followed.
+#[derive(Debug)]
+pub enum Change {
+    /// Its ends, but there is nothing to read: worth telling, not worth an answer. It is still followed.
+    Ends,
+    /// There are records, and here they are. It is followed no more.
+    Records(RecordsAnswer),
+    /// Reading tells what. It is followed no more.
+    Any,
 }
 
 /// Why a partition cannot answer.

@@ -15,7 +15,8 @@ use std::collections::VecDeque;
 
 use super::input::ConnectionId;
 use crate::limits::{
-    FETCH_ANSWER_BYTES_MIN, FETCH_ANSWER_SHARE, LISTINGS_BESIDE_FETCHES, LISTINGS_SHARE,
+    FETCH_ANSWER_BYTES_MIN, FETCH_ANSWER_SHARE, FETCH_RESERVE_SHARE, LISTINGS_BESIDE_FETCHES,
+    LISTINGS_SHARE,
 };
 use crate::net::alone::Appetite;
 
@@ -27,7 +28,7 @@ pub struct RequestMemory {
     budget: usize,
     /// Requests being served.
     used: Cell<usize>,
-    /// What was received of requests that are not whole yet.
+    /// What is held, or set aside, for requests that are not whole yet or not served yet.
     arriving: Cell<usize>,
     /// Whether a reader paused since the pump last looked.
     paused: Cell<bool>,
@@ -35,12 +36,23 @@ pub struct RequestMemory {
     overdraft: Cell<Option<ConnectionId>>,
     /// Answers that are not written yet, and what is set aside for those being gathered.
     answers: Cell<usize>,
-    /// Connections with a fetch that waits for room, first come, first served.
+    /// Connections with a fetch that waits for room, first come, first served: those that used little
+    /// of the core lately, and the others.
     fetches: RefCell<VecDeque<ConnectionId>>,
+    large_fetches: RefCell<VecDeque<ConnectionId>>,
     /// The same for listings.
     listings: RefCell<VecDeque<ConnectionId>>,
     /// Listings that are being made.
     listings_in_flight: Cell<usize>,
+}
+
+/// How much of the core a connection used lately.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spending {
+    /// A little.
+    Little,
+    /// Much: it goes behind those that used a little, and leaves some room to them.
+    Much,
 }
 
 /// Room that is set aside for a large answer.
@@ -63,6 +75,7 @@ impl RequestMemory {
             overdraft: Cell::new(None),
             answers: Cell::new(0),
             fetches: RefCell::default(),
+            large_fetches: RefCell::default(),
             listings: RefCell::default(),
             listings_in_flight: Cell::new(0),
         }
@@ -78,18 +91,14 @@ impl RequestMemory {
         self.arriving.get() < self.budget
     }
 
-    /// Counts received bytes.
-    pub fn receive(&self, bytes: usize) {
-        self.arriving.set(self.arriving.get() + bytes);
-    }
-
-    /// Forgets received bytes: they became a whole request, or their connection ended.
+    /// What a connection holds, or has set aside, for requests that are not served yet has so many bytes
+    /// now instead of `before`.
     ///
     /// # Panics
-    /// When more are forgotten than were received.
-    pub fn unreceive(&self, bytes: usize) {
-        let left = self.arriving.get().checked_sub(bytes).expect("forgets what was received");
-        self.arriving.set(left);
+    /// When fewer than `before` are counted.
+    pub fn recount_arriving(&self, before: usize, now: usize) {
+        let others = self.arriving.get().checked_sub(before).expect("forgets what was counted");
+        self.arriving.set(others + now);
     }
 
     /// Counts a whole request.
@@ -149,18 +158,21 @@ impl RequestMemory {
 
     /// Whether one more fetch may be served.
     pub fn has_answer_room(&self) -> bool {
-        self.has_room_for(Appetite::Fetch)
+        self.has_room_for(Appetite::Fetch, Spending::Much)
     }
 
     /// Listings have a share beyond the budget: consumers that do not read must not keep everybody
     /// from finding the leaders. Only a few at a time while fetches wait, which a stream of them would
     /// otherwise leave no room.
-    fn has_room_for(&self, appetite: Appetite) -> bool {
+    fn has_room_for(&self, appetite: Appetite, spending: Spending) -> bool {
         let used = self.answers.get();
-        match appetite {
-            Appetite::Fetch => used < self.budget,
-            Appetite::Listing => {
-                let is_calm = self.fetches.borrow().is_empty()
+        match (appetite, spending) {
+            (Appetite::Fetch, Spending::Little) => used < self.budget,
+            (Appetite::Fetch, Spending::Much) => {
+                used < self.budget - self.budget / FETCH_RESERVE_SHARE
+            }
+            (Appetite::Listing, Spending::Little | Spending::Much) => {
+                let is_calm = self.waiting_fetches() == 0
                     || self.listings_in_flight.get() < LISTINGS_BESIDE_FETCHES;
                 is_calm && used < self.budget + self.budget / LISTINGS_SHARE
             }
@@ -178,9 +190,14 @@ impl RequestMemory {
 
     /// Sets room aside for a large answer, if there is some and nobody waits for it already; otherwise
     /// the connection waits, too.
-    pub fn admit(&self, connection: ConnectionId, appetite: Appetite) -> Option<AnswerRoom> {
-        let mut waiting = self.waiting(appetite).borrow_mut();
-        if waiting.is_empty() && self.has_room_for(appetite) {
+    pub fn admit(
+        &self,
+        connection: ConnectionId,
+        appetite: Appetite,
+        spending: Spending,
+    ) -> Option<AnswerRoom> {
+        let mut waiting = self.waiting(appetite, spending).borrow_mut();
+        if waiting.is_empty() && self.has_room_for(appetite, spending) {
             return Some(self.set_aside(appetite));
         }
         if !waiting.contains(&connection) {
@@ -190,13 +207,19 @@ impl RequestMemory {
     }
 
     /// The connection that has waited longest for room, once there is some, and what is set aside for
-    /// it. Fetches go first, since listings may take more than they.
+    /// it. Fetches go first, since listings may take more than they; those of connections that used
+    /// little before the others.
     pub fn next_admitted(&self) -> Option<(ConnectionId, AnswerRoom)> {
-        [Appetite::Fetch, Appetite::Listing].into_iter().find_map(|appetite| {
-            if !self.has_room_for(appetite) {
+        const ORDER: [(Appetite, Spending); 3] = [
+            (Appetite::Fetch, Spending::Little),
+            (Appetite::Fetch, Spending::Much),
+            (Appetite::Listing, Spending::Little),
+        ];
+        ORDER.into_iter().find_map(|(appetite, spending)| {
+            if !self.has_room_for(appetite, spending) {
                 return None;
             }
-            let next = self.waiting(appetite).borrow_mut().pop_front()?;
+            let next = self.waiting(appetite, spending).borrow_mut().pop_front()?;
             Some((next, self.set_aside(appetite)))
         })
     }
@@ -223,11 +246,16 @@ impl RequestMemory {
         }
     }
 
-    fn waiting(&self, appetite: Appetite) -> &RefCell<VecDeque<ConnectionId>> {
-        match appetite {
-            Appetite::Fetch => &self.fetches,
-            Appetite::Listing => &self.listings,
+    fn waiting(&self, appetite: Appetite, spending: Spending) -> &RefCell<VecDeque<ConnectionId>> {
+        match (appetite, spending) {
+            (Appetite::Fetch, Spending::Little) => &self.fetches,
+            (Appetite::Fetch, Spending::Much) => &self.large_fetches,
+            (Appetite::Listing, Spending::Little | Spending::Much) => &self.listings,
         }
+    }
+
+    fn waiting_fetches(&self) -> usize {
+        self.fetches.borrow().len() + self.large_fetches.borrow().len()
     }
 
     /// A listing that was admitted is made, or its connection ended.
@@ -241,12 +269,12 @@ impl RequestMemory {
 
     /// How many requests wait for room for their answers.
     pub fn waiting_count(&self) -> usize {
-        self.fetches.borrow().len() + self.listings.borrow().len()
+        self.waiting_fetches() + self.listings.borrow().len()
     }
 
     /// A connection ended and waits for nothing.
     pub fn forget_waiting(&self, connection: ConnectionId) {
-        for waiting in [&self.fetches, &self.listings] {
+        for waiting in [&self.fetches, &self.large_fetches, &self.listings] {
             waiting.borrow_mut().retain(|waiting| *waiting != connection);
         }
     }
@@ -266,7 +294,7 @@ mod tests {
     #[test]
     fn half_requests_do_not_keep_whole_ones_out() {
         let memory = RequestMemory::new(10);
-        memory.receive(12);
+        memory.recount_arriving(0, 12);
         assert!(!memory.has_arrival_room() && memory.has_room());
     }
 
@@ -274,7 +302,7 @@ mod tests {
     fn one_half_request_at_a_time_goes_on_without_room() {
         let memory = RequestMemory::new(10);
         let (one, other) = (ConnectionId(1), ConnectionId(2));
-        memory.receive(12);
+        memory.recount_arriving(0, 12);
         memory.note_paused();
         assert!(memory.may_overdraw(one) && !memory.may_overdraw(other));
         assert!(!memory.take_resumable(), "it would only find the same");
@@ -289,7 +317,7 @@ mod tests {
         let budget = 2 * FETCH_ANSWER_BYTES_MIN;
         let memory = RequestMemory::new(budget);
         let [a, b, c, d, e] = [1, 2, 3, 4, 5].map(ConnectionId);
-        let admit = |id| memory.admit(id, Appetite::Fetch).is_some();
+        let admit = |id| memory.admit(id, Appetite::Fetch, Spending::Little).is_some();
         let next = || memory.next_admitted().map(|(id, _)| id);
         assert!(admit(a) && admit(b), "there is room for two");
         assert!(!admit(c) && !admit(d) && !admit(d));
@@ -307,12 +335,30 @@ mod tests {
     }
 
     #[test]
+    fn who_used_much_waits_for_those_that_do_not_read_and_others_hardly() {
+        let memory = RequestMemory::new(8 * FETCH_ANSWER_BYTES_MIN);
+        let id = ConnectionId;
+        let admit = |n, spending| memory.admit(id(n), Appetite::Fetch, spending).is_some();
+        let taken = (0..).take_while(|n| admit(*n, Spending::Much)).count();
+        assert_eq!(taken, 6, "a quarter is left");
+        assert!(admit(100, Spending::Little) && admit(101, Spending::Little));
+        assert!(!admit(102, Spending::Little), "full");
+        assert_eq!((memory.waiting_count(), memory.next_admitted()), (2, None));
+        memory.recount_answer(FETCH_ANSWER_BYTES_MIN, 0);
+        let next = || memory.next_admitted().map(|(id, _)| id);
+        assert_eq!((next(), next()), (Some(id(102)), None), "although it came last");
+        memory.recount_answer(3 * FETCH_ANSWER_BYTES_MIN, 0);
+        assert_eq!((next(), next()), (Some(id(6)), None));
+    }
+
+    #[test]
     fn listings_have_room_where_fetches_have_none_left() {
         let budget = 64 * FETCH_ANSWER_BYTES_MIN;
         let memory = RequestMemory::new(budget);
         let id = |number: usize| ConnectionId(number as u64);
         memory.recount_answer(0, budget);
-        let listings = (1..).take_while(|n| memory.admit(id(*n), Appetite::Listing).is_some());
+        let listings = (1..)
+            .take_while(|n| memory.admit(id(*n), Appetite::Listing, Spending::Little).is_some());
         assert_eq!(listings.count(), 64 / LISTINGS_SHARE, "each has a fetch's least");
         assert_eq!((memory.waiting_count(), memory.next_admitted()), (1, None));
     }
@@ -321,9 +367,10 @@ mod tests {
     fn neither_listings_nor_fetches_keep_the_others_waiting_for_ever() {
         let memory = RequestMemory::new(8 * FETCH_ANSWER_BYTES_MIN);
         let id = ConnectionId;
-        let admit_listing = |n| memory.admit(id(n), Appetite::Listing).map(|room| room.bytes);
+        let admit_listing =
+            |n| memory.admit(id(n), Appetite::Listing, Spending::Little).map(|room| room.bytes);
         let mut in_flight: VecDeque<usize> = (0..).map_while(admit_listing).collect();
-        assert_eq!(memory.admit(id(100), Appetite::Fetch), None);
+        assert_eq!(memory.admit(id(100), Appetite::Fetch, Spending::Little), None);
         // As listings are made and written, more come: until the fetch has room.
         let fetch = loop {
             let made = in_flight.pop_front().expect("some are always being made");
@@ -337,7 +384,7 @@ mod tests {
         assert_eq!(fetch, (id(100), Appetite::Fetch));
         // The same with fetches that are not read: listings go on, a few at a time.
         memory.recount_answer(0, memory.budget().saturating_sub(memory.answers()));
-        assert_eq!(memory.admit(id(101), Appetite::Fetch), None);
+        assert_eq!(memory.admit(id(101), Appetite::Fetch, Spending::Little), None);
         (0..100).for_each(|n| memory.forget_waiting(id(n)));
         while in_flight.len() >= LISTINGS_BESIDE_FETCHES {
             in_flight.pop_front();
@@ -349,8 +396,9 @@ mod tests {
     #[test]
     fn few_listings_of_unknown_length_are_made_at_once() {
         let memory = RequestMemory::new(1024 * FETCH_ANSWER_BYTES_MIN);
-        let admitted =
-            (0..1_000).take_while(|n| memory.admit(ConnectionId(*n), Appetite::Listing).is_some());
+        let admitted = (0..1_000).take_while(|n| {
+            memory.admit(ConnectionId(*n), Appetite::Listing, Spending::Little).is_some()
+        });
         assert!(admitted.count() < 300);
         assert!(memory.answers() <= 1300 * FETCH_ANSWER_BYTES_MIN);
     }
@@ -359,7 +407,7 @@ mod tests {
     fn answers_shrink_while_the_budget_fills() {
         let memory = RequestMemory::new(64 * FETCH_ANSWER_BYTES_MIN);
         let mut count = 0;
-        while memory.has_answer_room() {
+        while memory.has_room_for(Appetite::Fetch, Spending::Little) {
             let most = memory.answer_bytes_max();
             assert!((FETCH_ANSWER_BYTES_MIN..=16 * FETCH_ANSWER_BYTES_MIN).contains(&most));
             memory.recount_answer(0, most);

@@ -25,7 +25,7 @@ use flumen_replication::metadata::controller::Controller;
 use flumen_replication::metadata::image::{Broker, Endpoint, Image};
 use flumen_replication::metadata::record::MetadataRecord;
 use flumen_replication::outbox::{Appended, Ticket};
-use flumen_replication::partition::{Acks, Append};
+use flumen_replication::partition::{Acks, Append, Origin};
 use tracing::{error, info, warn};
 
 use super::effect::Effect;
@@ -36,7 +36,6 @@ use super::settings::Settings;
 use super::shard::Shard;
 use crate::config::dynamic;
 use crate::limits::{COMMANDS_WAITING, COMMANDS_WAITING_BYTES, REPLAY_CHUNK_BYTES};
-use crate::net::connections::ConnectionLimits;
 
 /// The metadata log is appended to as long as it takes; a client's patience ends before.
 const APPEND_PATIENCE: Duration = Duration::from_secs(3600);
@@ -244,7 +243,9 @@ impl Shard {
             acks: Acks::All,
             deadline,
             may_relax: false,
+            may_begin: true,
             leader_epoch: None,
+            origin: Origin::Coordinator,
         };
         let log = self.partitions.get_mut(&LogId::METADATA).expect("the controller's log is here");
         // A refusal comes back as a release, like every other outcome.
@@ -361,10 +362,13 @@ impl Shard {
     }
 
     /// Tells every core what there is now, once this node is part of it.
+    ///
+    /// Not before this node is registered as it is now: clients would be sent to where it listened in
+    /// its last life, and to whoever listens there today.
     fn publish_image(&mut self) {
         let Some(room) = &self.controller else { return };
         let image = room.controller.image();
-        if image.brokers.contains_key(&self.identity.node) {
+        if image.brokers.get(&self.identity.node) == Some(&self.broker()) {
             self.broadcast(|| CoreMessage::Image(image.clone()));
             self.adopt_image(image);
         }
@@ -376,6 +380,7 @@ impl Shard {
         if old.broker_configs != image.broker_configs {
             self.adopt_options(&image);
         }
+        self.adopt_quotas(&image);
         let changed = self.settings.adopt(&self.options, &old, &image);
         let gone: Vec<LogId> = self
             .partitions
@@ -402,6 +407,7 @@ impl Shard {
         }
         let reconfigured: Vec<LogId> = changed.iter().flat_map(|topic| topic.logs()).collect();
         self.configure_partitions(&image, &reconfigured);
+        self.coordinators_learn(&image);
         self.forget_deleted_topics(&old, &image);
         if first {
             self.first_image();
@@ -425,8 +431,7 @@ impl Shard {
         }
         self.options = Arc::new(options);
         self.settings = Settings::new(&self.options);
-        let limits = ConnectionLimits::of(&self.options, self.identity.cores);
-        self.effects.push(Effect::LimitConnections(limits));
+        self.limit_connections();
     }
 
     /// Partitions of the image that this core owns and does not have.
@@ -438,6 +443,8 @@ impl Shard {
             .flat_map(|topic| topic.logs())
             .filter(|log| routing::core_of(*log, self.identity.cores) == self.identity.core)
             .filter(|log| !self.partitions.contains_key(log))
+            // A metadata log that lost a deletion: what is left of the partition goes first.
+            .filter(|log| !self.store.is_deleting(*log))
             .collect()
     }
 

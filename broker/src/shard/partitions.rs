@@ -15,7 +15,7 @@ use flumen_replication::error::{Refusal, StateError};
 use flumen_replication::metadata::image::Image;
 use flumen_replication::outbox::{Effect as Wish, Outbox, Ticket};
 use flumen_replication::partition::{
-    Acks, Append, Deletion, Partition, PartitionBoot, PartitionSettings,
+    Acks, Append, Deletion, Origin, Partition, PartitionBoot, PartitionSettings,
 };
 use flumen_storage::answers::{LogSettings, Recovered, RecoveredLog, StoreEvent};
 use flumen_storage::limits::QUEUE_BYTES_MAX;
@@ -24,10 +24,11 @@ use tracing::{debug, error, info, warn};
 use super::mailbox::{Answer, AppendQuestion, CoreMessage, Leader};
 use super::metadata::Standing;
 use super::requests::INTERNAL;
+use super::routing;
 use super::settings;
 use super::shard::Shard;
 use super::timers::Due;
-use crate::limits::JOURNAL_QUEUE_BUDGETS;
+use crate::limits::{ABORTED_TRANSACTIONS_PER_CORE_MAX, JOURNAL_QUEUE_BUDGETS};
 use crate::telemetry::metrics::RefusedReason;
 
 impl Shard {
@@ -44,7 +45,7 @@ impl Shard {
                 return Err(format!("{what}: {hold}. {METADATA_REMEDY}"));
             }
             let boot = boot_of(log, self.identity.node, self.partition_settings(name));
-            self.open_partition(boot).map_err(|error| format!("partition {name}: {error}"))?;
+            self.open_partition(boot).map_err(|error| unopened(name, &error))?;
             if let (Some(hold), Some(partition)) = (held, self.partitions.get_mut(&name)) {
                 partition.hold(hold.until);
                 self.held.push((name, hold));
@@ -87,6 +88,16 @@ impl Shard {
         self.open_partition(boot).unwrap_or_else(|error| unreachable!("{log}: {error}"));
     }
 
+    /// A deleted partition is gone. If the metadata log has lost its deletion, and that was accepted, its
+    /// topic is there again, and the partition begins anew.
+    fn create_if_wanted(&mut self, log: LogId) {
+        let topic = self.image.topic(log.topic);
+        let is_ours = routing::core_of(log, self.identity.cores) == self.identity.core;
+        if is_ours && topic.is_some_and(|topic| topic.logs().any(|it| it == log)) {
+            self.create_partition(log);
+        }
+    }
+
     /// Removes a partition whose deletion is committed in the metadata log.
     pub(super) fn delete_partition(&mut self, log: LogId) {
         debug!(%log, "removing a partition of a deleted topic");
@@ -95,6 +106,7 @@ impl Shard {
         }
         self.timers.arm(Due::Partition(log), None);
         self.drop_coordinator(log);
+        self.unreadable.forget(log);
         self.carry_out();
         self.store.delete(log);
     }
@@ -112,25 +124,36 @@ impl Shard {
 
     /// Appends a batch.
     pub(super) fn append(&mut self, ticket: Ticket, log: LogId, question: AppendQuestion) {
-        let AppendQuestion { batch, summary, acks, deadline } = question;
+        let AppendQuestion { batch, summary, acks, deadline, claim } = question;
         if let Some((refusal, reason)) = self.cannot_take() {
             self.metrics.refused(reason);
             if let Some(partition) = self.partitions.get_mut(&log) {
-                partition.note_refused(&summary, self.now.wall);
+                partition.note_refused(&summary, self.now.monotonic);
             }
             return self.answer(ticket, Answer::Appended(Err(refusal)));
         }
         let records = u64::try_from(summary.record_count).unwrap_or(0);
         self.count_appended(log, batch.len(), records);
         let may_relax = self.store.journal().has_room();
+        let may_begin = self.store.aborted_count() < ABORTED_TRANSACTIONS_PER_CORE_MAX;
         let Some(partition) = self.partitions.get_mut(&log) else {
             return self.answer(ticket, Answer::NotHere);
         };
         // A producer that wants no answer waits for the disk like one that wants it, only that
         // nothing is sent then: its open requests are what bounds the memory it can fill.
         let acks = if acks == Acks::None { Acks::Leader } else { acks };
-        let append =
-            Append { batch, summary, ticket, acks, deadline, may_relax, leader_epoch: None };
+        let (leader_epoch, origin) = (None, Origin::Client(claim));
+        let append = Append {
+            batch,
+            summary,
+            ticket,
+            acks,
+            deadline,
+            may_relax,
+            may_begin,
+            leader_epoch,
+            origin,
+        };
         // A refusal comes back as a release, like every other outcome.
         let _released = partition.append(self.now, append, &mut self.outbox);
         self.look_at_deadline(log);
@@ -230,8 +253,20 @@ impl Shard {
                 // hard state in the journal is what counts.
                 StoreEvent::HardStateDurable { .. } => {}
                 StoreEvent::NoSpace => self.refuse_for_space(),
-                StoreEvent::Settled { .. } | StoreEvent::StartDurable { .. } => {}
-                StoreEvent::Deleted { log } => debug!(%log, "a deleted partition's files are gone"),
+                StoreEvent::Settled { .. } => {}
+                StoreEvent::StartDurable { log, start } => {
+                    if let Some(partition) = self.partitions.get_mut(&log) {
+                        partition.advance_start(start, &mut self.outbox);
+                    }
+                }
+                StoreEvent::Cleaned { log, report } => self.take_cleaned(log, &report),
+                StoreEvent::CleaningBroken { log } => {
+                    warn!(%log, "cleaning was given up: something could not be read just now");
+                }
+                StoreEvent::Deleted { log } => {
+                    debug!(%log, "a deleted partition's files are gone");
+                    self.create_if_wanted(log);
+                }
             }
             self.carry_out();
         }
@@ -265,12 +300,17 @@ impl Shard {
             Wish::PersistHardState { log, state } => self.store.save_hard_state(log, state),
             Wish::Release { ticket, outcome } => self.answer(ticket, Answer::Appended(outcome)),
             Wish::Push { ticket, log, .. } => self.push(ticket, log),
+            Wish::Moved { log } => self.tell_followers(log),
             Wish::Leadership { log, leader, epoch } => {
                 news.push(Leader { log, node: leader, epoch });
                 self.leadership_changed(log, leader == Some(self.identity.node));
             }
             Wish::Committed { log, entry } => self.replay_metadata(log, &entry),
             Wish::StartOffset { log, offset } => self.store.set_start_offset(log, offset),
+            Wish::Verify(asked) => self.verify(*asked),
+            Wish::TransactionEnded { log, end } => {
+                self.transaction_ended(log, end.producer_id, end.commit);
+            }
         }
     }
 
@@ -282,7 +322,13 @@ impl Shard {
             (CONTROLLER, Answer::Appended(outcome)) => self.controller_appended(outcome),
             (COORDINATOR, Answer::Appended(outcome)) => self.coordinator_appended(id, outcome),
             (FORGETTING, answer) => self.offsets_forgotten(id, &answer),
-            (ADMIN, Answer::Metrics(counters)) => self.take_counters(id, *counters),
+            (ENDING, answer) => self.marker_answered(id, answer),
+            (ENDED, answer) => self.end_reported(id, &answer),
+            (CLAIM, answer) => self.claim_answered(id, answer),
+            (ADMIN, Answer::Metrics(snapshot)) => self.take_counters(id, *snapshot),
+            (ADMIN, Answer::Commits(page)) => self.take_commits(id, *page),
+            (ADMIN, Answer::Lags(core, found)) => self.take_lags(id, core, found),
+            (VERIFYING, answer) => self.take_word(id, answer),
             (NOBODY, _) => {}
             (room, answer) => unreachable!("room {room} never asks for {answer:?}"),
         }
@@ -316,6 +362,7 @@ pub fn boot_of(log: RecoveredLog, node: NodeId, settings: PartitionSettings) -> 
         settled_end: log.settled_end,
         start_offset: log.start_offset,
         state: log.state.1,
+        aborted: log.aborted,
         rebuild: Vec::new(),
         entries: log.entries,
         settings,
@@ -331,7 +378,7 @@ pub fn open(boot: PartitionBoot, now: Now, outbox: &mut Outbox) -> Result<Partit
     let log = boot.log;
     let again = PartitionBoot { state: Default::default(), ..boot.clone() };
     match Partition::open(boot, now, outbox) {
-        Err(why @ (StateError::StateRotten | StateError::StateAheadOfLog { .. })) => {
+        Err(why @ StateError::StateRotten) => {
             warn!(%log, %why, "opening without its saved state: producers are forgotten");
             Partition::open(again, now, outbox)
         }
@@ -346,12 +393,33 @@ fn empty(log: LogId) -> RecoveredLog {
         hard_state: HardState::INITIAL,
         settled: (LogIndex::ZERO, Term::ZERO),
         state: (LogIndex::ZERO, Bytes::new()),
+        aborted: Vec::new(),
         start_offset: Offset::ZERO,
         settled_end: Offset::ZERO,
         entries: Vec::new(),
         held: None,
     }
 }
+
+/// Why a log stops the start.
+fn unopened(log: LogId, error: &StateError) -> String {
+    match error {
+        // A journal that broke off where nothing proves that it went on, but for this promise.
+        StateError::CommittedLost { .. } => format!("partition {log}: {error}. {LOST_REMEDY}"),
+        StateError::StateRotten
+        | StateError::AbortedRotten
+        | StateError::EntriesBroken { .. }
+        | StateError::HardStateBehind { .. }
+        | StateError::OffsetsBroken { .. }
+        | StateError::SettledBroken { .. }
+        | StateError::VotersBroken
+        | StateError::ControlRotten { .. } => format!("partition {log}: {error}"),
+    }
+}
+
+/// What an operator does about committed entries that are gone without a trace.
+const LOST_REMEDY: &str = "Restore the data folder from a copy, or start once with `flumen serve \
+    --accept-damage`: the log then ends where it ends now";
 
 /// What an operator does about a held partition.
 pub const HELD_REMEDY: &str = "Records before are served and no new ones are taken. Restore \
@@ -373,3 +441,11 @@ pub(super) const NOBODY: u32 = 2;
 pub(super) const ADMIN: u32 = 3;
 /// The room, in an internal ticket, of coordinators that are to forget deleted topics.
 pub(super) const FORGETTING: u32 = 4;
+/// The room of partitions that ask a coordinator about a transaction.
+pub(super) const VERIFYING: u32 = 5;
+/// The room of partitions that are to write markers.
+pub(super) const ENDING: u32 = 6;
+/// The room of coordinators that are to note that all markers of an end are written.
+pub(super) const ENDED: u32 = 7;
+/// The room of coordinators that are to vouch for the transaction of a commit of offsets.
+pub(super) const CLAIM: u32 = 8;

@@ -42,7 +42,7 @@ pub struct Request {
 impl Request {
     /// Whether records or a list are being gathered for it that nobody can call back.
     pub fn is_gathering(&self) -> bool {
-        self.answer_bytes > 0 && self.waiting.watched().is_empty()
+        self.answer_bytes > 0 && !self.waiting.waits_for_news()
     }
 }
 
@@ -109,7 +109,7 @@ impl Pending {
 
     /// The requests that wait for news only.
     pub fn watching(&self) -> Vec<u64> {
-        let watching = |request: &Request| !request.waiting.watched().is_empty();
+        let watching = |request: &Request| request.waiting.waits_for_news();
         self.open.iter().filter(|(_, request)| watching(request)).map(|(n, _)| *n).collect()
     }
 

@@ -15,8 +15,7 @@
 //! news, or when the guard looks.
 #![expect(clippy::disallowed_methods, reason = "the only reader of the clock")]
 
-use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::path::PathBuf;
@@ -32,20 +31,22 @@ use flumen_protocol::time::{Monotonic, Now, Wall};
 use flumen_storage::error::{DiskError, DiskErrorKind};
 use flumen_storage::io::driver::Driver;
 use flumen_storage::io::ring::{Event, Ring, WatchId};
-use flumen_storage::op::{Action, DiskDone, DiskOp, FileName, OpId, Output};
+use flumen_storage::op::{Action, DiskDone, DiskOp, FileName, Output};
 use glommio::timer::Timer;
-use tracing::error;
+use tracing::{error, warn};
 
 use super::effect::Effect;
 use super::input::{Input, JournalWrite};
 use super::mailbox::CoreMessage;
+use super::outstanding::{By, Operation, Outstanding};
 use super::routing::CONTROLLER_CORE;
 use super::shard::Shard;
 use crate::boot::executor::ExecutorRing;
 use crate::boot::mesh::Mesh;
 use crate::boot::pulse::{Pulse, Watch};
 use crate::limits::{
-    FAREWELL_TIME, GUARD_BUSY, GUARD_IDLE, IDLE_SWEEP_INTERVAL, INPUTS_PER_TURN, TURN_TIME,
+    FAREWELL_TIME, GUARD_BUSY, GUARD_IDLE, IDLE_SWEEP_INTERVAL, INPUTS_PER_TURN, SPENT_NOTED,
+    TURN_TIME,
 };
 use crate::net::connections::Connections;
 use crate::net::inbox::Inbox;
@@ -127,7 +128,7 @@ pub async fn run(mut shard: Shard, mut world: World) -> Ended {
         disk.let_executor_run(&mut world).await;
         let now = turn(&mut shard, &mut world);
         disk.look(now.monotonic, &mut shard);
-        rounds.go(&mut world, now.monotonic);
+        rounds.go(&mut world, &disk, &mut shard, now.monotonic);
         shard.take_effects(&mut effects);
         for effect in effects.drain(..) {
             match effect {
@@ -155,11 +156,8 @@ const EXECUTOR: WatchId = WatchId((1 << 61) - 2);
 
 /// The disk operations of this core that are under way.
 struct Disk {
-    /// Commits in the core's own ring: what they answer to, by token.
-    commits: BTreeMap<u64, Commit>,
-    next_commit: u64,
-    /// Operations that glommio carries out.
-    tasks: Rc<Cell<usize>>,
+    /// All of them, by token.
+    outstanding: Rc<RefCell<Outstanding>>,
     /// glommio has something to do: a new operation, or news in its ring.
     is_due: bool,
     /// Its ring is watched.
@@ -168,47 +166,32 @@ struct Disk {
     ran: Monotonic,
 }
 
-/// A commit of the journal under way.
-struct Commit {
-    id: OpId,
-    file: FileName,
-    action: &'static str,
-    bytes: u32,
-    begun: Monotonic,
-}
-
 impl Disk {
     fn new(now: Monotonic) -> Self {
-        Self {
-            commits: BTreeMap::new(),
-            next_commit: 0,
-            tasks: Rc::default(),
-            is_due: false,
-            is_watched: false,
-            ran: now,
-        }
+        Self { outstanding: Rc::default(), is_due: false, is_watched: false, ran: now }
     }
 
     fn start(&mut self, world: &mut World, op: DiskOp) {
-        let begun = world.clock.now().monotonic;
-        let bytes = journal_bytes(&op);
-        if let (Some(append), Some(bytes)) = (world.driver.append(&op), bytes) {
-            let token = self.next_commit;
-            self.next_commit += 1;
-            let (id, file, action) = (op.id, op.file, op.action.name());
-            self.commits.insert(token, Commit { id, file, action, bytes, begun });
+        let append = world.driver.append(&op);
+        let operation = Operation {
+            id: op.id,
+            file: op.file,
+            action: op.action.name(),
+            journal_bytes: journal_bytes(&op),
+            by: if append.is_some() { By::Ring } else { By::Executor },
+            begun: world.clock.now().monotonic,
+        };
+        let token = self.outstanding.borrow_mut().begin(operation);
+        if let Some(append) = append {
             world.ring.write(append, token);
             return;
         }
         let (driver, inbox, clock) = (world.driver.clone(), world.inbox.clone(), world.clock);
-        let tasks = self.tasks.clone();
-        tasks.set(tasks.get() + 1);
+        let outstanding = self.outstanding.clone();
         self.is_due = true;
         glommio::spawn_local(async move {
             let done: DiskDone = driver.carry_out(op).await;
-            let took = clock.now().monotonic.since(begun);
-            tasks.set(tasks.get() - 1);
-            let journal = bytes.map(|bytes| JournalWrite { bytes, took });
+            let (_, journal) = answered(&outstanding, token, clock);
             inbox.push(Input::Disk { done, journal });
         })
         .detach();
@@ -216,19 +199,17 @@ impl Disk {
 
     /// A commit in the ring ended.
     fn committed(&mut self, world: &World, token: u64, result: Result<(), DiskErrorKind>) {
-        let commit = self.commits.remove(&token).expect("the ring answers what it was given");
-        let Commit { id, file, action, bytes, begun } = commit;
-        let took = world.clock.now().monotonic.since(begun);
+        let (Operation { id, file, action, .. }, journal) =
+            answered(&self.outstanding, token, world.clock);
         let result = result.map(|()| Output::Done);
         let result = result.map_err(|kind| DiskError { kind, file, action });
-        let journal = Some(JournalWrite { bytes, took });
         world.inbox.push(Input::Disk { done: DiskDone { id, result }, journal });
     }
 
     /// The guard: glommio's thread for blocking calls rings no bell, so while an operation is under
     /// way the executor has a turn every now and then, however busy or quiet the core is.
     fn look(&mut self, now: Monotonic, shard: &mut Shard) {
-        if self.is_due || self.tasks.get() == 0 {
+        if self.is_due || !self.is_executing() {
             self.ran = now;
         } else if now.since(self.ran) >= GUARD_BUSY {
             self.ran = now;
@@ -242,11 +223,43 @@ impl Disk {
         if std::mem::take(&mut self.is_due) {
             go_around().await;
         }
-        if self.tasks.get() > 0 && !self.is_watched {
+        if self.is_executing() && !self.is_watched {
             self.is_watched = true;
             world.ring.watch_once(world.executor.0, EXECUTOR);
         }
     }
+
+    /// Whether glommio carries anything out.
+    fn is_executing(&self) -> bool {
+        self.outstanding.borrow().of_executor() > 0
+    }
+
+    /// Tells of operations that the disk leaves without an answer. Whether it does answer.
+    fn complain(&self, now: Monotonic, shard: &mut Shard) -> bool {
+        let mut outstanding = self.outstanding.borrow_mut();
+        shard.metrics_mut().disk_silence_seconds = outstanding.oldest(now).as_secs();
+        for Operation { file, action, begun, .. } in outstanding.take_late(now) {
+            let seconds = now.since(begun).as_secs();
+            warn!(%file, action, seconds, "the disk does not answer; whoever waits for it waits");
+        }
+        !outstanding.is_hung(now)
+    }
+}
+
+/// Forgets an operation that ended; for one of the journal also what it wrote and how long that took.
+fn answered(
+    outstanding: &RefCell<Outstanding>,
+    token: u64,
+    clock: Clock,
+) -> (Operation, Option<JournalWrite>) {
+    let (operation, was_late) = outstanding.borrow_mut().end(token);
+    let took = clock.now().monotonic.since(operation.begun);
+    if was_late {
+        let Operation { file, action, .. } = &operation;
+        warn!(%file, action, seconds = took.as_secs(), "the disk has answered after all");
+    }
+    let journal = operation.journal_bytes.map(|bytes| JournalWrite { bytes, took });
+    (operation, journal)
 }
 
 /// Lets the executor run its tasks and look at its rings once. It only does so when this task
@@ -310,32 +323,38 @@ fn gather(shard: &Shard, world: &mut World, disk: &mut Disk) -> io::Result<()> {
 fn sleep(shard: &Shard, world: &mut World, disk: &Disk, news: &mut Vec<Event>) -> io::Result<()> {
     let now = world.clock.now().monotonic;
     let guard =
-        if disk.tasks.get() > 0 || world.mesh.has_unsent() { GUARD_BUSY } else { GUARD_IDLE };
+        if disk.is_executing() || world.mesh.has_unsent() { GUARD_BUSY } else { GUARD_IDLE };
     let dues = [shard.next_deadline(), world.connections.next_deadline()];
     let due = dues.into_iter().flatten().min().map_or(Duration::MAX, |due| due.since(now));
     world.ring.turn(Some(guard.min(due)), news)
 }
 
-/// What is not the shard's and comes around now and then: the stop signal, idle connections,
-/// signs of life.
+/// What is not the shard's and comes around now and then: the stop signal, idle connections, a disk
+/// that does not answer, signs of life.
 struct Rounds {
     swept: Monotonic,
     pulsed: Monotonic,
     watch: Watch,
+    /// Whether the disk has answered everything within a bearable time.
+    disk_answers: bool,
     stopping: bool,
 }
 
 impl Rounds {
     fn new(world: &World) -> Self {
         let watch = world.pulse.watch();
-        Self { swept: Monotonic(0), pulsed: Monotonic(0), watch, stopping: false }
+        let start = Monotonic(0);
+        Self { swept: start, pulsed: start, watch, disk_answers: true, stopping: false }
     }
 
-    fn go(&mut self, world: &mut World, now: Monotonic) {
+    fn go(&mut self, world: &mut World, disk: &Disk, shard: &mut Shard, now: Monotonic) {
         let core = world.mesh.place();
-        world.pulse.beat(core.0);
+        if self.disk_answers {
+            world.pulse.beat(core.0);
+        }
         if now.since(self.swept) > IDLE_SWEEP_INTERVAL {
             self.swept = now;
+            self.disk_answers = disk.complain(now, shard);
             world.connections.close_idle(&world.memory);
         }
         if core != CONTROLLER_CORE {
@@ -359,8 +378,17 @@ fn turn(shard: &mut Shard, world: &mut World) -> Now {
     let mut now = begun;
     for _ in 0..INPUTS_PER_TURN {
         let Some(input) = world.inbox.pop() else { break };
+        let whose = input.asked_by();
+        let before = now.monotonic;
         shard.apply(now, input);
         now = world.clock.now();
+        let took = now.monotonic.since(before);
+        shard.count_time(took);
+        if let Some(connection) = whose
+            && took >= SPENT_NOTED
+        {
+            world.connections.note_time(connection, took);
+        }
         if now.monotonic.since(begun.monotonic) > TURN_TIME {
             break;
         }
@@ -377,6 +405,7 @@ fn carry_out(world: &mut World, disk: &mut Disk, effect: Effect) {
         Effect::Respond { connection, slot, answer } => {
             world.connections.respond(connection, slot, answer, &world.memory);
         }
+        Effect::Mute { connection, until } => world.connections.mute(connection, until),
         Effect::CloseAt { connection, slot } => world.connections.close_at(connection, slot),
         Effect::Close { connection } => world.connections.close(connection),
         Effect::LimitConnections(limits) => world.connections.set_limits(limits),
@@ -419,11 +448,15 @@ async fn finish(world: &mut World, disk: &mut Disk) -> Ended {
         world.mesh.flush();
         disk.is_due = true;
         disk.let_executor_run(world).await;
-        let open = world.connections.count() + world.ring.writing();
+        // glommio's thread for blocking calls panics when nobody is left to take its answer: what is
+        // under way, a journal file that is being prepared as a rule, ends first.
+        let executing = disk.outstanding.borrow().of_executor();
+        let open = world.connections.count() + world.ring.writing() + executing;
         if now >= deadline || open == 0 && !world.mesh.has_unsent() {
             break;
         }
-        if let Err(error) = world.ring.turn(Some(GUARD_BUSY), &mut news) {
+        let wait = (!world.connections.has_work()).then_some(GUARD_BUSY);
+        if let Err(error) = world.ring.turn(wait, &mut news) {
             return Ended::Halted(format!("the ring of this core broke: {error}"));
         }
         for event in news.drain(..) {

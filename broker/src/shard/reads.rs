@@ -11,14 +11,18 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use flumen_protocol::batch::header::BatchHeader;
-use flumen_protocol::ids::{LeaderEpoch, LogId, Offset};
+use flumen_protocol::ids::{LeaderEpoch, LogId, Offset, ProducerId};
+use flumen_replication::error::Refusal;
 use flumen_replication::outbox::Ticket;
 use flumen_replication::partition::{Isolation, OffsetSpec, ReadBounds, ReadQuery, Watched};
 use flumen_storage::answers::{
     ReadAnswer, ReadError, ReadRequest, TimeAnswer, TimeQuery, TimedRecord,
 };
 
-use super::mailbox::{Answer, FoundOffset, LogFault, OffsetQuestion, ReadQuestion, RecordsAnswer};
+use super::lag::LagRead;
+use super::mailbox::{
+    Answer, Follower, FoundOffset, LogFault, OffsetQuestion, ReadQuestion, RecordsAnswer,
+};
 use super::shard::Shard;
 
 /// ListOffsets' special values (G77).
@@ -33,8 +37,12 @@ const LATEST_TIERED: i64 = -5;
 enum Purpose {
     /// A client's read.
     Records { ticket: Ticket, log: LogId, question: ReadQuestion, bounds: ReadBounds },
+    /// What a follower is told.
+    News { follower: Follower, log: LogId, question: ReadQuestion, bounds: ReadBounds },
     /// A client's look-up by time.
     Time { ticket: Ticket, log: LogId, limit: Offset },
+    /// A look at how far behind a group is.
+    Lag(LagRead),
     /// A step of loading a log into a state machine of this core.
     Load { log: LogId },
 }
@@ -60,6 +68,26 @@ impl Reads {
         token
     }
 
+    /// A token for what a follower is told.
+    pub fn news_token(
+        &mut self,
+        follower: Follower,
+        log: LogId,
+        question: ReadQuestion,
+        bounds: ReadBounds,
+    ) -> u64 {
+        let token = self.token();
+        self.open.insert(token, Purpose::News { follower, log, question, bounds });
+        token
+    }
+
+    /// A token for a look at how far behind a group is.
+    pub(super) fn lag_token(&mut self, read: LagRead) -> u64 {
+        let token = self.token();
+        self.open.insert(token, Purpose::Lag(read));
+        token
+    }
+
     /// Forgets a token whose answer came at once.
     pub fn forget(&mut self, token: u64) {
         self.open.remove(&token);
@@ -79,13 +107,13 @@ impl Shard {
                 self.give(ticket, log, RecordsAnswer::fault(fault, question.from))
             }
             Ok(bounds) if bounds.limit <= bounds.from || question.wants_nothing() => {
-                self.give(ticket, log, RecordsAnswer::new(&bounds, Vec::new()))
+                self.give_found(ticket, log, &question, &bounds, Vec::new())
             }
             Ok(bounds) => self.read_within(ticket, log, question, bounds),
         }
     }
 
-    fn read_within(
+    pub(super) fn read_within(
         &mut self,
         ticket: Ticket,
         log: LogId,
@@ -101,10 +129,9 @@ impl Shard {
             token,
         };
         match self.store.read(log, request) {
-            ReadAnswer::Ready(batches) => {
-                self.give(ticket, log, RecordsAnswer::new(&bounds, batches))
-            }
+            ReadAnswer::Ready(batches) => self.give_found(ticket, log, &question, &bounds, batches),
             ReadAnswer::Failed(error) => {
+                self.note_unreadable(error);
                 let fault = LogFault::Unreadable(error);
                 self.give(ticket, log, RecordsAnswer::fault(fault, question.from))
             }
@@ -121,19 +148,74 @@ impl Shard {
     /// The disk answered a read.
     pub(super) fn take_read(&mut self, token: u64, result: Result<Vec<Bytes>, ReadError>) {
         match self.reads.open.remove(&token) {
-            Some(Purpose::Records { ticket, log, question, bounds }) => {
-                let answer = match result {
-                    Ok(batches) => RecordsAnswer::new(&bounds, batches),
-                    Err(error) => RecordsAnswer::fault(LogFault::Unreadable(error), question.from),
-                };
-                self.give(ticket, log, answer);
+            Some(Purpose::Records { ticket, log, question, bounds }) => match result {
+                Ok(batches) => {
+                    self.give_found(ticket, log, &question, &bounds, batches);
+                }
+                Err(error) => {
+                    self.note_unreadable(error);
+                    let fault = LogFault::Unreadable(error);
+                    self.give(ticket, log, RecordsAnswer::fault(fault, question.from));
+                }
+            },
+            Some(Purpose::News { follower, log, question, bounds }) => {
+                self.tell_read(follower, log, question, bounds, result);
             }
             Some(Purpose::Load { log }) => self.take_load(log, result),
+            Some(Purpose::Lag(read)) => self.take_lag_read(read, result),
             Some(Purpose::Time { .. }) | None => unreachable!("the store answers what was asked"),
         }
     }
 
-    fn give(&mut self, ticket: Ticket, log: LogId, answer: RecordsAnswer) -> u32 {
+    /// Gives what was read.
+    fn give_found(
+        &mut self,
+        ticket: Ticket,
+        log: LogId,
+        question: &ReadQuestion,
+        bounds: &ReadBounds,
+        batches: Vec<Bytes>,
+    ) -> u32 {
+        let answer = self.found(log, question, bounds, batches);
+        self.give(ticket, log, answer)
+    }
+
+    /// What was read, and for readers of committed records what they must leave out of it.
+    pub(super) fn found(
+        &self,
+        log: LogId,
+        question: &ReadQuestion,
+        bounds: &ReadBounds,
+        batches: Vec<Bytes>,
+    ) -> RecordsAnswer {
+        let answer = RecordsAnswer::new(bounds, batches);
+        if !question.committed_only || answer.batches.is_empty() {
+            return answer;
+        }
+        match self.aborted(log, bounds.from, answer.next) {
+            Ok(aborted) => RecordsAnswer { aborted, ..answer },
+            Err(why) => RecordsAnswer::fault(LogFault::Refused(why), question.from),
+        }
+    }
+
+    /// The aborted transactions of a range that was read.
+    fn aborted(
+        &self,
+        log: LogId,
+        from: Offset,
+        until: Offset,
+    ) -> Result<Vec<(ProducerId, Offset)>, Refusal> {
+        let partition = self.partitions.get(&log).ok_or(Refusal::Gone)?;
+        let (start, end) = (partition.offsets().start(), partition.offsets().end());
+        if from < start {
+            // Deleted while it was read, and with the records what was known of their transactions.
+            return Err(Refusal::OffsetOutOfRange { start, end });
+        }
+        let rows = partition.aborted(from, until);
+        Ok(rows.map(|row| (row.producer_id, row.first_offset)).collect())
+    }
+
+    pub(super) fn give(&mut self, ticket: Ticket, log: LogId, answer: RecordsAnswer) -> u32 {
         let bytes: usize = answer.batches.iter().map(Bytes::len).sum();
         self.count_sent(log, bytes);
         self.answer(ticket, Answer::Records(Box::new(answer)));
@@ -145,7 +227,8 @@ impl Shard {
         let Some(partition) = self.partitions.get_mut(&log) else {
             return self.answer(ticket, Answer::NotHere);
         };
-        match partition.watch(ticket, question.from) {
+        let isolation = isolation(question.committed_only);
+        match partition.watch(ticket, question.from, isolation) {
             Watched::Armed => {
                 self.reads.watchers.insert(ticket, question);
             }
@@ -237,7 +320,13 @@ impl Shard {
             Some(Purpose::Time { ticket, log, limit }) => {
                 self.give_time(ticket, log, limit, result);
             }
-            Some(Purpose::Records { .. } | Purpose::Load { .. }) | None => {
+            Some(
+                Purpose::Records { .. }
+                | Purpose::News { .. }
+                | Purpose::Load { .. }
+                | Purpose::Lag(_),
+            )
+            | None => {
                 unreachable!("the store answers what was asked")
             }
         }
@@ -252,7 +341,10 @@ impl Shard {
     ) {
         let start = self.partitions.get(&log).map(|partition| partition.offsets().start());
         let answer = match result {
-            Err(error) => Err(LogFault::Unreadable(error)),
+            Err(error) => {
+                self.note_unreadable(error);
+                Err(LogFault::Unreadable(error))
+            }
             Ok(Some(found)) if found.offset < limit && Some(found.offset) >= start => {
                 let TimedRecord { offset, timestamp, epoch } = found;
                 Ok(FoundOffset { offset, timestamp, epoch })
@@ -275,13 +367,13 @@ impl ReadQuestion {
     }
 
     /// Whether only the ends of the log are of interest.
-    fn wants_nothing(self) -> bool {
+    pub(super) fn wants_nothing(self) -> bool {
         self.max_bytes == 0 && !self.at_least_one
     }
 }
 
 impl RecordsAnswer {
-    fn new(bounds: &ReadBounds, batches: Vec<Bytes>) -> Self {
+    pub(super) fn new(bounds: &ReadBounds, batches: Vec<Bytes>) -> Self {
         let end = batches.last().and_then(|batch| BatchHeader::parse(batch));
         Self {
             fault: None,
@@ -290,10 +382,12 @@ impl RecordsAnswer {
             start: bounds.start_offset,
             next: end.map_or(bounds.from, |header| header.last_offset().after(1)),
             batches,
+            followed: None,
+            aborted: Vec::new(),
         }
     }
 
-    fn fault(fault: LogFault, from: Offset) -> Self {
+    pub(super) fn fault(fault: LogFault, from: Offset) -> Self {
         Self {
             fault: Some(fault),
             high_watermark: Offset::UNKNOWN,
@@ -301,11 +395,13 @@ impl RecordsAnswer {
             start: Offset::UNKNOWN,
             next: from,
             batches: Vec::new(),
+            followed: None,
+            aborted: Vec::new(),
         }
     }
 }
 
-fn query(question: &ReadQuestion) -> ReadQuery {
+pub(super) fn query(question: &ReadQuestion) -> ReadQuery {
     ReadQuery {
         offset: question.from,
         leader_epoch: question.epoch,

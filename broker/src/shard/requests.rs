@@ -19,10 +19,11 @@ use tracing::{debug, warn};
 
 use super::effect::Effect;
 use super::input::{CloseReason, ConnectionId};
-use super::mailbox::{Answer, CoreMessage, Question, Target};
+use super::mailbox::{Answer, Change, CoreMessage, News, Question, Target};
 use super::pending::Request;
 use super::routing;
 use super::shard::Shard;
+use crate::api::k01_fetch;
 use crate::api::step::{Addressee, Context, Envelope, Part, Progress, Step, Wait};
 use crate::api::table::{self, Unanswerable};
 use crate::limits::FETCH_ANSWER_BYTES_MIN;
@@ -31,8 +32,8 @@ use crate::telemetry::metrics::RefusedReason;
 
 /// Where a request came from and what it weighs: what must be remembered to answer it.
 #[derive(Clone, Copy)]
-struct Origin {
-    connection: ConnectionId,
+pub(super) struct Origin {
+    pub(super) connection: ConnectionId,
     slot: u64,
     bytes: usize,
     /// Set aside for the answer.
@@ -66,10 +67,12 @@ impl Shard {
             }
             Err(reason) => return self.refuse_request(origin, peer, reason),
         };
+        self.begin_counting_time(&envelope.client_id);
         debug!(key = ?envelope.key, version = envelope.version, client = envelope.client_id, "request");
         self.metrics.received_bytes_total += frame.len() as u64;
         let step = table::open(&mut self.context(), &envelope, frame, body);
         self.take_step(origin, envelope, step);
+        self.end_follows();
     }
 
     /// What an API room may see of this core.
@@ -85,12 +88,14 @@ impl Shard {
             cores: self.identity.cores,
             dice: &mut self.dice,
             producer_ids: &mut self.producer_ids,
+            sessions: &mut self.sessions,
+            quotas: &mut self.quotas,
             metrics: &mut self.metrics,
             answer_bytes_max: self.memory.answer_bytes_max(),
         }
     }
 
-    fn take_step(&mut self, origin: Origin, envelope: Envelope, step: Step) {
+    pub(super) fn take_step(&mut self, origin: Origin, envelope: Envelope, step: Step) {
         match step {
             Step::Answer(answer) => self.respond(origin, &envelope, answer),
             Step::Close(why) => self.give_up(origin, &envelope, RefusedReason::Malformed, why),
@@ -99,6 +104,7 @@ impl Shard {
                 self.give_up(origin, &envelope, RefusedReason::Unacknowledged, why);
             }
             Step::Wait(wait) => self.wait(origin, envelope, wait),
+            Step::Inspect(opening) => self.begin_inspection(origin, envelope, opening),
         }
     }
 
@@ -110,6 +116,7 @@ impl Shard {
         let answer_bytes = waiting.answer_bytes().unwrap_or(kept);
         self.memory.recount_answer(origin.answer_bytes, answer_bytes);
         let deadline = patience.map(|patience| self.now.monotonic.after(patience));
+        let session = waiting.fetch().and_then(k01_fetch::Waiting::session);
         let number = self.pending.insert(Request {
             connection: origin.connection,
             slot: origin.slot,
@@ -121,6 +128,9 @@ impl Shard {
             waiting,
             deadline,
         });
+        if let Some(session) = session {
+            self.sessions.wait(session, number);
+        }
         self.ask(number, parts);
     }
 
@@ -163,6 +173,11 @@ impl Shard {
                     let more = self.read(ticket, log, read.within(allowance));
                     taken = taken.saturating_add(more);
                 }
+                (Target::Log(log), Question::Look(read, follower)) => {
+                    let allowance = read.answer_bytes_max.saturating_sub(taken);
+                    let more = self.look(ticket, log, read.within(allowance), follower);
+                    taken = taken.saturating_add(more);
+                }
                 (target, question) => self.take_question(ticket, target, question),
             }
         }
@@ -176,6 +191,9 @@ impl Shard {
                 self.read(ticket, log, read);
             }
             (Target::Log(log), Question::Watch(read)) => self.watch(ticket, log, read),
+            (Target::Log(log), Question::Look(read, follower)) => {
+                self.look(ticket, log, read, follower);
+            }
             (Target::Log(log), Question::ListOffset(wanted)) => {
                 self.list_offset(ticket, log, wanted);
             }
@@ -185,16 +203,33 @@ impl Shard {
             (Target::Log(log), Question::DeleteRecords { before, deadline }) => {
                 self.delete_records(ticket, log, before, deadline);
             }
+            (Target::Log(log), Question::EndTransaction(end)) => {
+                self.end_transaction(ticket, log, &end);
+            }
+            (Target::Log(log), Question::Producers) => self.give_producers(ticket, log),
             (Target::Log(log), Question::Group(request)) => {
                 self.ask_coordinator(ticket, log, *request);
             }
+            (Target::Log(log), Question::GroupWithin(asked)) => {
+                self.ask_within(ticket, log, *asked);
+            }
+            (Target::Log(log), Question::Transaction(request)) => {
+                self.ask_transaction(ticket, log, *request);
+            }
             (Target::Core, Question::Groups(request)) => self.ask_coordinators(ticket, &request),
+            (Target::Core, Question::Transactions(request)) => {
+                self.list_transactions(ticket, &request);
+            }
             (Target::Core, Question::Control { command, deadline }) => {
                 self.control(ticket, *command, deadline);
             }
             (Target::Core, Question::Quorum) => self.give_quorum(ticket),
             (Target::Core, Question::Sizes) => self.give_sizes(ticket),
             (Target::Core, Question::Metrics) => self.give_counters(ticket),
+            (Target::Core, Question::Commits(cursor)) => {
+                self.give_commits(ticket, cursor.map(|cursor| *cursor));
+            }
+            (Target::Core, Question::Lags(wanted)) => self.give_lags(ticket, &wanted),
             (target, question) => unreachable!("{question:?} was sent to {target:?}"),
         }
     }
@@ -204,9 +239,53 @@ impl Shard {
         if ticket.request & INTERNAL != 0 {
             return self.take_internal(ticket, answer);
         }
+        match answer {
+            Answer::News(news) => return self.take_news(*news),
+            Answer::Records(ref records) => {
+                records.followed.into_iter().for_each(|follower| self.sessions.calm(follower));
+            }
+            Answer::Appended(_)
+            | Answer::Offset(_)
+            | Answer::EpochEnd(_)
+            | Answer::Group(_)
+            | Answer::Groups(_)
+            | Answer::Control(_)
+            | Answer::Producers(_)
+            | Answer::Transaction(_)
+            | Answer::Transactions(_)
+            | Answer::Quorum(_)
+            | Answer::Sizes(_)
+            | Answer::Metrics(_)
+            | Answer::Commits(_)
+            | Answer::Lags(..)
+            | Answer::NotHere => {}
+        }
         // A request that timed out, or whose client is gone, needs no answer any more.
         let Some(request) = self.pending.get_mut(ticket.request) else { return };
         let progress = request.waiting.answer(ticket.part, answer);
+        self.went_on(ticket.request, progress);
+    }
+
+    /// There is news of a partition of a session.
+    fn take_news(&mut self, news: News) {
+        let News { follower, from, what } = news;
+        let Some(number) = self.sessions.rouse(follower) else { return };
+        // Ends alone end no wait: the next step tells them.
+        if matches!(what, Change::Ends) {
+            return;
+        }
+        let Some(request) = self.pending.get_mut(number) else { return };
+        let Some(fetch) = request.waiting.fetch_mut() else { return };
+        let due = self.sessions.look(follower.session, follower.slot, &self.image);
+        if let Some(due) = due {
+            let progress = fetch.hear(due, from, what);
+            self.went_on(number, progress);
+        }
+    }
+
+    /// More is known of an open request.
+    fn went_on(&mut self, number: u64, progress: Progress) {
+        let Some(request) = self.pending.get_mut(number) else { return };
         if let Some(bytes) = request.waiting.answer_bytes() {
             let before = std::mem::replace(&mut request.answer_bytes, bytes);
             self.memory.recount_answer(before, bytes);
@@ -215,13 +294,13 @@ impl Shard {
         match progress {
             Progress::Open => {}
             Progress::Done | Progress::Ask(_) | Progress::AskWithin(..) if is_gone => {
-                self.forget_request(ticket.request);
+                self.forget_request(number);
             }
-            Progress::Done => self.close_request(ticket.request),
-            Progress::Ask(parts) => self.follow_ups.push_back((ticket.request, parts)),
+            Progress::Done => self.close_request(number),
+            Progress::Ask(parts) => self.follow_ups.push_back((number, parts)),
             Progress::AskWithin(parts, patience) => {
-                self.pending.limit(ticket.request, patience);
-                self.follow_ups.push_back((ticket.request, parts));
+                self.pending.limit(number, patience);
+                self.follow_ups.push_back((number, parts));
             }
         }
     }
@@ -230,7 +309,7 @@ impl Shard {
     pub(super) fn ask_further(&mut self) {
         while let Some((request, parts)) = self.follow_ups.pop_front() {
             // A request that was answered meanwhile must not leave watchers behind.
-            if self.pending.get_mut(request).is_some() {
+            if request & INTERNAL != 0 || self.pending.get_mut(request).is_some() {
                 self.ask(request, parts);
                 self.carry_out();
             }
@@ -246,6 +325,7 @@ impl Shard {
         let step = waiting.close(&mut self.context(), &envelope);
         let origin = Origin { connection, slot, bytes, answer_bytes, arrived };
         self.take_step(origin, envelope, step);
+        self.end_follows();
     }
 
     fn unwatch_all(&mut self, number: u64, request: &Request) {
@@ -279,6 +359,7 @@ impl Shard {
     }
 
     fn respond(&mut self, origin: Origin, envelope: &Envelope, answer: Vec<Bytes>) {
+        let (answer, muted) = self.settle_quotas(origin.connection, envelope, answer);
         let bytes: usize = answer.iter().map(Bytes::len).sum();
         let took = self.now.monotonic.since(origin.arrived);
         let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
@@ -288,6 +369,7 @@ impl Shard {
         self.memory.recount_answer(origin.answer_bytes, bytes);
         let Origin { connection, slot, .. } = origin;
         self.effects.push(Effect::Respond { connection, slot, answer });
+        self.effects.extend(muted);
     }
 
     fn close_at(&mut self, origin: Origin) {
@@ -385,6 +467,9 @@ impl Shard {
             Refused::TooMany => (RefusedReason::ConnectionLimit, "max.connections reached"),
             Refused::TooManyOfAddress => {
                 (RefusedReason::ConnectionLimitPerIp, "max.connections.per.ip reached")
+            }
+            Refused::TooOften => {
+                (RefusedReason::ConnectionRatePerIp, "connection_creation_rate exceeded")
             }
         };
         if self.refuse(counted) {

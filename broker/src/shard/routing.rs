@@ -1,6 +1,6 @@
 //! Which core owns what.
 //!
-//! Does: map partitions to cores and groups to partitions; remember who leads.
+//! Does: map partitions to cores, groups and transactional ids to partitions; remember who leads.
 //! Does not: move anything; a change of the number of cores is a step of its own at start.
 //! Invariants: the same partition and the same number of cores give the same core on every node
 //! and in every run; partitions of one topic spread evenly.
@@ -18,7 +18,7 @@ pub const CONTROLLER_CORE: CoreId = CoreId(0);
 /// The name of the topic that holds groups and their offsets.
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
 
-/// The name of the topic that holds transactions; reserved though nothing writes it yet.
+/// The name of the topic that holds transactional ids.
 pub const TRANSACTIONS_TOPIC: &str = "__transaction_state";
 
 /// The core that owns a partition when the node has `cores` of them.
@@ -38,7 +38,8 @@ pub fn core_of(log: LogId, cores: u16) -> CoreId {
     CoreId(place as u16)
 }
 
-/// The partition of the offsets topic that holds a group: Java's `String.hashCode`, made
+/// The partition of the offsets topic that holds a group, or of the topic of transactions that holds
+/// a transactional id: Java's `String.hashCode`, made
 /// positive as Kafka's `Utils.abs` does, modulo the number of partitions.
 pub fn group_partition(group: &str, partitions: usize) -> PartitionIndex {
     let hash = group

@@ -12,10 +12,10 @@ use std::time::Duration;
 use flumen_protocol::ids::{LogId, TopicId};
 use flumen_replication::metadata::image::{Image, Topic};
 use flumen_replication::partition::PartitionSettings;
-use flumen_storage::answers::LogSettings;
+use flumen_storage::answers::{CleanerConfig, Compaction, LogSettings};
 
 use crate::config::options::{Options, TimestampType};
-use crate::config::topic::TopicSettings;
+use crate::config::topic::{CleaningRules, TopicSettings};
 use crate::limits::PRODUCER_IDS_PER_PARTITION;
 
 /// What holds for each topic.
@@ -57,10 +57,35 @@ impl Settings {
 pub fn for_storage(settings: &TopicSettings) -> LogSettings {
     LogSettings {
         segment_bytes: u64::try_from(settings.segment_bytes).unwrap_or(u64::MAX),
-        segment_ms: Some(settings.segment_ms),
+        segment_ms: Some(settings.segment_ms_max()),
         retention_bytes: u64::try_from(settings.retention_bytes).ok(),
         retention_ms: (settings.retention_ms >= 0).then_some(settings.retention_ms),
         compacted: !settings.cleanup_policy.delete,
+        compaction: settings.cleanup_policy.compact.then(|| compaction(&settings.cleaning)),
+    }
+}
+
+fn compaction(rules: &CleaningRules) -> Compaction {
+    Compaction {
+        // Between zero and one, so a million at most.
+        min_dirty_ppm: (rules.min_dirty_ratio * 1e6) as u32,
+        min_lag_ms: rules.min_lag_ms,
+        max_lag_ms: rules.max_lag_ms,
+        delete_retention_ms: rules.delete_retention_ms,
+    }
+}
+
+/// What the cleanings of one core may take, as one of so many.
+pub fn of_cleaner(options: &Options, cores: u16) -> CleanerConfig {
+    let cores = u64::from(cores).max(1);
+    let table_bytes = u64::try_from(options.log_cleaner_dedupe_buffer_size).unwrap_or(0) / cores;
+    let per_second = options.log_cleaner_io_max_bytes_per_second / cores as f64;
+    let pause = u64::try_from(options.log_cleaner_backoff_ms).unwrap_or(0);
+    CleanerConfig {
+        table_bytes: usize::try_from(table_bytes).unwrap_or(usize::MAX),
+        // More than any device gives is no bound.
+        bytes_per_second: (per_second < 1e15).then_some(per_second as u64),
+        pause: Duration::from_millis(pause),
     }
 }
 

@@ -7,8 +7,9 @@
 //! Apart because it is the core of the house: what a newcomer reads first.
 //!
 //! The rooms around it hold its methods by subject: `requests` (clients), `partitions` (logs and
-//! the effects of replication), `reads` (records out), `coordinators` (groups), `metadata`
-//! (topics), `chores` (settling, retention, space), `stop` (the end).
+//! the effects of replication), `reads` and `follows` (records out), `coordinators` (groups and
+//! transactional ids), `transactions`, `ends` and `within` (what partitions and coordinators say to each
+//! other), `metadata` (topics), `chores` (settling, retention, space), `stop` (the end).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
@@ -27,7 +28,11 @@ use flumen_storage::store::Store;
 use super::admin::Scrapes;
 use super::coordinators::Coordinators;
 use super::effect::Effect;
+use super::ends::Ends;
+use super::follows::Follows;
 use super::input::{Input, JournalWrite};
+use super::inspections::Inspections;
+use super::lag::Lags;
 use super::loads::Loads;
 use super::mailbox::{Answer, CoreMessage, Space};
 use super::memory::RequestMemory;
@@ -38,8 +43,13 @@ use super::reads::Reads;
 use super::routing::{self, Leaders};
 use super::settings::Settings;
 use super::timers::{Due, Timers};
+use super::transactions::Verifications;
+use super::unreadable::Unreadable;
+use super::within::Claims;
+use crate::api::fetch_session::FetchSessions;
 use crate::api::step::Part;
 use crate::config::options::Options;
+use crate::quota::ledger::Ledger;
 use crate::telemetry::lines::Lines;
 use crate::telemetry::metrics::Metrics;
 
@@ -74,12 +84,25 @@ pub struct Shard {
     pub(super) partitions: BTreeMap<LogId, Partition>,
     pub(super) store: Store,
     pub(super) coordinators: Coordinators,
+    pub(super) ends: Ends,
+    pub(super) claims: Claims,
     /// Only on the controller's core.
     pub(super) controller: Option<ControllerRoom>,
     pub(super) standing: Standing,
     pub(super) pending: Pending,
+    pub(super) inspections: Inspections,
     pub(super) reads: Reads,
+    /// Who follows the partitions of this core.
+    pub(super) follows: Follows,
+    /// The fetch sessions of this core's clients.
+    pub(super) sessions: FetchSessions,
+    /// What clients with quotas have spent.
+    pub(super) quotas: Ledger,
+    /// The client whose request the last input was, while its time is counted.
+    pub(super) served: Option<String>,
     pub(super) loads: Loads,
+    pub(super) verifications: Verifications,
+    pub(super) unreadable: Unreadable,
     pub(super) timers: Timers,
     pub(super) memory: Rc<RequestMemory>,
     pub(super) dice: Dice,
@@ -102,6 +125,7 @@ pub struct Shard {
     /// What may still be said of clients that are refused.
     pub(super) lines: Lines,
     pub(super) scrapes: Scrapes,
+    pub(super) lags: Lags,
     /// Further questions of open requests; asked before `apply` returns. A queue, because an
     /// answer that asked at once could lead to an answer that asks, as deep as a client likes.
     pub(super) follow_ups: VecDeque<(u64, Vec<Part>)>,
@@ -137,11 +161,20 @@ impl Shard {
             partitions: BTreeMap::new(),
             store,
             coordinators: Coordinators::new(&identity.options),
+            ends: Ends::default(),
+            claims: Claims::default(),
             controller,
             standing: Standing::awaiting(identity.cores),
             pending: Pending::default(),
+            inspections: Inspections::default(),
             reads: Reads::default(),
+            follows: Follows::default(),
+            quotas: Ledger::new(identity.cores),
+            served: None,
+            sessions: FetchSessions::new(identity.core, identity.cores, memory.budget()),
             loads: Loads::default(),
+            verifications: Verifications::default(),
+            unreadable: Unreadable::default(),
             timers: Timers::default(),
             memory,
             dice: Dice::new(seed ^ (u64::from(identity.core.0) << 48)),
@@ -155,6 +188,7 @@ impl Shard {
             metrics: Metrics::new(),
             lines: Lines::default(),
             scrapes: Scrapes::default(),
+            lags: Lags::default(),
             follow_ups: VecDeque::new(),
             effects: Vec::new(),
             outbox: Outbox::new(),
@@ -170,6 +204,9 @@ impl Shard {
     pub fn apply(&mut self, now: Now, input: Input) {
         self.now = now;
         match input {
+            Input::Request { connection, .. } if self.inspections.is_of(connection) => {
+                self.inspections.hold(connection, input);
+            }
             Input::Request { connection, slot, listener, peer, frame, answer_bytes } => {
                 self.open_request((connection, slot), listener, peer, frame, answer_bytes);
             }
@@ -201,6 +238,7 @@ impl Shard {
             self.take_due(due);
         }
         self.settle_coordinators();
+        self.go_on_inspecting();
         self.go_on_draining();
         self.carry_out();
         self.ask_further();
@@ -208,6 +246,8 @@ impl Shard {
         let mut ops = Vec::new();
         self.store.next_ops(now, &mut ops);
         self.effects.extend(ops.into_iter().map(Effect::Disk));
+        self.store.take_cleaned(&mut self.events);
+        self.take_events();
         self.stop_if_settled();
     }
 
@@ -218,12 +258,19 @@ impl Shard {
 
     /// When the next turn is due even if nothing happens.
     pub fn next_deadline(&self) -> Option<Monotonic> {
-        [self.pending.next_deadline(), self.timers.next()].into_iter().flatten().min()
+        let at_once = (!self.inspections.is_empty()).then_some(self.now.monotonic);
+        let later = [self.pending.next_deadline(), self.timers.next(), self.store.next_wakeup()];
+        later.into_iter().flatten().chain(at_once).min()
     }
 
     /// Whether somebody waits for this core: a client, or the disk.
     pub fn has_outstanding(&self) -> bool {
-        self.pending.count() > 0 || self.store.outstanding()
+        self.has_open_requests() || self.store.outstanding()
+    }
+
+    /// Whether a client waits for an answer.
+    pub(super) fn has_open_requests(&self) -> bool {
+        self.pending.count() > 0 || !self.inspections.is_empty()
     }
 
     /// Counters for the pump to add to.
@@ -255,7 +302,10 @@ impl Shard {
             }
             Due::Coordinator(log) => self.coordinator_due(log),
             Due::Load(log) => self.retry_load(log),
+            Due::QuotaExchange => self.exchange_quotas(),
+            Due::Ends => self.go_on_ending(),
             Due::Chores => self.do_chores(),
+            Due::Scrape(number) => self.go_on_scraping(number),
             Due::Drained => self.stop_waiting(),
         }
     }
@@ -269,6 +319,10 @@ impl Shard {
             CoreMessage::Unwatch(watched) => {
                 watched.into_iter().for_each(|(ticket, log)| self.unwatch(ticket, log));
             }
+            CoreMessage::Unfollow(left) => {
+                left.into_iter().for_each(|(follower, log)| self.unfollow(follower, log));
+            }
+            CoreMessage::Spent(spent) => self.hear_spent(spent),
             CoreMessage::Image(image) => self.adopt_image(image),
             CoreMessage::Leaders { as_of, leaders } => self.learn_leaders(from, as_of, leaders),
             CoreMessage::Stop => self.begin_stop(),

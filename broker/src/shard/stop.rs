@@ -57,10 +57,10 @@ impl Shard {
         }
         // A fetch that was read before the stop and opened after it must not wait either.
         self.close_idle_requests();
-        let Standing::Draining { busy } = &mut self.standing else { return };
-        if self.pending.count() > 0 {
+        if self.has_open_requests() {
             return;
         }
+        let Standing::Draining { busy } = &mut self.standing else { return };
         let is_news = busy.remove(&self.identity.core);
         let is_over = busy.is_empty();
         if is_news {
@@ -75,7 +75,7 @@ impl Shard {
     pub(super) fn stop_if_settled(&mut self) {
         let has_time = self.timers.is_armed(Due::Drained);
         if matches!(self.standing, Standing::Settling)
-            && (self.pending.count() == 0 || !has_time)
+            && (!self.has_open_requests() || !has_time)
             && !self.store.outstanding()
             && self.store.next_settle(self.now).is_none()
         {

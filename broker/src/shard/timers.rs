@@ -19,8 +19,14 @@ pub enum Due {
     Coordinator(LogId),
     /// Another try to load a log that could not be read.
     Load(LogId),
+    /// The other cores are to be told what clients with quotas have spent here.
+    QuotaExchange,
+    /// Another try to write markers of transactions.
+    Ends,
     /// The core's regular small work.
     Chores,
+    /// The next step of a scrape of this core.
+    Scrape(u64),
     /// A stop has waited long enough for open requests.
     Drained,
 }

@@ -3,7 +3,7 @@
 //! Does: adds the cores up, keeps per-core figures where only they make sense, writes text.
 //! Does not: count anything.
 //! Invariants: pure; the same snapshots give the same text; label values are escaped (the crate
-//! does, since 0.25.2; a test holds it to that), because group names are whatever a client chose.
+//! does). How far groups are behind stands in `lag`.
 //! Apart because it is the only file that names the prometheus-client crate.
 
 use std::fmt;
@@ -14,7 +14,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::latency::Latency;
-use super::metrics::{LagRow, Metrics, RefusedReason, Snapshot, TopicTraffic};
+use super::metrics::{Metrics, RefusedReason, Snapshot, TopicTraffic};
 
 /// What `encode` writes, for the Content-Type header.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -22,8 +22,19 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 /// The name of an API key, if it has one; others are shown as their number.
 pub type ApiName = fn(i16) -> Option<&'static str>;
 
+/// What ends the text: everything else stands before it.
+pub const END: &str = "# EOF\n";
+
+/// The text of a scrape over all cores, but for what groups add and for its [`END`].
+pub fn encode_open(snapshots: &[Snapshot], api_name: ApiName) -> String {
+    let mut page = encode(snapshots, api_name);
+    let open_bytes = page.strip_suffix(END).map_or(page.len(), str::len);
+    page.truncate(open_bytes);
+    page
+}
+
 /// The text of a scrape over all cores.
-pub fn encode(snapshots: &[Snapshot], api_name: ApiName) -> String {
+fn encode(snapshots: &[Snapshot], api_name: ApiName) -> String {
     let mut total = Metrics::new();
     snapshots.iter().for_each(|snapshot| total.merge(&snapshot.metrics));
     let page = Page { total, snapshots: snapshots.to_vec(), api_name };
@@ -53,9 +64,10 @@ impl Collector for Page {
         self.connections(&mut writer)?;
         self.apis(&mut writer)?;
         self.topics(&mut writer)?;
+        self.transactions(&mut writer)?;
         self.disk(&mut writer)?;
-        self.cores(&mut writer)?;
-        self.lags(&mut writer)
+        self.cleaner(&mut writer)?;
+        self.cores(&mut writer)
     }
 }
 
@@ -72,6 +84,7 @@ impl Page {
         writer.counter("network_received", help, bytes.as_ref(), total.received_bytes_total)?;
         let help = "Bytes written to client sockets.";
         writer.counter("network_sent", help, bytes.as_ref(), total.sent_bytes_total)?;
+        self.sessions(writer)?;
         let help = "What clients wanted and did not get, by reason.";
         let mut family = writer.family("refused", help, None, MetricType::Counter)?;
         for reason in RefusedReason::ALL {
@@ -82,6 +95,23 @@ impl Page {
             )?;
         }
         Ok(())
+    }
+
+    fn sessions(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let total = &self.total;
+        let help = "Incremental fetch sessions (KIP-227).";
+        writer.gauge("fetch_sessions", help, None, total.fetch_sessions)?;
+        let help = "Partitions in fetch sessions.";
+        writer.gauge("fetch_session_partitions", help, None, total.fetch_session_partitions)?;
+        let help = "Partitions in fetch sessions that wait for news.";
+        writer.gauge("fetch_session_follows", help, None, total.fetch_follows)?;
+        let help = "Clients with quotas that are told apart.";
+        writer.gauge("quota_accounts", help, None, total.quota_accounts)?;
+        let help = "Answers that told a client to wait.";
+        writer.counter("throttled", help, None, total.throttled_total)?;
+        let help = "Fetch sessions that ended because others needed their room.";
+        let evictions = total.fetch_session_evictions_total;
+        writer.counter("fetch_session_evictions", help, None, evictions)
     }
 
     fn apis(&self, writer: &mut Writer<'_>) -> fmt::Result {
@@ -124,6 +154,19 @@ impl Page {
         Ok(())
     }
 
+    fn transactions(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let (total, seconds) = (&self.total, Some(Unit::Seconds));
+        let help = "Transactional ids that are remembered.";
+        writer.gauge("transactional_ids", help, None, total.transactional_ids)?;
+        let help = "Transactions under way.";
+        writer.gauge("transactions_open", help, None, total.transactions_open)?;
+        let help = "Transactions whose end is decided and not yet written to every partition.";
+        writer.gauge("transactions_ending", help, None, total.transactions_ending)?;
+        let help = "Age of the oldest transaction: readers of committed records wait for it.";
+        let oldest = total.transaction_oldest_ms / 1000;
+        writer.gauge("transaction_oldest_age", help, seconds.as_ref(), oldest)
+    }
+
     fn disk(&self, writer: &mut Writer<'_>) -> fmt::Result {
         let (total, bytes, seconds) = (&self.total, Some(Unit::Bytes), Some(Unit::Seconds));
         let help = "A durable journal write, from the order to its completion.";
@@ -151,15 +194,49 @@ impl Page {
         writer.gauge("partitions", "Partitions on this broker.", None, total.partitions)
     }
 
+    fn cleaner(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let (total, bytes, seconds) = (&self.total, Some(Unit::Bytes), Some(Unit::Seconds));
+        let help = "Cleanings of compacted partitions.";
+        writer.counter("cleanings", help, None, total.cleanings_total)?;
+        let counters = [
+            ("cleaner_read", "Bytes read by cleanings.", total.cleaner_read_bytes_total),
+            ("cleaner_written", "Bytes written by cleanings.", total.cleaner_written_bytes_total),
+            (
+                "cleaner_freed",
+                "Bytes of disk that cleanings gave back.",
+                total.cleaner_freed_bytes_total,
+            ),
+        ];
+        for (name, help, value) in counters {
+            writer.counter(name, help, bytes.as_ref(), value)?;
+        }
+        let help =
+            "Segments left uncleaned because something in them cannot be read, at each cleaning.";
+        let damaged = total.cleaner_damaged_segments_total;
+        writer.counter("cleaner_damaged_segments", help, None, damaged)?;
+        let help = "Bytes of compacted partitions that could be cleaned.";
+        writer.gauge("cleaner_dirty", help, bytes.as_ref(), total.cleaner_dirty_bytes)?;
+        let help = "How long the last cleaning took, of the cores' the longest.";
+        let last = total.cleaner_last_ms / 1000;
+        writer.gauge("cleaner_last_duration", help, seconds.as_ref(), last)
+    }
+
     /// What makes sense only per core: a sum would hide the one that is full or stuck.
     fn cores(&self, writer: &mut Writer<'_>) -> fmt::Result {
         type Read = fn(&Metrics) -> u64;
         let (bytes, gauge, count) = (Some(Unit::Bytes), MetricType::Gauge, MetricType::Counter);
-        let families: [(&str, &str, Option<&Unit>, MetricType, Read); 5] = [
+        let families: [(&str, &str, Option<&Unit>, MetricType, Read); 6] = [
             ("memory_used", "Memory budget in use.", bytes.as_ref(), gauge, |m| {
                 m.memory_used_bytes
             }),
             ("memory_budget", "Memory budget.", bytes.as_ref(), gauge, |m| m.memory_budget_bytes),
+            (
+                "disk_silence",
+                "For how long the oldest disk operation has no answer.",
+                Some(&Unit::Seconds),
+                gauge,
+                |m| m.disk_silence_seconds,
+            ),
             ("turns", "Turns of the loop.", None, count, |m| m.turns_total),
             ("guard_wakes", "Work found that nothing woke the core for.", None, count, |m| {
                 m.guard_wakes_total
@@ -177,18 +254,6 @@ impl Page {
                     _ => counter(&mut family, &labels, read(&snapshot.metrics))?,
                 }
             }
-        }
-        Ok(())
-    }
-
-    fn lags(&self, writer: &mut Writer<'_>) -> fmt::Result {
-        let help = "Records between a group's committed offset and the end of the partition.";
-        let mut family = writer.family("group_lag_records", help, None, MetricType::Gauge)?;
-        for row in self.snapshots.iter().flat_map(|snapshot| &snapshot.lags) {
-            let LagRow { group, topic, partition, records } = row;
-            let labels =
-                labels([("group", group), ("topic", topic), ("partition", &partition.to_string())]);
-            family.encode_family(&labels)?.encode_gauge(&as_gauge(*records))?;
         }
         Ok(())
     }
@@ -255,9 +320,7 @@ mod tests {
         metrics.answered(90, 20, true);
         metrics.topic("orders").in_bytes = 7;
         metrics.refused(RefusedReason::NotKafka);
-        let lag =
-            LagRow { group: "a\"b\nc".into(), topic: "orders".into(), partition: 3, records: 9 };
-        Snapshot { core, metrics, lags: vec![lag] }
+        Snapshot { core, metrics }
     }
 
     #[test]
@@ -277,16 +340,10 @@ mod tests {
         ] {
             assert!(page.lines().any(|l| l == line), "{line} is missing in\n{page}");
         }
-        assert!(page.ends_with("# EOF\n"));
+        assert!(page.ends_with(END));
+        let open = encode_open(&[snapshot(0), snapshot(1)], name);
+        assert_eq!(open + END, page, "more can stand before the end");
         assert!(!page.contains("(other)"));
-    }
-
-    #[test]
-    fn a_group_name_cannot_write_lines_of_its_own() {
-        let page = encode(&[snapshot(0)], name);
-        let expected =
-            r#"flumen_group_lag_records{group="a\"b\nc",topic="orders",partition="3"} 9"#;
-        assert!(page.lines().any(|line| line == expected), "{page}");
     }
 
     #[test]

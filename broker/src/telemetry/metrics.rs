@@ -32,6 +32,8 @@ pub enum RefusedReason {
     ConnectionLimit,
     /// More connections than `max.connections.per.ip`.
     ConnectionLimitPerIp,
+    /// More connections per second than the quota of an address.
+    ConnectionRatePerIp,
     /// The memory budget of the core is spent.
     Memory,
     /// Less disk is free than the reserve.
@@ -49,13 +51,14 @@ pub enum RefusedReason {
 
 impl RefusedReason {
     /// Every reason, in the order of the counters.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::FrameTooLarge,
         Self::NotKafka,
         Self::Malformed,
         Self::UnsupportedVersion,
         Self::ConnectionLimit,
         Self::ConnectionLimitPerIp,
+        Self::ConnectionRatePerIp,
         Self::Memory,
         Self::DiskReserve,
         Self::InvalidBatch,
@@ -73,6 +76,7 @@ impl RefusedReason {
             Self::UnsupportedVersion => "unsupported_version",
             Self::ConnectionLimit => "connection_limit",
             Self::ConnectionLimitPerIp => "connection_limit_per_ip",
+            Self::ConnectionRatePerIp => "connection_rate_per_ip",
             Self::Memory => "memory",
             Self::DiskReserve => "disk_reserve",
             Self::InvalidBatch => "invalid_batch",
@@ -134,6 +138,14 @@ pub struct Metrics {
     pub partitions: u64,
     /// Those among them that take no records because some are lost.
     pub partitions_held: u64,
+    /// Transactional ids that coordinators of this core remember.
+    pub transactional_ids: u64,
+    /// Transactions of theirs that are under way.
+    pub transactions_open: u64,
+    /// Those whose end is decided and not yet written everywhere.
+    pub transactions_ending: u64,
+    /// How long the oldest of both has been under way, milliseconds.
+    pub transaction_oldest_ms: u64,
     /// Durable journal writes: from handing one to the disk to its completion.
     pub journal_write: Latency,
     /// Bytes written to the journal, with padding.
@@ -142,10 +154,38 @@ pub struct Metrics {
     pub journal_window_bytes: u64,
     /// Disk operations that failed.
     pub disk_errors_total: u64,
+    /// For how long the oldest disk operation of the core is under way, whole seconds.
+    pub disk_silence_seconds: u64,
+    /// Cleanings of compacted partitions that came to their end.
+    pub cleanings_total: u64,
+    /// Bytes they read.
+    pub cleaner_read_bytes_total: u64,
+    /// Bytes they wrote.
+    pub cleaner_written_bytes_total: u64,
+    /// Bytes that what they replaced was larger than what took its place.
+    pub cleaner_freed_bytes_total: u64,
+    /// Segments they left as they are because something in them cannot be read, each time counted.
+    pub cleaner_damaged_segments_total: u64,
+    /// Bytes that could be cleaned, as of the last look.
+    pub cleaner_dirty_bytes: u64,
+    /// How long the last one took, milliseconds.
+    pub cleaner_last_ms: u64,
     /// Bytes of the core's budget in use.
     pub memory_used_bytes: u64,
     /// Bytes the core may use.
     pub memory_budget_bytes: u64,
+    /// Incremental fetch sessions of clients of this core.
+    pub fetch_sessions: u64,
+    /// Partitions in all of them.
+    pub fetch_session_partitions: u64,
+    /// Sessions that ended because others needed their room.
+    pub fetch_session_evictions_total: u64,
+    /// Partitions of this core that sessions, of whichever core, wait for news of.
+    pub fetch_follows: u64,
+    /// Accounts of clients with quotas.
+    pub quota_accounts: u64,
+    /// Answers that told a client to wait.
+    pub throttled_total: u64,
     /// Turns of the core's loop.
     pub turns_total: u64,
     /// Times the guard timer found work that nothing had woken the core for. Should stay 0.
@@ -176,13 +216,31 @@ impl Metrics {
             clock_doubted: 0,
             partitions: 0,
             partitions_held: 0,
+            transactional_ids: 0,
+            transactions_open: 0,
+            transactions_ending: 0,
+            transaction_oldest_ms: 0,
             journal_write: Latency::default(),
             journal_bytes_total: 0,
             journal_window_bytes: 0,
             disk_errors_total: 0,
+            cleanings_total: 0,
+            cleaner_read_bytes_total: 0,
+            cleaner_written_bytes_total: 0,
+            cleaner_freed_bytes_total: 0,
+            cleaner_damaged_segments_total: 0,
+            cleaner_dirty_bytes: 0,
+            cleaner_last_ms: 0,
             memory_used_bytes: 0,
             memory_budget_bytes: 0,
+            fetch_sessions: 0,
+            fetch_session_partitions: 0,
+            fetch_session_evictions_total: 0,
+            fetch_follows: 0,
+            quota_accounts: 0,
+            throttled_total: 0,
             turns_total: 0,
+            disk_silence_seconds: 0,
             guard_wakes_total: 0,
             core_messages_total: 0,
             apis: vec![ApiTraffic::default(); API_KEYS],
@@ -251,12 +309,30 @@ impl Metrics {
         self.clock_doubted = self.clock_doubted.max(other.clock_doubted);
         self.partitions += other.partitions;
         self.partitions_held += other.partitions_held;
+        self.transactional_ids += other.transactional_ids;
+        self.transactions_open += other.transactions_open;
+        self.transactions_ending += other.transactions_ending;
+        self.transaction_oldest_ms = self.transaction_oldest_ms.max(other.transaction_oldest_ms);
         self.journal_write.merge(&other.journal_write);
         self.journal_bytes_total += other.journal_bytes_total;
         self.journal_window_bytes += other.journal_window_bytes;
         self.disk_errors_total += other.disk_errors_total;
+        self.disk_silence_seconds = self.disk_silence_seconds.max(other.disk_silence_seconds);
+        self.cleanings_total += other.cleanings_total;
+        self.cleaner_read_bytes_total += other.cleaner_read_bytes_total;
+        self.cleaner_written_bytes_total += other.cleaner_written_bytes_total;
+        self.cleaner_freed_bytes_total += other.cleaner_freed_bytes_total;
+        self.cleaner_damaged_segments_total += other.cleaner_damaged_segments_total;
+        self.cleaner_dirty_bytes += other.cleaner_dirty_bytes;
+        self.cleaner_last_ms = self.cleaner_last_ms.max(other.cleaner_last_ms);
         self.memory_used_bytes += other.memory_used_bytes;
         self.memory_budget_bytes += other.memory_budget_bytes;
+        self.fetch_sessions += other.fetch_sessions;
+        self.fetch_session_partitions += other.fetch_session_partitions;
+        self.fetch_session_evictions_total += other.fetch_session_evictions_total;
+        self.fetch_follows += other.fetch_follows;
+        self.quota_accounts = self.quota_accounts.max(other.quota_accounts);
+        self.throttled_total += other.throttled_total;
         self.turns_total += other.turns_total;
         self.guard_wakes_total += other.guard_wakes_total;
         self.core_messages_total += other.core_messages_total;
@@ -275,7 +351,7 @@ impl Metrics {
 }
 
 /// How far one group is behind in one partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LagRow {
     /// Group id, as the client wrote it.
     pub group: String,
@@ -283,19 +359,22 @@ pub struct LagRow {
     pub topic: String,
     /// Partition number.
     pub partition: i32,
-    /// Records between the committed offset and the high watermark.
+    /// The committed offset: the next one the group wants.
+    pub offset: i64,
+    /// Offsets between that and the high watermark.
     pub records: u64,
+    /// Seconds since the record at that offset, or the first behind it, was written; 0 when caught up,
+    /// none when nobody can say.
+    pub seconds: Option<f64>,
 }
 
-/// A copy of what one core counted, with what only that core can tell.
+/// A copy of what one core counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     /// Number of the core.
     pub core: usize,
     /// Its counters.
     pub metrics: Metrics,
-    /// Lag of the groups that live there.
-    pub lags: Vec<LagRow>,
 }
 
 fn api_index(api_key: i16) -> usize {

@@ -196,15 +196,15 @@ impl BatchBuilder {
     }
 }
 
-fn write_zigzag(value: i64, out: &mut BytesMut) {
+pub(super) fn write_zigzag(value: i64, out: &mut BytesMut) {
     out.put_slice(varint::zigzag(value).as_slice());
 }
 
-fn zigzag_bytes(value: i64) -> usize {
+pub(super) fn zigzag_bytes(value: i64) -> usize {
     varint::zigzag(value).as_slice().len()
 }
 
-fn write_nullable(bytes: Option<&[u8]>, out: &mut BytesMut) {
+pub(super) fn write_nullable(bytes: Option<&[u8]>, out: &mut BytesMut) {
     match bytes {
         None => write_zigzag(-1, out),
         Some(bytes) => {

@@ -62,9 +62,9 @@ pub struct BatchProducer {
     pub id: ProducerId,
     /// The producer's epoch; never negative.
     pub epoch: ProducerEpoch,
-    /// The first record's sequence; never negative.
+    /// The first record's sequence; never negative, none only in a coordinator's batch.
     pub base_sequence: Sequence,
-    /// The last record's sequence; below the first where the numbers wrap.
+    /// The last record's sequence; below the first where the numbers wrap, none where that is none.
     pub last_sequence: Sequence,
 }
 
@@ -91,11 +91,33 @@ pub struct ProducedBatch {
     pub producer: Option<BatchProducer>,
 }
 
+impl ProducedBatch {
+    /// Whether its largest timestamp can be believed: there is one, not below the first record's.
+    #[must_use]
+    #[inline]
+    pub fn says_max_timestamp(&self) -> bool {
+        self.max_timestamp != TIMESTAMP_NONE && self.max_timestamp >= self.base_timestamp
+    }
+}
+
 /// Judges the bytes a produce request (version 3 or later) carries for one partition.
 ///
 /// # Errors
 /// The first [`BatchFault`] found.
 pub fn check_produced(bytes: &[u8]) -> Result<ProducedBatch, BatchFault> {
+    let found = check_coordinated(bytes)?;
+    match &found.producer {
+        Some(producer) if producer.base_sequence == Sequence::NONE => Err(BatchFault::Producer),
+        Some(_) | None => Ok(found),
+    }
+}
+
+/// As [`check_produced`], for a batch that a coordinator of this broker has built: its producer may have
+/// no sequences, as Kafka's own coordinators give none to what they write in a transaction.
+///
+/// # Errors
+/// The first [`BatchFault`] found.
+pub fn check_coordinated(bytes: &[u8]) -> Result<ProducedBatch, BatchFault> {
     let header = check_envelope(bytes)?;
     if !crc_matches(bytes, header.crc) {
         return Err(BatchFault::Crc);
@@ -155,19 +177,36 @@ pub fn check_records(
     allowance_bytes: &mut usize,
 ) -> Result<RecordsSummary, RecordFault> {
     let opened = open(batch, allowance_bytes)?;
-    let mut summary = RecordsSummary { max_timestamp: TIMESTAMP_NONE, without_key: Vec::new() };
+    let mut summary = RecordsSummary::of_none();
     for (record_index, record) in (0..).zip(&opened) {
-        let record = record?;
-        let expected = opened.header().base_offset.0.saturating_add(i64::from(record_index));
+        summary.add(opened.header().base_offset, record_index, &record?)?;
+    }
+    Ok(summary)
+}
+
+impl RecordsSummary {
+    /// Of no record so far.
+    pub(super) fn of_none() -> Self {
+        Self { max_timestamp: TIMESTAMP_NONE, without_key: Vec::new() }
+    }
+
+    /// Takes the next record in, whose offset must be its place from the first.
+    pub(super) fn add(
+        &mut self,
+        base_offset: Offset,
+        record_index: i32,
+        record: &Record<'_>,
+    ) -> Result<(), RecordFault> {
+        let expected = base_offset.0.saturating_add(i64::from(record_index));
         if record.offset != Offset(expected) {
             return Err(RecordFault { record_index, reason: RecordFaultReason::OffsetDelta });
         }
-        summary.max_timestamp = summary.max_timestamp.max(record.timestamp);
-        if record.key.is_none() && summary.without_key.len() < NAMED_RECORDS_MAX {
-            summary.without_key.push(record_index);
+        self.max_timestamp = self.max_timestamp.max(record.timestamp);
+        if record.key.is_none() && self.without_key.len() < NAMED_RECORDS_MAX {
+            self.without_key.push(record_index);
         }
+        Ok(())
     }
-    Ok(summary)
 }
 
 /// The records of a batch whose timestamps are not among `allowed` (milliseconds since 1970; −1,
@@ -183,11 +222,13 @@ pub fn misdated_records(
 ) -> Vec<i32> {
     let Ok(opened) = open(batch, allowance_bytes) else { return Vec::new() };
     let readable = (0..).zip(opened.iter().map_while(Result::ok));
-    let is_misdated = |record: &Record<'_>| {
-        record.timestamp != TIMESTAMP_NONE && !allowed.contains(&record.timestamp)
-    };
-    let misdated = readable.filter(|(_, record)| is_misdated(record)).map(|(place, _)| place);
-    misdated.take(NAMED_RECORDS_MAX).collect()
+    let misdated = readable.filter(|(_, record)| is_misdated(record, allowed));
+    misdated.map(|(place, _)| place).take(NAMED_RECORDS_MAX).collect()
+}
+
+/// Whether a record has a time, and one that is not allowed.
+pub(super) fn is_misdated(record: &Record<'_>, allowed: &RangeInclusive<i64>) -> bool {
+    record.timestamp != TIMESTAMP_NONE && !allowed.contains(&record.timestamp)
 }
 
 /// Opens a batch's records, within what any batch may inflate to and what is left to inflate.
@@ -253,15 +294,15 @@ fn check_producer(header: &BatchHeader) -> Result<Option<BatchProducer>, BatchFa
             Ok(None)
         };
     }
-    if header.producer_epoch.0 < 0 || header.base_sequence.0 < 0 {
+    let (base_sequence, epoch) = (header.base_sequence, header.producer_epoch);
+    if epoch.0 < 0 || base_sequence.0 < Sequence::NONE.0 {
         return Err(BatchFault::Producer);
     }
-    Ok(Some(BatchProducer {
-        id: header.producer_id,
-        epoch: header.producer_epoch,
-        base_sequence: header.base_sequence,
-        last_sequence: header.last_sequence(),
-    }))
+    let last_sequence = match base_sequence {
+        Sequence::NONE => Sequence::NONE,
+        _some => header.last_sequence(),
+    };
+    Ok(Some(BatchProducer { id: header.producer_id, epoch, base_sequence, last_sequence }))
 }
 
 #[cfg(test)]

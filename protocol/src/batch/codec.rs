@@ -7,9 +7,10 @@
 //! about its own size is not believed; every malformed input is a fault and none a panic.
 //! Apart because four foreign formats meet here and nobody else should know their names.
 
-use std::io::{self, Read, Write};
+use std::io::Write;
+use std::mem::take;
 
-use super::limits::{SNAPPY_RATIO_MAX, ZSTD_WINDOW_LOG_MAX};
+use super::inflation::{Inflation, XERIAL_MAGIC};
 
 /// How the records of a batch are compressed: bits 0 to 2 of its attributes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -93,22 +94,16 @@ pub fn decompress_into(
     output: &mut Vec<u8>,
     limit_bytes: usize,
 ) -> Result<(), CodecFault> {
-    match codec {
-        Codec::None if input.len() > limit_bytes => Err(CodecFault::OverLimit),
-        Codec::None => {
-            output.extend_from_slice(input);
-            Ok(())
-        }
-        Codec::Gzip => drain(flate2::read::MultiGzDecoder::new(input), output, limit_bytes),
-        Codec::Snappy => decompress_snappy(input, output, limit_bytes),
-        Codec::Lz4 => decompress_lz4(input, output, limit_bytes),
-        Codec::Zstd => decompress_zstd(input, output, limit_bytes),
-    }
+    let mut inflation = Inflation::begin(codec, input, take(output), limit_bytes)?;
+    let outcome = inflation.go_on(usize::MAX);
+    *output = inflation.into_output();
+    outcome.map(|_all| ())
 }
 
 /// Deflates `input` the way Kafka's own producer does, at each format's default level.
 ///
-/// For tests and load generators: the broker stores what producers compressed.
+/// For cleaned batches, and for tests and load generators: the broker stores what producers
+/// compressed.
 #[must_use]
 pub fn compress(codec: Codec, input: &[u8]) -> Vec<u8> {
     match codec {
@@ -128,117 +123,8 @@ pub fn compress(codec: Codec, input: &[u8]) -> Vec<u8> {
     }
 }
 
-/// Reads `source` to its end, refusing the byte after `limit_bytes`.
-fn drain(source: impl Read, output: &mut Vec<u8>, limit_bytes: usize) -> Result<(), CodecFault> {
-    let read = source.take(limit_bytes as u64 + 1).read_to_end(output);
-    if output.len() > limit_bytes {
-        return Err(CodecFault::OverLimit);
-    }
-    read.map_err(|_| CodecFault::Malformed)?;
-    Ok(())
-}
-
-/// The magic of an LZ4 frame. The decoder also knows an older frame, which Kafka refuses.
-const LZ4_MAGIC: [u8; 4] = [0x04, 0x22, 0x4d, 0x18];
-
-/// One frame and nothing after it, as Kafka's own stream reads it.
-///
-/// The decoder allocates two blocks as soon as it sees the frame header; the format bounds a block
-/// by 4 MiB. Header checksums must be right: only format 0 and 1 clients wrote wrong ones.
-fn decompress_lz4(
-    input: &[u8],
-    output: &mut Vec<u8>,
-    limit_bytes: usize,
-) -> Result<(), CodecFault> {
-    if !input.starts_with(&LZ4_MAGIC) {
-        return Err(CodecFault::Malformed);
-    }
-    let mut decoder = lz4_flex::frame::FrameDecoder::new(Remaining { input, ran_dry: false });
-    drain(&mut decoder, output, limit_bytes)?;
-    let remaining = decoder.into_inner();
-    // The decoder takes the end of its input between two blocks for the end of the frame. A frame
-    // that was whole ended with its end mark, before anyone asked for more.
-    if remaining.ran_dry || !remaining.input.is_empty() {
-        return Err(CodecFault::Malformed);
-    }
-    Ok(())
-}
-
-/// A reader over a slice that remembers whether it was asked for more than there is.
-struct Remaining<'a> {
-    input: &'a [u8],
-    ran_dry: bool,
-}
-
-impl Read for Remaining<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.ran_dry |= self.input.is_empty() && !buffer.is_empty();
-        self.input.read(buffer)
-    }
-}
-
-fn decompress_zstd(
-    input: &[u8],
-    output: &mut Vec<u8>,
-    limit_bytes: usize,
-) -> Result<(), CodecFault> {
-    let mut decoder =
-        zstd::stream::read::Decoder::with_buffer(input).map_err(|_| CodecFault::Malformed)?;
-    decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(|_| CodecFault::Malformed)?;
-    drain(decoder, output, limit_bytes)
-}
-
-/// What snappy-java's stream begins with; two big-endian version numbers follow.
-const XERIAL_MAGIC: [u8; 8] = [0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0];
-/// Magic, version, lowest version that can read it.
-const XERIAL_HEADER_BYTES: usize = 16;
 /// How much snappy-java puts into one block by default, before compression.
 const XERIAL_BLOCK_BYTES: usize = 32 << 10;
-
-fn decompress_snappy(
-    input: &[u8],
-    output: &mut Vec<u8>,
-    limit_bytes: usize,
-) -> Result<(), CodecFault> {
-    if !input.starts_with(&XERIAL_MAGIC) {
-        return inflate_snappy_block(input, output, limit_bytes);
-    }
-    let mut rest = input;
-    while !rest.is_empty() {
-        // Streams may be joined: a header can come again before any block.
-        if rest.starts_with(&XERIAL_MAGIC) {
-            rest = rest.get(XERIAL_HEADER_BYTES..).ok_or(CodecFault::Malformed)?;
-            continue;
-        }
-        let (length, after) = rest.split_first_chunk::<4>().ok_or(CodecFault::Malformed)?;
-        let length = usize::try_from(i32::from_be_bytes(*length));
-        let length = length.map_err(|_| CodecFault::Malformed)?;
-        let (block, after) = after.split_at_checked(length).ok_or(CodecFault::Malformed)?;
-        inflate_snappy_block(block, output, limit_bytes)?;
-        rest = after;
-    }
-    Ok(())
-}
-
-/// Appends one raw snappy block. The block says how long its output is: that is compared with the
-/// limit and with what its bytes could hold at best before anything is allocated.
-fn inflate_snappy_block(
-    block: &[u8],
-    output: &mut Vec<u8>,
-    limit_bytes: usize,
-) -> Result<(), CodecFault> {
-    let claimed = snap::raw::decompress_len(block).map_err(|_| CodecFault::Malformed)?;
-    if claimed > limit_bytes - output.len() {
-        return Err(CodecFault::OverLimit);
-    }
-    if claimed > block.len().saturating_mul(SNAPPY_RATIO_MAX) {
-        return Err(CodecFault::Malformed);
-    }
-    let start = output.len();
-    output.resize(start + claimed, 0);
-    let written = snap::raw::Decoder::new().decompress(block, &mut output[start..]);
-    if written == Ok(claimed) { Ok(()) } else { Err(CodecFault::Malformed) }
-}
 
 fn compress_xerial(input: &[u8]) -> Vec<u8> {
     let mut output = Vec::from(XERIAL_MAGIC);
@@ -255,10 +141,23 @@ fn compress_xerial(input: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::inflation::XERIAL_HEADER_BYTES;
     use super::super::limits::{INFLATED_BYTES_MAX, inflated_bytes_max};
     use super::*;
 
     const COMPRESSED: [Codec; 4] = [Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd];
+
+    #[test]
+    fn a_bomb_takes_no_more_memory_than_it_may_inflate_to() {
+        const LIMIT: usize = 3 << 20;
+        for codec in [Codec::Gzip, Codec::Lz4, Codec::Zstd] {
+            let bomb = compress(codec, &vec![0; 2 * LIMIT]);
+            let mut output = Vec::new();
+            let outcome = decompress_into(codec, &bomb, &mut output, LIMIT);
+            assert_eq!(outcome, Err(CodecFault::OverLimit), "{codec:?}");
+            assert_eq!(output.capacity(), LIMIT + 1, "{codec:?}: it never grew");
+        }
+    }
 
     /// Text with repetitions and some noise, `length` bytes of it.
     fn prose(length: usize) -> Vec<u8> {

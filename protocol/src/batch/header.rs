@@ -172,6 +172,13 @@ impl BatchHeader {
         self.attributes & bit::DELETE_HORIZON != 0
     }
 
+    /// The wall clock, milliseconds, from which compaction may drop the batch's tombstones or markers;
+    /// `None` where it has set none.
+    #[must_use]
+    pub fn delete_horizon(&self) -> Option<i64> {
+        self.has_delete_horizon().then_some(self.base_timestamp)
+    }
+
     /// Who decided the timestamps.
     #[must_use]
     #[inline]

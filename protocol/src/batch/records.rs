@@ -143,7 +143,7 @@ impl Records<'_> {
     /// Walks the records from the first.
     #[must_use]
     pub fn iter(&self) -> RecordIter<'_> {
-        RecordIter { header: self.header, rest: &self.inflated, next_index: 0, ended: false }
+        RecordIter::at(self.header, &self.inflated, 0)
     }
 }
 
@@ -163,6 +163,18 @@ pub struct RecordIter<'a> {
     rest: &'a [u8],
     next_index: i32,
     ended: bool,
+}
+
+impl<'a> RecordIter<'a> {
+    /// Walks on from the record with this place in its batch, whose bytes `rest` begins with.
+    pub(super) fn at(header: BatchHeader, rest: &'a [u8], next_index: i32) -> Self {
+        Self { header, rest, next_index, ended: false }
+    }
+
+    /// How many bytes are left.
+    pub(super) fn bytes_left(&self) -> usize {
+        self.rest.len()
+    }
 }
 
 impl<'a> Iterator for RecordIter<'a> {

@@ -8,7 +8,7 @@
 //! Apart because these are the only writes into bytes that are otherwise kept as they came.
 
 use super::check::{ProducedBatch, check_records};
-use super::header::{CRC_COVERS_FROM, HEADER_BYTES, TIMESTAMP_NONE, at, bit};
+use super::header::{CRC_COVERS_FROM, HEADER_BYTES, at, bit};
 use super::records::RecordFault;
 use crate::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence};
 
@@ -65,15 +65,20 @@ pub fn repair_max_timestamp(
     allowance_bytes: &mut usize,
 ) -> Result<(), RecordFault> {
     assert_eq!(batch.len(), summary.bytes, "the summary is of this batch");
-    if summary.max_timestamp != TIMESTAMP_NONE && summary.max_timestamp >= summary.base_timestamp {
+    if summary.says_max_timestamp() {
         return Ok(());
     }
     let largest = check_records(batch, allowance_bytes)?.max_timestamp;
+    correct_max_timestamp(batch, summary, largest);
+    Ok(())
+}
+
+/// Writes the largest timestamp of a batch, which its records were asked for, where it says another.
+pub fn correct_max_timestamp(batch: &mut [u8], summary: &mut ProducedBatch, largest: i64) {
     if largest != summary.max_timestamp {
         stamp_max_timestamp(batch, largest);
         summary.max_timestamp = largest;
     }
-    Ok(())
 }
 
 /// Writes what a producer decides anew for each batch it sends: the time of all its records,
@@ -110,6 +115,7 @@ pub(super) fn stamp_crc(batch: &mut [u8]) {
 mod tests {
     use super::super::check::{check_produced, verify_crc};
     use super::super::goldens;
+    use super::super::header::TIMESTAMP_NONE;
     use super::*;
 
     #[test]

@@ -471,6 +471,7 @@ impl FetchPartitionResponse {
 
 #[cfg(test)]
 mod tests {
+    use super::super::agreement::fetch_agrees;
     use super::*;
     use crate::layout;
     use crate::layout::sample::{self, Dice, Filling};
@@ -479,48 +480,6 @@ mod tests {
     fn decode(body: &[u8], version: i16) -> messages::FetchRequest {
         let mut body = Bytes::copy_from_slice(body);
         messages::decode_request(ApiKey::Fetch, version, &mut body).expect("well-formed")
-    }
-
-    fn assert_same(ours: &FetchRequest, theirs: &messages::FetchRequest, version: i16) {
-        let replica =
-            if version >= 15 { theirs.replica_state.replica_id } else { theirs.replica_id };
-        assert_eq!(ours.replica_id.0, replica.0);
-        assert_eq!(ours.max_wait_ms, theirs.max_wait_ms);
-        assert_eq!((ours.min_bytes, ours.max_bytes), (theirs.min_bytes, theirs.max_bytes));
-        let committed = ours.isolation == IsolationLevel::ReadCommitted;
-        assert_eq!(i8::from(committed), theirs.isolation_level);
-        assert_eq!(
-            (ours.session_id, ours.session_epoch),
-            (theirs.session_id, theirs.session_epoch)
-        );
-        assert_eq!(ours.rack, theirs.rack_id.as_str());
-        assert_eq!(ours.topics.len(), theirs.topics.len());
-        for (our, their) in ours.topics.iter().zip(&theirs.topics) {
-            assert_eq!(our.name.as_deref(), (version < 13).then_some(their.topic.as_str()));
-            assert_eq!(Uuid::from(our.id), their.topic_id);
-            assert_eq!(our.partitions.len(), their.partitions.len());
-            for (our, their) in our.partitions.iter().zip(&their.partitions) {
-                assert_same_partition(our, their);
-            }
-        }
-        assert_eq!(ours.forgotten.len(), theirs.forgotten_topics_data.len());
-        for (our, their) in ours.forgotten.iter().zip(&theirs.forgotten_topics_data) {
-            assert_eq!(our.name.as_deref(), (version < 13).then_some(their.topic.as_str()));
-            assert_eq!(Uuid::from(our.id), their.topic_id);
-            let indexes: Vec<i32> = our.partitions.iter().map(|index| index.0).collect();
-            assert_eq!(indexes, their.partitions);
-        }
-    }
-
-    fn assert_same_partition(
-        our: &FetchPartition,
-        their: &messages::fetch_request::FetchPartition,
-    ) {
-        assert_eq!((our.index.0, our.max_bytes), (their.partition, their.partition_max_bytes));
-        assert_eq!(our.current_leader_epoch.0, their.current_leader_epoch);
-        assert_eq!(our.fetch_offset.0, their.fetch_offset);
-        assert_eq!(our.last_fetched_epoch.0, their.last_fetched_epoch);
-        assert_eq!(our.log_start_offset.0, their.log_start_offset);
     }
 
     #[test]
@@ -534,7 +493,7 @@ mod tests {
                 };
                 let body = sample::body(ApiKey::Fetch, version, filling, seed);
                 let ours = FetchRequest::parse(&body, version).expect("well-formed");
-                assert_same(&ours, &decode(&body, version), version);
+                fetch_agrees(&ours, &decode(&body, version), version);
             }
         }
     }
@@ -553,7 +512,7 @@ mod tests {
                     && let Ok(ours) = ours
                 {
                     compared += 1;
-                    assert_same(&ours, &decode(&body, version), version);
+                    fetch_agrees(&ours, &decode(&body, version), version);
                 }
             }
         }

@@ -3,7 +3,7 @@
 //! ```text
 //! key    version 0, 1  group, topic, partition      value  what was committed   (0 to 4)
 //!        version 2     group                               the group's members  (0 to 4)
-//!        version 3 …   newer kinds of groups (KIP-848 and after): not read here
+//!        version 3 …   groups of the new kind, see [`consumer_groups`](super::consumer_groups)
 //! ```
 //!
 //! Does: both directions for these two kinds, in the versions Kafka 4.1 reads and writes.
@@ -14,6 +14,7 @@
 
 use bytes::{Bytes, BytesMut};
 
+use super::consumer_groups::{ConsumerKey, read_consumer_key};
 use crate::ids::{LeaderEpoch, Offset, PartitionIndex, TopicId};
 use crate::wire::Encoding;
 use crate::wire::read::{DecodeError, DecodeErrorKind, Reader};
@@ -29,6 +30,13 @@ pub enum Key<'a> {
     Group {
         /// The group's id.
         group: &'a str,
+    },
+    /// A group of the new kind.
+    Consumer {
+        /// The group's id.
+        group: &'a str,
+        /// What of it.
+        key: ConsumerKey<'a>,
     },
     /// A kind of record that is not read here. To be skipped, as Kafka does (KIP-915).
     Unknown {
@@ -137,7 +145,10 @@ pub fn read_key(bytes: &[u8]) -> Result<Key<'_>, DecodeError> {
             partition: PartitionIndex(reader.i32("partition")?),
         }),
         GROUP_KEY_VERSION => Key::Group { group: reader.string("group")? },
-        version => return Ok(Key::Unknown { version }),
+        version => match read_consumer_key(version, &mut reader)? {
+            Some((group, key)) => Key::Consumer { group, key },
+            None => return Ok(Key::Unknown { version }),
+        },
     };
     reader.finish("key")?;
     Ok(key)
@@ -356,6 +367,7 @@ mod tests {
     const KEY_OFFSET: &str = "000100096772757070652dc3a40005746f70696300000007";
     const KEY_GROUP: &str = "0002000567726f7570";
     const KEY_CONSUMER_GROUP: &str = "0003000567726f7570";
+    const KEY_SHARE_GROUP: &str = "000b000567726f7570";
     const OFFSET_VALUES: [&str; 5] = [
         "00000000001cbe991a1400046e6f74650000018bcfe56800",
         "00010000001cbe991a1400046e6f74650000018bcfe568000000018bcfee8fc0",
@@ -439,7 +451,9 @@ mod tests {
         assert_eq!(read_key(&bytes(KEY_OFFSET_V0)), Ok(Key::Offset(key)));
         assert_eq!(write_group_key("group"), bytes(KEY_GROUP));
         assert_eq!(read_key(&bytes(KEY_GROUP)), Ok(Key::Group { group: "group" }));
-        assert_eq!(read_key(&bytes(KEY_CONSUMER_GROUP)), Ok(Key::Unknown { version: 3 }));
+        let key = Key::Consumer { group: "group", key: ConsumerKey::Group };
+        assert_eq!(read_key(&bytes(KEY_CONSUMER_GROUP)), Ok(key));
+        assert_eq!(read_key(&bytes(KEY_SHARE_GROUP)), Ok(Key::Unknown { version: 11 }));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Walks a request's raw bytes along its table, before any decoder sees them.
+//! Walks the raw bytes of a request or an answer along its table, before any decoder sees them.
 //!
 //! Does: hold every length and count against what is left, every string against UTF-8, and what the
 //! decoder will make of it against a budget.
@@ -9,6 +9,7 @@
 //! Apart because the generic decoder trusts the counts it reads: four hostile bytes would make it
 //! reserve gigabytes and take the process down (decisions/0001).
 
+use super::answers::Asked;
 use super::{Field, Kind, Layout, tables};
 use crate::api_table::ApiKey;
 use crate::limits;
@@ -33,6 +34,25 @@ pub fn check(key: ApiKey, version: i16, body: &[u8]) -> Result<(), DecodeError> 
         Budget::new(body.len(), limits::DECODED_BYTES_PER_BODY_BYTE, limits::DECODED_BYTES_SLACK);
     let mut walk = Walk { version, budget };
     walk.fields(&mut reader, tables::request(key), row.name)
+}
+
+/// Whether `body` begins with a well-formed answer to this question at this version, in the encoding
+/// that the version has. Whoever answers is as little to be believed as whoever asks.
+///
+/// # Errors
+/// The first field that is not what it claims to be, or a version that is not asked at.
+pub fn check_answer(
+    asked: &Asked,
+    version: i16,
+    encoding: Encoding,
+    body: &[u8],
+) -> Result<(), DecodeError> {
+    let mut reader = Reader::new(body, encoding);
+    if !asked.versions.contains(version) {
+        return Err(reader.error(asked.name, DecodeErrorKind::UnsupportedVersion));
+    }
+    let mut walk = Walk { version, budget: Budget::answer(body.len()) };
+    walk.fields(&mut reader, asked.layout, asked.name)
 }
 
 struct Walk {

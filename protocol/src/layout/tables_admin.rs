@@ -5,14 +5,16 @@
 //! Invariants: fields stand in the order of the wire; `memory` is the size of the decoded type.
 //! Apart because each table fits on a screen, and all of them together do not.
 
-use super::Kind::{Array, Bool, I8, I16, I32, Struct, Text, Uuid};
+use super::Kind::{Array, Bool, I8, I16, I32, I64, Struct, Text, Uuid};
 use super::{Layout, field, layout};
 use crate::messages::{
-    alter_configs_request, api_versions_request, create_partitions_request, create_topics_request,
-    delete_topics_request, describe_cluster_request, describe_configs_request,
+    alter_client_quotas_request, alter_configs_request, alter_partition_reassignments_request,
+    api_versions_request, create_partitions_request, create_topics_request, delete_topics_request,
+    describe_client_quotas_request, describe_cluster_request, describe_configs_request,
     describe_log_dirs_request, describe_quorum_request, describe_topic_partitions_request,
-    elect_leaders_request, incremental_alter_configs_request, list_partition_reassignments_request,
-    update_features_request,
+    describe_user_scram_credentials_request, elect_leaders_request,
+    incremental_alter_configs_request, list_config_resources_request,
+    list_partition_reassignments_request, update_features_request,
 };
 
 pub(super) const API_VERSIONS_REQUEST: Layout = layout(
@@ -128,6 +130,28 @@ const ELECT_LEADERS_TOPIC_PARTITIONS: Layout = layout(
     &[field("topic", Text), field("partitions", Array(&I32))],
 );
 
+pub(super) const ALTER_PARTITION_REASSIGNMENTS_REQUEST: Layout = layout(
+    size_of::<alter_partition_reassignments_request::AlterPartitionReassignmentsRequest>(),
+    &[
+        field("timeout_ms", I32),
+        field("allow_replication_factor_change", Bool).since(1),
+        field("topics", Array(&Struct(&ALTER_PARTITION_REASSIGNMENTS_TOPIC))),
+    ],
+);
+
+const ALTER_PARTITION_REASSIGNMENTS_TOPIC: Layout = layout(
+    size_of::<alter_partition_reassignments_request::ReassignableTopic>(),
+    &[
+        field("name", Text),
+        field("partitions", Array(&Struct(&ALTER_PARTITION_REASSIGNMENTS_PARTITION))),
+    ],
+);
+
+const ALTER_PARTITION_REASSIGNMENTS_PARTITION: Layout = layout(
+    size_of::<alter_partition_reassignments_request::ReassignablePartition>(),
+    &[field("partition_index", I32), field("replicas", Array(&I32)).nullable(0)],
+);
+
 pub(super) const LIST_PARTITION_REASSIGNMENTS_REQUEST: Layout = layout(
     size_of::<list_partition_reassignments_request::ListPartitionReassignmentsRequest>(),
     &[
@@ -186,6 +210,51 @@ const INCREMENTAL_ALTER_CONFIGS_ALTERABLE_CONFIG: Layout = layout(
     &[field("name", Text), field("config_operation", I8), field("value", Text).nullable(0)],
 );
 
+pub(super) const DESCRIBE_CLIENT_QUOTAS_REQUEST: Layout = layout(
+    size_of::<describe_client_quotas_request::DescribeClientQuotasRequest>(),
+    &[
+        field("components", Array(&Struct(&DESCRIBE_CLIENT_QUOTAS_COMPONENT))),
+        field("strict", Bool),
+    ],
+);
+
+const DESCRIBE_CLIENT_QUOTAS_COMPONENT: Layout = layout(
+    size_of::<describe_client_quotas_request::ComponentData>(),
+    &[field("entity_type", Text), field("match_type", I8), field("match", Text).nullable(0)],
+);
+
+pub(super) const ALTER_CLIENT_QUOTAS_REQUEST: Layout = layout(
+    size_of::<alter_client_quotas_request::AlterClientQuotasRequest>(),
+    &[field("entries", Array(&Struct(&ALTER_CLIENT_QUOTAS_ENTRY))), field("validate_only", Bool)],
+);
+
+const ALTER_CLIENT_QUOTAS_ENTRY: Layout = layout(
+    size_of::<alter_client_quotas_request::EntryData>(),
+    &[
+        field("entity", Array(&Struct(&ALTER_CLIENT_QUOTAS_ENTITY))),
+        field("ops", Array(&Struct(&ALTER_CLIENT_QUOTAS_OP))),
+    ],
+);
+
+const ALTER_CLIENT_QUOTAS_ENTITY: Layout = layout(
+    size_of::<alter_client_quotas_request::EntityData>(),
+    &[field("entity_type", Text), field("entity_name", Text).nullable(0)],
+);
+
+// The value is a double: eight bytes, any of which are one.
+const ALTER_CLIENT_QUOTAS_OP: Layout = layout(
+    size_of::<alter_client_quotas_request::OpData>(),
+    &[field("key", Text), field("value", I64), field("remove", Bool)],
+);
+
+pub(super) const DESCRIBE_USER_SCRAM_CREDENTIALS_REQUEST: Layout = layout(
+    size_of::<describe_user_scram_credentials_request::DescribeUserScramCredentialsRequest>(),
+    &[field("users", Array(&Struct(&DESCRIBE_USER_SCRAM_CREDENTIALS_USER))).nullable(0)],
+);
+
+const DESCRIBE_USER_SCRAM_CREDENTIALS_USER: Layout =
+    layout(size_of::<describe_user_scram_credentials_request::UserName>(), &[field("name", Text)]);
+
 pub(super) const DESCRIBE_QUORUM_REQUEST: Layout = layout(
     size_of::<describe_quorum_request::DescribeQuorumRequest>(),
     &[field("topics", Array(&Struct(&DESCRIBE_QUORUM_TOPIC_DATA)))],
@@ -228,6 +297,11 @@ pub(super) const DESCRIBE_CLUSTER_REQUEST: Layout = layout(
         field("endpoint_type", I8).since(1),
         field("include_fenced_brokers", Bool).since(2),
     ],
+);
+
+pub(super) const LIST_CONFIG_RESOURCES_REQUEST: Layout = layout(
+    size_of::<list_config_resources_request::ListConfigResourcesRequest>(),
+    &[field("resource_types", Array(&I8)).since(1)],
 );
 
 pub(super) const DESCRIBE_TOPIC_PARTITIONS_REQUEST: Layout = layout(

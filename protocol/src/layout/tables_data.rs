@@ -8,8 +8,9 @@
 use super::Kind::{Array, Blob, Bool, I8, I16, I32, I64, Struct, Text, Uuid};
 use super::{Layout, field, layout, tag};
 use crate::messages::{
-    delete_records_request, fetch_request, init_producer_id_request, list_offsets_request,
-    metadata_request, offset_for_leader_epoch_request, produce_request,
+    delete_records_request, describe_producers_request, fetch_request, init_producer_id_request,
+    list_offsets_request, metadata_request, offset_for_leader_epoch_request, produce_request,
+    write_txn_markers_request,
 };
 
 pub(super) const PRODUCE_REQUEST: Layout = layout(
@@ -147,6 +148,37 @@ const DELETE_RECORDS_TOPIC: Layout = layout(
 const DELETE_RECORDS_PARTITION: Layout = layout(
     size_of::<delete_records_request::DeleteRecordsPartition>(),
     &[field("partition_index", I32), field("offset", I64)],
+);
+
+pub(super) const DESCRIBE_PRODUCERS_REQUEST: Layout = layout(
+    size_of::<describe_producers_request::DescribeProducersRequest>(),
+    &[field("topics", Array(&Struct(&DESCRIBE_PRODUCERS_TOPIC)))],
+);
+
+const DESCRIBE_PRODUCERS_TOPIC: Layout = layout(
+    size_of::<describe_producers_request::TopicRequest>(),
+    &[field("name", Text), field("partition_indexes", Array(&I32))],
+);
+
+pub(super) const WRITE_TXN_MARKERS_REQUEST: Layout = layout(
+    size_of::<write_txn_markers_request::WriteTxnMarkersRequest>(),
+    &[field("markers", Array(&Struct(&WRITE_TXN_MARKERS_MARKER)))],
+);
+
+const WRITE_TXN_MARKERS_MARKER: Layout = layout(
+    size_of::<write_txn_markers_request::WritableTxnMarker>(),
+    &[
+        field("producer_id", I64),
+        field("producer_epoch", I16),
+        field("transaction_result", Bool),
+        field("topics", Array(&Struct(&WRITE_TXN_MARKERS_TOPIC))),
+        field("coordinator_epoch", I32),
+    ],
+);
+
+const WRITE_TXN_MARKERS_TOPIC: Layout = layout(
+    size_of::<write_txn_markers_request::WritableTxnMarkerTopic>(),
+    &[field("name", Text), field("partition_indexes", Array(&I32))],
 );
 
 pub(super) const INIT_PRODUCER_ID_REQUEST: Layout = layout(

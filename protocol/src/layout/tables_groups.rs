@@ -5,13 +5,40 @@
 //! Invariants: fields stand in the order of the wire; `memory` is the size of the decoded type.
 //! Apart because each table fits on a screen, and all of them together do not.
 
-use super::Kind::{Array, Blob, Bool, I8, I32, I64, Struct, Text};
+use super::Kind::{Array, Blob, Bool, I8, I32, I64, Struct, Text, Uuid};
 use super::{Layout, field, layout};
 use crate::messages::{
-    delete_groups_request, describe_groups_request, find_coordinator_request, heartbeat_request,
-    join_group_request, leave_group_request, list_groups_request, offset_commit_request,
-    offset_delete_request, offset_fetch_request, sync_group_request,
+    consumer_group_describe_request, consumer_group_heartbeat_request, delete_groups_request,
+    describe_groups_request, find_coordinator_request, heartbeat_request, join_group_request,
+    leave_group_request, list_groups_request, offset_commit_request, offset_delete_request,
+    offset_fetch_request, sync_group_request,
 };
+
+pub(super) const CONSUMER_GROUP_HEARTBEAT_REQUEST: Layout = layout(
+    size_of::<consumer_group_heartbeat_request::ConsumerGroupHeartbeatRequest>(),
+    &[
+        field("group_id", Text),
+        field("member_id", Text),
+        field("member_epoch", I32),
+        field("instance_id", Text).nullable(0),
+        field("rack_id", Text).nullable(0),
+        field("rebalance_timeout_ms", I32),
+        field("subscribed_topic_names", Array(&Text)).nullable(0),
+        field("subscribed_topic_regex", Text).since(1).nullable(1),
+        field("server_assignor", Text).nullable(0),
+        field("topic_partitions", Array(&Struct(&CONSUMER_GROUP_TOPIC_PARTITIONS))).nullable(0),
+    ],
+);
+
+const CONSUMER_GROUP_TOPIC_PARTITIONS: Layout = layout(
+    size_of::<consumer_group_heartbeat_request::TopicPartitions>(),
+    &[field("topic_id", Uuid), field("partitions", Array(&I32))],
+);
+
+pub(super) const CONSUMER_GROUP_DESCRIBE_REQUEST: Layout = layout(
+    size_of::<consumer_group_describe_request::ConsumerGroupDescribeRequest>(),
+    &[field("group_ids", Array(&Text)), field("include_authorized_operations", Bool)],
+);
 
 pub(super) const OFFSET_COMMIT_REQUEST: Layout = layout(
     size_of::<offset_commit_request::OffsetCommitRequest>(),

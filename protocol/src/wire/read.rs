@@ -390,6 +390,17 @@ impl Budget {
         Self::new(body_bytes, per_byte, limits::HOT_BYTES_SLACK)
     }
 
+    /// The budget of an answer that a client reads, see [`limits::ANSWER_ELEMENTS_MAX`].
+    #[must_use]
+    pub fn answer(body_bytes: usize) -> Self {
+        let bytes = body_bytes.saturating_mul(limits::ANSWER_BYTES_PER_BODY_BYTE);
+        let bytes = bytes.saturating_add(limits::DECODED_BYTES_SLACK);
+        Self {
+            elements: limits::ANSWER_ELEMENTS_MAX,
+            bytes: bytes.min(limits::ANSWER_DECODED_BYTES_MAX),
+        }
+    }
+
     /// Pays for `count` elements that take `each` bytes of memory.
     ///
     /// # Errors

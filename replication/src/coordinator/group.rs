@@ -22,25 +22,32 @@
 //! A deleted or expired group is gone; Kafka's `Dead` is what `describe` says of an unknown one.
 
 mod admin;
+mod any;
+mod applied;
 mod classic;
 mod commit;
+pub mod consumer;
 mod dispatch;
 mod join;
 mod member;
 mod offsets;
+mod pending;
 mod presence;
 mod rebalance;
 pub mod requests;
 mod roster;
+mod running;
 mod stored;
 mod subscription;
 mod turn;
+mod within;
 
 pub use admin::ListFilter;
+pub use any::GroupState;
 pub use classic::StateName;
+pub use consumer::{ConsumerConfig, ConsumerState};
 pub use dispatch::{CommittedRow, GroupCoordinator, GroupRow};
-pub use requests::{GroupEffect, GroupRecord, GroupRequest, GroupResponse};
-pub use stored::ReplayError;
+pub use requests::{GroupEffect, GroupRequest, GroupResponse};
 
 /// How groups behave. The names are Kafka's; [`GroupConfig::default`] has Kafka's defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +68,8 @@ pub struct GroupConfig {
     pub offsets_retention_ms: i64,
     /// `offsets.retention.check.interval.ms`.
     pub offsets_retention_check_interval_ms: u64,
+    /// Groups of the new kind.
+    pub consumer: ConsumerConfig,
     /// `offsets.commit.timeout.ms`: how long an answer waits for its records to be committed.
     pub commit_timeout_ms: u64,
 }
@@ -75,6 +84,7 @@ impl Default for GroupConfig {
             offset_metadata_max_bytes: 4096,
             offsets_retention_ms: 7 * 24 * 60 * 60 * 1000,
             offsets_retention_check_interval_ms: 10 * 60 * 1000,
+            consumer: ConsumerConfig::default(),
             commit_timeout_ms: 5_000,
         }
     }

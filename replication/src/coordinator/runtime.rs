@@ -1,13 +1,14 @@
-//! Runs a group coordinator on top of a log: what it decides becomes batches, what waits for them
-//! is answered when they are committed.
+//! Runs a machine on top of a log: what it decides becomes batches, what waits for them is answered
+//! when they are committed.
 //!
-//! Does: load from the log, gather the records of a turn into one batch, hold answers back until
-//! everything written before them is committed, throw the machine away when that fails.
+//! Does: load from the log, gather the records of a turn into one batch (and those of a transaction
+//! into one of their own), hold answers and notices back until everything written before them is
+//! committed, throw the machine away when that fails.
 //! Does not: append, replicate or read; its owner carries the effects out.
 //! Invariants: answers leave in the order of the decisions behind them, and none before the records
-//! it rests on are committed (lists apart, which never wait); batches are numbered as they are handed out and committed in that
-//! order.
-//! Apart because transactions are run the same way.
+//! it rests on are committed (what [`Machine::waits`] excepts apart); batches are numbered as they
+//! are handed out and committed in that order.
+//! Apart because groups and transactions are run the same way.
 //!
 //! ```text
 //! Idle --begin_load--> Loading --finish_load--> Active
@@ -16,34 +17,29 @@
 //! ```
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use bytes::BytesMut;
 use flumen_protocol::batch::builder::{BatchBuilder, NewRecord};
-use flumen_protocol::batch::check::verify_crc;
-use flumen_protocol::batch::iter::batches;
-use flumen_protocol::batch::records::records;
 use flumen_protocol::error_code::ErrorCode;
-use flumen_protocol::ids::Offset;
-use flumen_protocol::time::{Monotonic, Now};
+use flumen_protocol::ids::{ProducerId, Sequence};
+use flumen_protocol::time::{Monotonic, Now, WallTrust};
 
 use super::Ticket;
-use super::group::{
-    CommittedRow, GroupConfig, GroupCoordinator, GroupEffect, GroupRecord, GroupRequest,
-    GroupResponse, GroupRow, ReplayError,
-};
+use super::machine::{Decision, DecisionOf, Machine, ReplayError, StateRecord};
+use super::producer::{Outcome, Producer};
+use super::replay::replay_all;
 use crate::dice::Dice;
 use crate::limits::{COORDINATOR_BATCH_BYTES_MAX, COORDINATOR_BATCHES_IN_FLIGHT_MAX};
 
 /// What a coordinator wants its owner to do.
 #[derive(Debug)]
-pub enum CoordinatorEffect {
+pub enum CoordinatorEffect<R, N> {
     /// Answer now.
     Reply {
         /// Whom.
         ticket: Ticket,
         /// With what.
-        response: GroupResponse,
+        response: R,
     },
     /// Append this batch to the coordinator's partition and report with
     /// [`Coordinator::appended`] when it is committed or known to have failed.
@@ -53,7 +49,12 @@ pub enum CoordinatorEffect {
         /// Its number: one more than the last one's.
         id: u64,
     },
+    /// Take notice; what it rests on is committed.
+    Announce(N),
 }
+
+/// What the coordinator of a machine wants.
+pub type EffectOf<M> = CoordinatorEffect<<M as Machine>::Response, <M as Machine>::Notice>;
 
 /// Why a batch was not committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,52 +76,73 @@ pub enum Phase {
     Active,
 }
 
-/// The coordinator of one partition of the offsets topic.
-#[derive(Debug)]
-pub struct Coordinator {
-    config: GroupConfig,
+/// The coordinator of one partition of an internal topic.
+pub struct Coordinator<M: Machine> {
+    config: M::Config,
     phase: Phase,
     /// Invariant: empty unless loading or active.
-    machine: GroupCoordinator,
+    machine: M,
     /// The batch of this turn.
-    open: Gathering,
+    open: Gathering<M>,
     /// Handed out and not committed, oldest first.
-    in_flight: VecDeque<InFlight>,
+    in_flight: VecDeque<InFlight<M>>,
     next_id: u64,
-    /// Reused between requests.
-    decided: Vec<GroupEffect>,
+    /// Ends of transactions that were committed while the log is replayed. Invariant: empty unless
+    /// loading.
+    late_ends: Vec<(ProducerId, Outcome)>,
 }
 
-type Replies = Vec<(Ticket, GroupResponse)>;
+/// Who is told something when a batch is committed.
+struct Audience<M: Machine> {
+    replies: Vec<(Ticket, M::Response)>,
+    notices: Vec<M::Notice>,
+}
 
-/// A batch being gathered, with the answers that wait for it.
-#[derive(Debug, Default)]
-struct Gathering {
+impl<M: Machine> Default for Audience<M> {
+    fn default() -> Self {
+        Self { replies: Vec::new(), notices: Vec::new() }
+    }
+}
+
+impl<M: Machine> Audience<M> {
+    fn tell(self, out: &mut Vec<EffectOf<M>>) {
+        out.extend(self.replies.into_iter().map(reply));
+        out.extend(self.notices.into_iter().map(CoordinatorEffect::Announce));
+    }
+}
+
+/// A batch being gathered, with those that wait for it.
+struct Gathering<M: Machine> {
     batch: BatchBuilder,
-    replies: Replies,
+    audience: Audience<M>,
 }
 
-/// A batch that is on its way, with the answers that wait for it.
-#[derive(Debug)]
-struct InFlight {
+impl<M: Machine> Default for Gathering<M> {
+    fn default() -> Self {
+        Self { batch: BatchBuilder::default(), audience: Audience::default() }
+    }
+}
+
+/// A batch that is on its way, with those that wait for it.
+struct InFlight<M: Machine> {
     id: u64,
-    /// When those who wait are told that it takes too long.
+    /// When those who wait for an answer are told that it takes too long.
     deadline: Monotonic,
-    replies: Replies,
+    audience: Audience<M>,
 }
 
-impl Coordinator {
+impl<M: Machine> Coordinator<M> {
     /// A coordinator that is idle.
     #[must_use]
-    pub fn new(config: GroupConfig) -> Self {
+    pub fn new(config: M::Config) -> Self {
         Self {
-            machine: GroupCoordinator::new(config.clone()),
+            machine: M::new(config.clone()),
             config,
             phase: Phase::Idle,
             open: Gathering::default(),
             in_flight: VecDeque::new(),
             next_id: 0,
-            decided: Vec::new(),
+            late_ends: Vec::new(),
         }
     }
 
@@ -128,6 +150,18 @@ impl Coordinator {
     #[must_use]
     pub fn phase(&self) -> Phase {
         self.phase
+    }
+
+    /// The machine, for metrics; none unless active.
+    #[must_use]
+    pub fn machine(&self) -> Option<&M> {
+        (self.phase == Phase::Active).then_some(&self.machine)
+    }
+
+    /// The machine, to be told what does not stand in its log. What it knows of that is gone with the
+    /// machine, and must be told again when a load begins.
+    pub fn machine_mut(&mut self) -> &mut M {
+        &mut self.machine
     }
 
     /// Whether a request would be looked at now, and not refused unseen.
@@ -142,7 +176,7 @@ impl Coordinator {
     /// Unless idle; [`Coordinator::resign`] comes first.
     pub fn begin_load(&mut self) {
         assert_eq!(self.phase, Phase::Idle, "a coordinator is loaded from idle");
-        assert!(self.in_flight.is_empty() && self.open.replies.is_empty(), "nobody waits");
+        assert!(self.in_flight.is_empty() && self.open.audience.replies.is_empty(), "nobody waits");
         self.phase = Phase::Loading;
     }
 
@@ -170,16 +204,32 @@ impl Coordinator {
     ///
     /// # Panics
     /// Unless loading.
-    pub fn finish_load(&mut self, now: Now) {
+    pub fn finish_load(&mut self, now: Now, out: &mut Vec<EffectOf<M>>) {
         assert_eq!(self.phase, Phase::Loading, "what was not begun cannot be finished");
-        self.machine.loaded(now);
         self.phase = Phase::Active;
+        for (producer, outcome) in std::mem::take(&mut self.late_ends) {
+            self.machine.ended(producer, outcome);
+        }
+        let mut decided = Vec::new();
+        self.machine.loaded(now, &mut decided);
+        self.gather(now, decided, out);
     }
 
     /// This broker does not lead the partition any more: everything in memory is dropped and
     /// everybody who waits is sent to find the new coordinator.
-    pub fn resign(&mut self, out: &mut Vec<CoordinatorEffect>) {
+    pub fn resign(&mut self, out: &mut Vec<EffectOf<M>>) {
         self.fail(ErrorCode::NotCoordinator, out);
+    }
+
+    /// A transaction with records in this log has ended: its marker is committed here.
+    pub fn transaction_ended(&mut self, producer: ProducerId, outcome: Outcome) {
+        match self.phase {
+            // The marker lies in the log that will be replayed.
+            Phase::Idle => {}
+            // It may lie behind the end to which the log is replayed.
+            Phase::Loading => self.late_ends.push((producer, outcome)),
+            Phase::Active => self.machine.ended(producer, outcome),
+        }
     }
 
     /// Handles a request. Its records, if any, leave with [`Coordinator::settle`].
@@ -188,38 +238,36 @@ impl Coordinator {
         now: Now,
         dice: &mut Dice,
         ticket: Ticket,
-        request: GroupRequest,
-        out: &mut Vec<CoordinatorEffect>,
+        request: M::Request,
+        out: &mut Vec<EffectOf<M>>,
     ) {
         if let Some(response) = self.refusal(&request) {
             out.push(CoordinatorEffect::Reply { ticket, response });
             return;
         }
-        let mut decided = std::mem::take(&mut self.decided);
+        let mut decided = Vec::new();
         self.machine.handle(now, dice, ticket, request, &mut decided);
-        self.gather(now, &mut decided, out);
-        self.decided = decided;
+        self.gather(now, decided, out);
     }
 
-    /// Does what has fallen due.
-    pub fn on_time(&mut self, now: Now, out: &mut Vec<CoordinatorEffect>) {
+    /// Does what has fallen due. Nothing expires by a wall clock that is in doubt.
+    pub fn on_time(&mut self, now: Now, wall: WallTrust, out: &mut Vec<EffectOf<M>>) {
         for batch in self.in_flight.iter_mut().take_while(|batch| batch.deadline <= now.monotonic) {
-            for (ticket, response) in batch.replies.drain(..) {
-                let response = timed_out(response);
+            for (ticket, response) in batch.audience.replies.drain(..) {
+                let response = M::timed_out(response);
                 out.push(CoordinatorEffect::Reply { ticket, response });
             }
         }
         if self.phase == Phase::Active {
-            let mut decided = std::mem::take(&mut self.decided);
-            self.machine.on_time(now, &mut decided);
-            self.gather(now, &mut decided, out);
-            self.decided = decided;
+            let mut decided = Vec::new();
+            self.machine.on_time(now, wall, &mut decided);
+            self.gather(now, decided, out);
         }
     }
 
     /// Hands out what this turn's requests and alarms have gathered, as one batch. To be called
     /// once at the end of a turn.
-    pub fn settle(&mut self, now: Now, out: &mut Vec<CoordinatorEffect>) {
+    pub fn settle(&mut self, now: Now, out: &mut Vec<EffectOf<M>>) {
         if self.open.batch.record_count() > 0 {
             self.close_batch(now, out);
         }
@@ -234,13 +282,13 @@ impl Coordinator {
         &mut self,
         id: u64,
         outcome: Result<(), AppendFailure>,
-        out: &mut Vec<CoordinatorEffect>,
+        out: &mut Vec<EffectOf<M>>,
     ) {
         assert!(id < self.next_id, "batch {id} was never handed out");
         match outcome {
             Ok(()) => {
                 while let Some(batch) = self.in_flight.pop_front_if(|batch| batch.id <= id) {
-                    out.extend(batch.replies.into_iter().map(reply));
+                    batch.audience.tell(out);
                 }
             }
             // A batch of a machine that was dropped before does not concern this one.
@@ -253,172 +301,122 @@ impl Coordinator {
     /// When [`Coordinator::on_time`] must be called next.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Monotonic> {
-        let waiting = self.in_flight.iter().find(|batch| !batch.replies.is_empty());
+        let waiting = self.in_flight.iter().find(|batch| !batch.audience.replies.is_empty());
         let timer = (self.phase == Phase::Active).then(|| self.machine.next_deadline()).flatten();
         waiting.map(|batch| batch.deadline).into_iter().chain(timer).min()
     }
 
-    /// The groups, for metrics; none unless active.
-    pub fn groups(&self) -> impl Iterator<Item = GroupRow<'_>> {
-        let is_active = self.phase == Phase::Active;
-        self.machine.groups().filter(move |_| is_active)
-    }
-
-    /// The committed offsets, for metrics; none unless active.
-    pub fn committed(&self) -> impl Iterator<Item = CommittedRow<'_>> {
-        let is_active = self.phase == Phase::Active;
-        self.machine.committed().filter(move |_| is_active)
-    }
-}
-
-impl Coordinator {
     /// What to answer without asking the machine, if it cannot be asked.
-    fn refusal(&self, request: &GroupRequest) -> Option<GroupResponse> {
+    fn refusal(&self, request: &M::Request) -> Option<M::Response> {
         let error = match self.phase {
             Phase::Idle => ErrorCode::NotCoordinator,
-            Phase::Loading => match request {
-                // The member may live on: its session begins when loading ends.
-                GroupRequest::Heartbeat { .. } => ErrorCode::None,
-                GroupRequest::Join { .. }
-                | GroupRequest::Sync { .. }
-                | GroupRequest::Leave { .. }
-                | GroupRequest::CommitOffsets { .. }
-                | GroupRequest::FetchOffsets { .. }
-                | GroupRequest::Describe { .. }
-                | GroupRequest::List { .. }
-                | GroupRequest::Delete { .. }
-                | GroupRequest::DeleteOffsets { .. }
-                | GroupRequest::TopicsDeleted { .. } => ErrorCode::CoordinatorLoadInProgress,
-            },
+            Phase::Loading => M::while_loading(request),
             Phase::Active if self.in_flight.len() < COORDINATOR_BATCHES_IN_FLIGHT_MAX => {
                 return None;
             }
             Phase::Active => ErrorCode::CoordinatorNotAvailable,
         };
-        Some(request.refused(error))
+        Some(M::refuse(request, error))
     }
 
     /// Puts records into the open batch, and answers behind the records they rest on.
-    fn gather(
-        &mut self,
-        now: Now,
-        decided: &mut Vec<GroupEffect>,
-        out: &mut Vec<CoordinatorEffect>,
-    ) {
-        for effect in decided.drain(..) {
-            match effect {
-                GroupEffect::Reply { ticket, response } => self.hold((ticket, response), out),
-                GroupEffect::Append { records, replies } => {
+    fn gather(&mut self, now: Now, decided: Vec<DecisionOf<M>>, out: &mut Vec<EffectOf<M>>) {
+        for decision in decided {
+            match decision {
+                Decision::Reply { ticket, response } if !M::waits(&response) => {
+                    out.push(CoordinatorEffect::Reply { ticket, response });
+                }
+                Decision::Reply { ticket, response } => match self.awaited() {
+                    Some(audience) => audience.replies.push((ticket, response)),
+                    None => out.push(CoordinatorEffect::Reply { ticket, response }),
+                },
+                Decision::Announce(notice) => match self.awaited() {
+                    Some(audience) => audience.notices.push(notice),
+                    None => out.push(CoordinatorEffect::Announce(notice)),
+                },
+                Decision::Append { records, replies } => {
                     for record in &records {
                         self.gather_record(now, record, out);
                     }
-                    self.open.replies.extend(replies);
+                    self.open.audience.replies.extend(replies);
+                }
+                Decision::AppendWithin { producer, records, replies } => {
+                    self.settle(now, out);
+                    self.begin_within(producer);
+                    for record in &records {
+                        push(&mut self.open.batch, now, record);
+                    }
+                    self.open.audience.replies.extend(replies);
+                    self.close_batch(now, out);
                 }
             }
         }
     }
 
-    fn gather_record(&mut self, now: Now, record: &GroupRecord, out: &mut Vec<CoordinatorEffect>) {
-        let record = NewRecord {
-            timestamp: now.wall.0,
-            key: Some(&record.key),
-            value: record.value.as_deref(),
-            headers: &[],
-        };
-        let is_full = self.open.batch.size_bytes_with(&record) > COORDINATOR_BATCH_BYTES_MAX;
+    /// Those who are told when the last record that is not committed is; none if all are.
+    fn awaited(&mut self) -> Option<&mut Audience<M>> {
+        if self.open.batch.record_count() > 0 {
+            Some(&mut self.open.audience)
+        } else {
+            self.in_flight.back_mut().map(|last| &mut last.audience)
+        }
+    }
+
+    /// The next batch is part of this producer's transaction. A coordinator's records are not numbered.
+    fn begin_within(&mut self, producer: Producer) {
+        assert_eq!(self.open.batch.record_count(), 0, "a batch has one producer");
+        let batch = std::mem::take(&mut self.open.batch);
+        self.open.batch =
+            batch.with_producer(producer.id, producer.epoch, Sequence::NONE).transactional();
+    }
+
+    fn gather_record(&mut self, now: Now, record: &StateRecord, out: &mut Vec<EffectOf<M>>) {
+        let is_full =
+            self.open.batch.size_bytes_with(&as_new(now, record)) > COORDINATOR_BATCH_BYTES_MAX;
         if is_full && self.open.batch.record_count() > 0 {
             self.close_batch(now, out);
         }
-        self.open.batch.push(&record);
-        assert!(self.open.batch.size_bytes() <= COORDINATOR_BATCH_BYTES_MAX, "a record fits");
+        push(&mut self.open.batch, now, record);
     }
 
-    fn close_batch(&mut self, now: Now, out: &mut Vec<CoordinatorEffect>) {
-        let Gathering { batch, replies } = std::mem::take(&mut self.open);
+    fn close_batch(&mut self, now: Now, out: &mut Vec<EffectOf<M>>) {
+        let Gathering { batch, audience } = std::mem::take(&mut self.open);
         let id = self.next_id;
         self.next_id += 1;
-        let timeout = Duration::from_millis(self.config.commit_timeout_ms);
-        let deadline = now.monotonic.after(timeout);
-        self.in_flight.push_back(InFlight { id, deadline, replies });
+        let deadline = now.monotonic.after(M::commit_timeout(&self.config));
+        self.in_flight.push_back(InFlight { id, deadline, audience });
         out.push(CoordinatorEffect::Append { batch: batch.finish(), id });
     }
 
-    /// Answers now, or behind the last record that is not committed.
-    ///
-    /// A list says which groups there are and how they fare just now; members, assignments and
-    /// offsets, which must not be taken back, are not in it. So it never waits, and its asker can
-    /// put the lists of many coordinators together in one step.
-    fn hold(&mut self, answer: (Ticket, GroupResponse), out: &mut Vec<CoordinatorEffect>) {
-        if matches!(answer.1, GroupResponse::List(_)) {
-            out.push(reply(answer));
-        } else if self.open.batch.record_count() > 0 {
-            self.open.replies.push(answer);
-        } else if let Some(last) = self.in_flight.back_mut() {
-            last.replies.push(answer);
-        } else {
-            out.push(reply(answer));
-        }
-    }
-
-    fn fail(&mut self, error: ErrorCode, out: &mut Vec<CoordinatorEffect>) {
-        let waiting = self.in_flight.drain(..).flat_map(|batch| batch.replies);
-        let waiting = waiting.chain(self.open.replies.drain(..));
-        out.extend(waiting.map(|(ticket, response)| reply((ticket, response.refused(error)))));
+    fn fail(&mut self, error: ErrorCode, out: &mut Vec<EffectOf<M>>) {
+        let waiting = self.in_flight.drain(..).flat_map(|batch| batch.audience.replies);
+        let waiting = waiting.chain(self.open.audience.replies.drain(..));
+        out.extend(
+            waiting.map(|(ticket, response)| reply((ticket, M::take_back(response, error)))),
+        );
         out.extend(self.machine.parked(error).into_iter().map(reply));
         self.drop_machine();
     }
 
     fn drop_machine(&mut self) {
-        self.machine = GroupCoordinator::new(self.config.clone());
+        self.machine = M::new(self.config.clone());
         self.open = Gathering::default();
         self.in_flight.clear();
+        self.late_ends.clear();
         self.phase = Phase::Idle;
     }
 }
 
-fn reply((ticket, response): (Ticket, GroupResponse)) -> CoordinatorEffect {
+fn reply<R, N>((ticket, response): (Ticket, R)) -> CoordinatorEffect<R, N> {
     CoordinatorEffect::Reply { ticket, response }
 }
 
-/// What an answer becomes when its records are not committed in time. Old consumers do not know
-/// COORDINATOR_NOT_AVAILABLE as an answer to OffsetFetch and would not try again.
-fn timed_out(response: GroupResponse) -> GroupResponse {
-    let error = match response {
-        GroupResponse::FetchOffsets(_) => ErrorCode::NotCoordinator,
-        GroupResponse::Join(_)
-        | GroupResponse::Sync(_)
-        | GroupResponse::Heartbeat(_)
-        | GroupResponse::Leave(_)
-        | GroupResponse::CommitOffsets(_)
-        | GroupResponse::Describe(_)
-        | GroupResponse::List(_)
-        | GroupResponse::Delete(_)
-        | GroupResponse::DeleteOffsets(_)
-        | GroupResponse::TopicsDeleted(_) => ErrorCode::CoordinatorNotAvailable,
-    };
-    response.refused(error)
+fn as_new(now: Now, record: &StateRecord) -> NewRecord<'_> {
+    let (key, value) = (Some(&*record.key), record.value.as_deref());
+    NewRecord { timestamp: now.wall.0, key, value, headers: &[] }
 }
 
-fn replay_all(machine: &mut GroupCoordinator, bytes: &[u8]) -> Result<(), ReplayError> {
-    let mut expected = Offset::ZERO;
-    for batch in batches(bytes) {
-        let batch = batch.map_err(|_| ReplayError::Batch { offset: expected })?;
-        let offset = batch.header.base_offset;
-        let damaged = ReplayError::Batch { offset };
-        if !verify_crc(batch.bytes) {
-            return Err(damaged);
-        }
-        if batch.header.is_transactional() {
-            return Err(ReplayError::Transactional { offset });
-        }
-        let records =
-            records(batch.bytes, COORDINATOR_BATCH_BYTES_MAX).map_err(|_| damaged.clone())?;
-        for record in &records {
-            let record = record.map_err(|_| damaged.clone())?;
-            let key = record.key.ok_or_else(|| damaged.clone())?;
-            machine.replay(key, record.value)?;
-        }
-        expected = batch.header.last_offset().after(1);
-    }
-    Ok(())
+fn push(batch: &mut BatchBuilder, now: Now, record: &StateRecord) {
+    batch.push(&as_new(now, record));
+    assert!(batch.size_bytes() <= COORDINATOR_BATCH_BYTES_MAX, "a record fits");
 }

@@ -34,8 +34,43 @@ pub enum Alarm {
         /// Which group.
         group: String,
     },
+    /// A member of a group of the new kind has had long enough for what it must do.
+    Member {
+        /// Its group.
+        group: String,
+        /// Its member id.
+        member: String,
+        /// What it must do.
+        wait: Wait,
+    },
+    /// A group goes on looking for the topics its patterns stand for.
+    Patterns {
+        /// Which group.
+        group: String,
+    },
+    /// A group goes on working out who shall have which partition.
+    Assignment {
+        /// Which group.
+        group: String,
+    },
     /// It is time to look for offsets and groups that are too old.
     Expiry,
+}
+
+/// What a member of a group of the new kind is waited for with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wait {
+    /// That it gives up partitions.
+    Revocation,
+    /// That it joins again, in the classic protocol.
+    Rejoin,
+    /// That it asks for its assignment, in the classic protocol.
+    Sync,
+}
+
+impl Wait {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Revocation, Self::Rejoin, Self::Sync];
 }
 
 /// When an alarm is due, and where it stands in the queue.
@@ -76,6 +111,12 @@ impl Timers {
             let removed = self.queue.remove(&(armed.queued, alarm.clone()));
             assert!(removed, "an armed alarm is queued");
         }
+    }
+
+    /// Whether `alarm` has a deadline.
+    #[must_use]
+    pub fn is_armed(&self, alarm: &Alarm) -> bool {
+        self.armed.contains_key(alarm)
     }
 
     /// When to look again: never later than the earliest deadline, sometimes earlier.

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use flumen_protocol::ids::{NodeId, PartitionIndex, ProducerId, TopicId};
 
 use super::image::Broker;
+use super::quota::{QuotaBound, QuotaEntity, QuotaKey};
 
 /// A change of the cluster's metadata.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +45,13 @@ pub enum Command {
         /// Only check.
         validate_only: bool,
     },
+    /// Change the quotas of clients. With `validate_only` nothing is changed.
+    AlterQuotas {
+        /// Which, in the request's order; no entity twice.
+        alterations: Vec<QuotaAlteration>,
+        /// Only check.
+        validate_only: bool,
+    },
     /// Announce a node or its new addresses.
     RegisterBroker(Broker),
 }
@@ -59,6 +67,9 @@ impl Command {
             Self::Configure(wishes) => wishes.iter().map(Configuration::weight_bytes).sum(),
             Self::UpdateFeatures { updates, .. } => {
                 updates.iter().map(|update| size_of::<FeatureUpdate>() + update.name.len()).sum()
+            }
+            Self::AlterQuotas { alterations, .. } => {
+                alterations.iter().map(QuotaAlteration::weight_bytes).sum()
             }
             Self::AllocateProducerIds { .. } | Self::RegisterBroker(_) => 0,
         };
@@ -96,6 +107,13 @@ impl Configuration {
     }
 }
 
+impl QuotaAlteration {
+    fn weight_bytes(&self) -> usize {
+        let names = self.entity.parts().map(|(_, name)| name.map_or(0, str::len));
+        size_of::<Self>() + names.sum::<usize>() + 64 * self.changes.len()
+    }
+}
+
 /// A topic to be made. Names and settings were checked against Kafka's rules before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewTopic {
@@ -124,7 +142,7 @@ pub struct Growth {
     pub assignment: Option<Vec<Vec<NodeId>>>,
 }
 
-/// New settings for a topic or for nodes.
+/// New settings for a topic, a group or nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Configuration {
     /// Whose.
@@ -143,10 +161,21 @@ pub struct Configuration {
 pub enum ConfigOwner {
     /// The topic of this name.
     Topic(String),
+    /// The group of this id, whether there is one or not.
+    Group(String),
     /// A node.
     Broker(NodeId),
     /// Every node that has not set its own.
     AllBrokers,
+}
+
+/// Other quotas for an entity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuotaAlteration {
+    /// Whose.
+    pub entity: QuotaEntity,
+    /// What is bounded how from now on, or no more; the rest stays.
+    pub changes: BTreeMap<QuotaKey, Option<QuotaBound>>,
 }
 
 /// Another level for a feature.
@@ -176,7 +205,7 @@ pub enum Direction {
 pub enum Outcome {
     /// To `CreateTopics`: what was made.
     Created(Vec<Result<CreatedTopic, MetadataRefusal>>),
-    /// To `DeleteTopics`, `GrowTopics`, `Configure`, `UpdateFeatures`.
+    /// To `DeleteTopics`, `GrowTopics`, `Configure`, `UpdateFeatures`, `AlterQuotas`.
     Changed(Vec<Result<(), MetadataRefusal>>),
     /// To `AllocateProducerIds`: the first of them.
     ProducerIds(ProducerId),

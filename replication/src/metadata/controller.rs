@@ -20,13 +20,15 @@ use flumen_protocol::ids::{NodeId, ProducerId, TopicId};
 
 use super::command::{
     Command, ConfigOwner, Configuration, CreatedTopic, FeatureUpdate, Growth, MetadataRefusal,
-    MetadataRule, NewTopic, Outcome,
+    MetadataRule, NewTopic, Outcome, QuotaAlteration,
 };
 use super::creation::{Creation, Growing, MetricNames, metric_name, unknown};
 use super::draft::Draft;
 use super::features;
 use super::image::{Broker, Image, Placement, Topic};
+use super::quota;
 use super::record::{MetadataRecord, RecordError};
+use crate::limits::GROUP_CONFIGS_MAX;
 
 /// The metadata as it stands at some point of its log, and the rules for its next change.
 #[derive(Debug, Default)]
@@ -73,6 +75,9 @@ impl Controller {
             Command::UpdateFeatures { updates, validate_only } => {
                 self.update_features(updates, *validate_only)
             }
+            Command::AlterQuotas { alterations, validate_only } => {
+                self.alter_quotas(alterations, *validate_only)
+            }
             Command::RegisterBroker(broker) => self.register(broker),
         }
     }
@@ -95,6 +100,22 @@ impl Controller {
             MetadataRecord::ProducerIds { next } => self.take_producer_ids(*next)?,
             MetadataRecord::BrokerConfigs { node, configs } => {
                 self.replace_broker_configs(*node, configs);
+            }
+            MetadataRecord::ClientQuotas { entity, quotas } => {
+                let all = &mut Arc::make_mut(&mut self.image).client_quotas;
+                if quotas.is_empty() {
+                    Arc::make_mut(all).remove(entity);
+                } else {
+                    Arc::make_mut(all).insert(entity.clone(), quotas.clone());
+                }
+            }
+            MetadataRecord::GroupConfigs { group, configs } => {
+                let all = &mut Arc::make_mut(&mut self.image).group_configs;
+                if configs.is_empty() {
+                    all.remove(group);
+                } else {
+                    all.insert(group.clone(), Arc::new(configs.clone()));
+                }
             }
             MetadataRecord::FeatureLevel { name, level } => {
                 if !features::is_known(name, *level) {
@@ -151,6 +172,15 @@ impl Controller {
                     let record = MetadataRecord::TopicConfigs { id: topic.id, configs };
                     return decide(wish, &topic.configs, record, &mut draft);
                 }
+                ConfigOwner::Group(group) => {
+                    let known = self.image.group_configs.get(group);
+                    if known.is_none() && self.image.group_configs.len() >= GROUP_CONFIGS_MAX {
+                        return Err(too_many_groups());
+                    }
+                    let record = MetadataRecord::GroupConfigs { group: group.clone(), configs };
+                    let known = known.map_or(&NO_CONFIGS, |known| known);
+                    return decide(wish, known, record, &mut draft);
+                }
                 ConfigOwner::Broker(node) => {
                     assert!(node.0 >= 0, "a node has a number");
                     (Some(*node), MetadataRecord::BrokerConfigs { node: Some(*node), configs })
@@ -192,6 +222,17 @@ impl Controller {
             }));
         }
         Decision { records, outcome: Outcome::Changed(results) }
+    }
+
+    fn alter_quotas(&self, alterations: &[QuotaAlteration], validate_only: bool) -> Decision {
+        let mut draft = Draft::new(self.partition_count, validate_only);
+        let mut fresh = 0;
+        let mut alter_one = |wish: &QuotaAlteration| {
+            let record = quota::alter(&self.image, wish, &mut fresh)?;
+            record.map_or(Ok(()), |record| draft.admit(record))
+        };
+        let altered = alterations.iter().map(&mut alter_one).collect();
+        Decision { records: draft.into_records(), outcome: Outcome::Changed(altered) }
     }
 
     fn register(&self, broker: &Broker) -> Decision {
@@ -275,6 +316,11 @@ impl Controller {
         let image = Arc::make_mut(&mut self.image);
         image.topics.get_mut(&id).map(Arc::make_mut).ok_or(RecordError::TopicMissing { id })
     }
+}
+
+fn too_many_groups() -> MetadataRefusal {
+    let message = format!("{GROUP_CONFIGS_MAX} groups have settings of their own already.");
+    MetadataRefusal { kind: MetadataRule::TooMuch, message }
 }
 
 /// The settings of whoever has none of his own.

@@ -2,7 +2,7 @@
 //!
 //! Does: list them with the levels this version knows; judge changes by Kafka's rules.
 //! Does not: change behaviour. A level says what a reader of the metadata and a client may count
-//! on; nothing this version does differs between the levels it knows.
+//! on; but for `group.version`, nothing this version does differs between the levels it knows.
 //! Invariants: a feature is in the list exactly when what it promises is served, since clients act
 //! on it; `initial` of a feature never changes, because it is the level of logs that name none.
 //! Apart because what exists is a table and the controller should not be one.
@@ -28,8 +28,26 @@ pub struct Feature {
 
 /// Every feature, by name. `metadata.version` has the levels of Kafka 4.1, from 3.3-IV3 to
 /// 4.1-IV1; the last that changed what stands in the metadata is 4.0-IV1.
-pub const FEATURES: &[Feature] =
-    &[Feature { name: "metadata.version", min: 7, max: 27, initial: 27, lossless_since: 23 }];
+///
+/// `transaction.version` 2 means that every end of a transaction gives its producer another epoch
+/// (KIP-890). It is for clients to act on: each tells with its requests which way it goes, so that
+/// lower levels are served just the same. `group.version` 1 means that groups of the new kind (KIP-848)
+/// are served. Clusters from before either was served have it at once, as new ones of Kafka 4.1 do:
+/// nothing in them says otherwise.
+pub const FEATURES: &[Feature] = &[
+    Feature { name: GROUP_VERSION, min: 0, max: 1, initial: 1, lossless_since: 0 },
+    Feature { name: "metadata.version", min: 7, max: 27, initial: 27, lossless_since: 23 },
+    Feature { name: "transaction.version", min: 0, max: 2, initial: 2, lossless_since: 0 },
+];
+
+/// Kafka's name for the feature that brings groups of the new kind.
+const GROUP_VERSION: &str = "group.version";
+
+/// Whether groups of the new kind are served in this cluster.
+#[must_use]
+pub fn has_consumer_groups(image: &Image) -> bool {
+    find(GROUP_VERSION).is_some_and(|feature| level(image, feature) >= 1)
+}
 
 /// The feature of this name, if there is one.
 #[must_use]
@@ -136,8 +154,11 @@ mod tests {
 
     #[test]
     fn a_cluster_begins_at_the_level_of_kafka_4_1() {
-        assert_eq!(level(&Image::default(), &FEATURES[0]), 27);
-        assert_eq!(level(&at(25), &FEATURES[0]), 25);
+        let known = |name| find(name).expect("a feature");
+        assert_eq!(level(&Image::default(), known("metadata.version")), 27);
+        assert_eq!(level(&at(25), known("metadata.version")), 25);
+        assert_eq!(level(&Image::default(), known("transaction.version")), 2);
+        assert!(has_consumer_groups(&Image::default()));
     }
 
     #[test]
@@ -164,7 +185,7 @@ mod tests {
         assert!(why(&latest, 6, Upgrade).ends_with("only supports versions 7-27"));
         assert!(why(&latest, -1, Upgrade).contains("less than 0"));
         for (name, direction, expected) in [
-            ("transaction.version", Some(Upgrade), "does not support this feature"),
+            ("kraft.version", Some(Upgrade), "does not support this feature"),
             ("metadata.version", None, "does not support the given upgrade type"),
         ] {
             let refused = judge(&latest, &update(name, 2, direction)).unwrap_err();

@@ -6,9 +6,12 @@
 //! Apart because every core reads it and nobody may write it.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use flumen_protocol::ids::{LogId, NodeId, PartitionIndex, TopicId};
+
+use super::quota::{QuotaEntity, Quotas};
 
 /// The cluster's metadata at one point of its log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,8 +23,13 @@ pub struct Image {
     /// What nodes were given while running, by Kafka's names; under `None` what holds for every node
     /// without a value of its own. Invariant: no list is empty.
     pub broker_configs: BTreeMap<Option<NodeId>, Arc<BTreeMap<String, String>>>,
+    /// What groups were given of their own (KIP-848), by Kafka's names. Invariant: no list is empty.
+    pub group_configs: BTreeMap<String, Arc<BTreeMap<String, String>>>,
     /// The levels of features that were ever set; see [`super::features::level`] for the others.
     pub features: BTreeMap<String, i16>,
+    /// The quotas of clients. Counted, so that an image of other things shares them. Invariant: no
+    /// entity is without any.
+    pub client_quotas: Arc<BTreeMap<QuotaEntity, Quotas>>,
     /// The first producer id that was never given out.
     pub next_producer_id: i64,
     /// Invariant: each lies under its own id.
@@ -86,6 +94,12 @@ impl Image {
     /// All topics, by name.
     pub fn topics(&self) -> impl Iterator<Item = &Arc<Topic>> {
         self.names.values().filter_map(|id| self.topics.get(id))
+    }
+
+    /// The topics whose names come behind `name`, by name.
+    pub fn topics_after(&self, name: &str) -> impl Iterator<Item = &Arc<Topic>> {
+        let behind = (Bound::Excluded(name), Bound::Unbounded);
+        self.names.range::<str, _>(behind).filter_map(|(_, id)| self.topics.get(id))
     }
 
     /// How many topics there are.

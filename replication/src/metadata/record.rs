@@ -14,6 +14,7 @@ use bytes::Bytes;
 use flumen_protocol::ids::{NodeId, TopicId};
 
 use super::image::{Broker, Endpoint, Placement};
+use super::quota::{QuotaBound, QuotaEntity, QuotaKey, QuotaPart, Quotas};
 use crate::wire::metadata as wire;
 
 /// One change of the cluster. Every record is complete in what it replaces, so that replaying it
@@ -59,6 +60,20 @@ pub enum MetadataRecord {
     BrokerConfigs {
         /// Which node; `None`: every node without a value of its own.
         node: Option<NodeId>,
+        /// The complete set.
+        configs: BTreeMap<String, String>,
+    },
+    /// The quotas of clients that an entity stands for are now exactly these.
+    ClientQuotas {
+        /// For whom.
+        entity: QuotaEntity,
+        /// The complete set.
+        quotas: Quotas,
+    },
+    /// The settings that a group was given of its own are now exactly these.
+    GroupConfigs {
+        /// The group's id; never empty.
+        group: String,
         /// The complete set.
         configs: BTreeMap<String, String>,
     },
@@ -157,7 +172,7 @@ fn read_topic_change(view: &wire::RecordView<'_>) -> Option<MetadataRecord> {
     }
 }
 
-/// `None` where the record is about neither producers nor nodes nor features, or rotten.
+/// `None` where the record is about neither producers nor nodes, groups, features nor quotas, or rotten.
 fn read_other_change(view: &wire::RecordView<'_>) -> Option<MetadataRecord> {
     if let Some(taken) = view.change_as_producer_ids_taken() {
         (taken.next() > 0).then_some(MetadataRecord::ProducerIds { next: taken.next() })
@@ -174,6 +189,12 @@ fn read_other_change(view: &wire::RecordView<'_>) -> Option<MetadataRecord> {
         };
         let configs = read_settings(replaced.settings())?;
         Some(MetadataRecord::BrokerConfigs { node, configs })
+    } else if let Some(replaced) = view.change_as_client_quotas_replaced() {
+        let entity = read_quota_entity(replaced.entity())?;
+        Some(MetadataRecord::ClientQuotas { entity, quotas: read_quotas(replaced.quotas())? })
+    } else if let Some(replaced) = view.change_as_group_settings_replaced() {
+        let (group, configs) = (replaced.group().to_owned(), read_settings(replaced.settings())?);
+        (!group.is_empty()).then_some(MetadataRecord::GroupConfigs { group, configs })
     } else {
         None
     }
@@ -210,6 +231,28 @@ fn read_settings(view: Option<wire::SettingsView<'_>>) -> Option<BTreeMap<String
         }
     }
     Some(settings)
+}
+
+fn read_quota_entity(view: wire::QuotaPartsView<'_>) -> Option<QuotaEntity> {
+    let mut parts = BTreeMap::new();
+    for part in view.iter() {
+        let earlier = parts.insert(QuotaPart::named(part.kind())?, part.name().map(str::to_owned));
+        if earlier.is_some() {
+            return None;
+        }
+    }
+    QuotaEntity::new(parts)
+}
+
+fn read_quotas(view: Option<wire::QuotaBoundsView<'_>>) -> Option<Quotas> {
+    let mut quotas = Quotas::new();
+    for quota in view.iter().flatten() {
+        let bound = QuotaBound::new(quota.bound())?;
+        if quotas.insert(QuotaKey::named(quota.key())?, bound).is_some() {
+            return None;
+        }
+    }
+    Some(quotas)
 }
 
 fn read_broker(view: &wire::BrokerRegistered<'_>) -> Option<Broker> {
@@ -272,6 +315,14 @@ mod tests {
         Endpoint { listener: listener.to_owned(), host: "broker.example".to_owned(), port }
     }
 
+    fn quotas(parts: &[(QuotaPart, Option<&str>)], count: usize) -> MetadataRecord {
+        let parts = parts.iter().map(|(part, name)| (*part, name.map(str::to_owned)));
+        let entity = QuotaEntity::new(parts.collect()).unwrap();
+        let bound = QuotaBound::new(0.1).unwrap();
+        let quotas = QuotaKey::ALL.into_iter().take(count).map(|key| (key, bound)).collect();
+        MetadataRecord::ClientQuotas { entity, quotas }
+    }
+
     fn samples() -> Vec<MetadataRecord> {
         let id = TopicId([7; 16]);
         let setting = |name: &str, value: &str| (name.to_owned(), value.to_owned());
@@ -295,6 +346,8 @@ mod tests {
                 configs: BTreeMap::new(),
             },
             MetadataRecord::TopicDeleted { id },
+            quotas(&[(QuotaPart::User, Some("größer")), (QuotaPart::ClientId, None)], 2),
+            quotas(&[(QuotaPart::Ip, Some(""))], 0),
             MetadataRecord::Partitions { id, partitions },
             MetadataRecord::Partitions { id, partitions: vec![placement(&[1]); 10_000] },
             MetadataRecord::TopicConfigs { id, configs: configs.clone() },
@@ -303,6 +356,8 @@ mod tests {
             MetadataRecord::ProducerIds { next: i64::MAX },
             MetadataRecord::BrokerConfigs { node: None, configs: configs.clone() },
             MetadataRecord::BrokerConfigs { node: Some(NodeId(0)), configs: BTreeMap::new() },
+            MetadataRecord::GroupConfigs { group: "g".to_owned(), configs: configs.clone() },
+            MetadataRecord::GroupConfigs { group: "g".to_owned(), configs: BTreeMap::new() },
             MetadataRecord::FeatureLevel { name: "metadata.version".to_owned(), level: 27 },
             MetadataRecord::FeatureLevel { name: "x".to_owned(), level: 0 },
             MetadataRecord::Broker(Broker { id: NodeId(0), rack: None, endpoints: Vec::new() }),

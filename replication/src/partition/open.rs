@@ -15,14 +15,17 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use flumen_protocol::batch::control::EndMarker;
 use flumen_protocol::batch::header::BatchHeader;
-use flumen_protocol::entry::{Entry, HardState, Payload};
-use flumen_protocol::ids::{LogId, LogIndex, NodeId, Offset, Term};
+use flumen_protocol::entry::{AbortedTransaction, Entry, HardState, Payload};
+use flumen_protocol::ids::{LeaderEpoch, LogId, LogIndex, NodeId, Offset, Term};
 use flumen_protocol::time::Now;
 
+use super::aborted::Aborted;
 use super::offsets::Offsets;
-use super::partition::{Partition, Standing};
+use super::partition::{Partition, Standing, written_by};
 use super::snapshot::{self, Control, Restored};
+use super::transactions::Unverified;
 use super::waiting::Waiting;
 use crate::error::StateError;
 use crate::limits::EXPIRY_SWEEP_INTERVAL;
@@ -35,7 +38,8 @@ pub struct PartitionSettings {
     /// How many producers are remembered; at least one. Beyond it the ones silent for longest are
     /// forgotten, and any sequence is taken from them.
     pub max_producer_ids: usize,
-    /// How long a silent producer is remembered (`producer.id.expiration.ms`).
+    /// How long a silent producer is remembered (`producer.id.expiration.ms`), not counting the time
+    /// before this process ran.
     pub producer_expiry: Duration,
     /// Whether the broker stamps its own time (`message.timestamp.type=LogAppendTime`).
     pub append_time: bool,
@@ -46,6 +50,24 @@ pub struct PartitionSettings {
     /// Whether committed entries are handed out as
     /// [`Effect::Committed`](crate::outbox::Effect::Committed).
     pub replay: bool,
+}
+
+/// A settled batch as far as a partition must know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SettledBatch {
+    /// Its header.
+    pub header: BatchHeader,
+    /// What it says if it is a marker.
+    pub marker: Option<EndMarker>,
+}
+
+impl SettledBatch {
+    /// What a batch as it is stored says; `None` if it is none.
+    #[must_use]
+    pub fn of(batch: &[u8]) -> Option<Self> {
+        let header = BatchHeader::parse(batch)?;
+        Some(Self { header, marker: EndMarker::read(batch) })
+    }
 }
 
 /// What a partition is opened from: what the disk remembers, and who its replicas are.
@@ -68,10 +90,12 @@ pub struct PartitionBoot {
     pub start_offset: Offset,
     /// [`StateSnapshot::bytes`](super::StateSnapshot::bytes) as saved at any time; empty if there is none.
     pub state: Bytes,
-    /// The headers of the settled batches the state does not know, that is from
+    /// Its aborted transactions as last saved ([`UnsavedAborted`](super::UnsavedAborted)), by marker.
+    pub aborted: Vec<AbortedTransaction>,
+    /// The settled batches the state does not know, that is from
     /// [`covered_end`](super::covered_end) on (from the start without a state), in log order.
-    /// May be left out: producers are then unknown and epochs begin later.
-    pub rebuild: Vec<BatchHeader>,
+    /// May be left out: producers and their transactions are then unknown and epochs begin later.
+    pub rebuild: Vec<SettledBatch>,
     /// Every durable entry behind `settled`, in log order.
     pub entries: Vec<Entry>,
     /// The configuration.
@@ -88,15 +112,23 @@ impl Partition {
     /// What the disk gave back is not a partition, see [`StateError`].
     pub fn open(boot: PartitionBoot, now: Now, out: &mut Outbox) -> Result<Self, StateError> {
         assert!(boot.settings.max_producer_ids > 0, "configuration is checked by the broker");
-        let restored = match boot.state.is_empty() {
+        let mut restored = match boot.state.is_empty() {
             true => Restored::nothing(),
-            false => snapshot::read(&boot.state)?,
+            false => snapshot::read(&boot.state, now.monotonic)?,
         };
         let log_end = check_entries(&boot)?;
-        if restored.end > log_end {
-            return Err(StateError::StateAheadOfLog { state_end: restored.end, log_end });
+        restored.forget_from(agreed_end(&restored, &boot.entries, log_end));
+        let known_end = restored.end.max(boot.settled_end);
+        let aborted =
+            Aborted::from_saved(&boot.aborted, known_end).ok_or(StateError::AbortedRotten)?;
+        let bounds = (boot.start_offset, boot.settled_end, log_end);
+        let offsets = opening_offsets(bounds, restored.producers.first_open())?;
+        let log_term = boot.entries.last().map_or(boot.settled.1, |entry| entry.term);
+        let term = boot.hard_state.term.max(log_term);
+        if restored.epochs.rows().last().is_some_and(|last| last.epoch > term.epoch()) {
+            // Of a log this member was never in: the next append would go back to an earlier epoch.
+            return Err(StateError::StateRotten);
         }
-        let offsets = opening_offsets(boot.start_offset, boot.settled_end, log_end)?;
         let group = Group::open(
             GroupBoot {
                 log: boot.log,
@@ -115,6 +147,8 @@ impl Partition {
             offsets,
             epochs: restored.epochs,
             producers: restored.producers,
+            aborted,
+            unverified: Unverified::default(),
             waiting: Waiting::default(),
             settings: boot.settings,
             standing: Standing::Open,
@@ -124,10 +158,13 @@ impl Partition {
             first_own: LogIndex::ZERO,
             on_disk,
             next_sweep: now.monotonic.after(EXPIRY_SWEEP_INTERVAL),
+            followed: false,
         };
-        partition.rebuild(&boot.rebuild, now)?;
+        partition.rebuild(&boot.rebuild, now, out)?;
+        partition.offsets = opening_offsets(bounds, partition.producers.first_open())?;
         partition.take_open_end()?;
         partition.epochs.truncate_prefix(partition.offsets.start());
+        partition.aborted.truncate_prefix(partition.offsets.start());
         partition.settle(now, out);
         if partition.group.is_alone() {
             partition.group.campaign();
@@ -138,10 +175,18 @@ impl Partition {
     }
 
     /// Accounts for settled batches that the saved state does not know.
-    fn rebuild(&mut self, settled: &[BatchHeader], now: Now) -> Result<(), StateError> {
+    fn rebuild(
+        &mut self,
+        settled: &[SettledBatch],
+        now: Now,
+        out: &mut Outbox,
+    ) -> Result<(), StateError> {
         let covered = self.covered;
-        for header in settled.iter().filter(|header| header.base_offset >= covered) {
+        for SettledBatch { header, marker } in settled {
             let offset = header.base_offset;
+            if offset < covered {
+                continue;
+            }
             let last = self.epochs.rows().last();
             let follows = last.is_none_or(|row| {
                 row.epoch == header.leader_epoch
@@ -151,7 +196,8 @@ impl Partition {
                 return Err(StateError::SettledBroken { offset });
             }
             self.epochs.record(header.leader_epoch, offset);
-            self.commit_producer(header, now.wall);
+            let write = header.has_producer().then(|| written_by(header, *marker)).flatten();
+            write.into_iter().for_each(|write| self.commit(&write, now.monotonic, out));
         }
         self.covered = covered.max(self.offsets.high_watermark());
         Ok(())
@@ -174,6 +220,20 @@ impl Partition {
         }
         Ok(())
     }
+}
+
+/// Up to where a saved state speaks of this log. On a topic that does not wait for the disk it may know
+/// records that a crash took, and others may stand there since: in a later term.
+fn agreed_end(state: &Restored, entries: &[Entry], log_end: Offset) -> Offset {
+    let mut records = entries.iter().filter_map(|entry| match &entry.payload {
+        Payload::Records(records) => Some((records.base_offset, entry.term.epoch())),
+        Payload::Empty | Payload::Control(_) => None,
+    });
+    let is_other = |(offset, epoch): &(Offset, LeaderEpoch)| {
+        *offset < state.end && state.epochs.epoch_at(*offset) != Some(*epoch)
+    };
+    let other = records.find(is_other).map(|(offset, _)| offset);
+    other.unwrap_or(log_end).min(log_end)
 }
 
 /// Checks that the entries' payloads make a log; says where it ends.
@@ -202,10 +262,57 @@ fn check_entries(boot: &PartitionBoot) -> Result<Offset, StateError> {
 
 /// The start may already lie among the entries: the deletion that moved it is one of them, and
 /// moves it again when it is applied.
-fn opening_offsets(start: Offset, settled_end: Offset, end: Offset) -> Result<Offsets, StateError> {
+fn opening_offsets(
+    (start, settled_end, end): (Offset, Offset, Offset),
+    open: Option<Offset>,
+) -> Result<Offsets, StateError> {
     let broken = StateError::OffsetsBroken { start, settled_end };
     if start > end {
         return Err(broken);
     }
-    Offsets::settled(start.min(settled_end), settled_end).ok_or(broken)
+    Offsets::settled(start.min(settled_end), settled_end, open).ok_or(broken)
+}
+
+#[cfg(test)]
+mod tests {
+    use flumen_protocol::ids::{LeaderEpoch, PartitionIndex, TopicId};
+    use flumen_protocol::time::{Monotonic, Wall};
+
+    use super::super::epochs::{EpochStart, Epochs};
+    use super::super::producers::Producers;
+    use super::*;
+
+    #[test]
+    fn a_state_of_a_later_epoch_than_its_log_is_refused() {
+        let now = Now { monotonic: Monotonic(1), wall: Wall(1) };
+        let opened = |epoch: i32| {
+            let first = EpochStart { epoch: LeaderEpoch(epoch), first_offset: Offset::ZERO };
+            let epochs = Epochs::from_rows(vec![first]).expect("one row ascends");
+            let (index, term) = (LogIndex(5), Term(3));
+            let boot = PartitionBoot {
+                log: LogId { topic: TopicId([9; 16]), partition: PartitionIndex(0) },
+                me: NodeId(1),
+                voters: vec![NodeId(1)],
+                hard_state: HardState { term, vote: None, commit: index },
+                settled: (index, term),
+                settled_end: Offset(1),
+                start_offset: Offset::ZERO,
+                state: snapshot::write((Offset(1), Offset(1)), &epochs, &mut Producers::default()),
+                aborted: Vec::new(),
+                rebuild: Vec::new(),
+                entries: Vec::new(),
+                settings: PartitionSettings {
+                    max_producer_ids: 1,
+                    producer_expiry: Duration::from_secs(1),
+                    append_time: false,
+                    relaxed: false,
+                    replay: false,
+                },
+                election_seed: 1,
+            };
+            Partition::open(boot, now, &mut Outbox::new()).map(|_| ())
+        };
+        assert_eq!(opened(3), Ok(()));
+        assert_eq!(opened(4), Err(StateError::StateRotten));
+    }
 }

@@ -16,18 +16,21 @@
 //! follow from the entries alone; after every call everybody whose wait is over has been told.
 //! Apart because this is the door: whoever wants to know what a partition does reads this file.
 
+use flumen_protocol::batch::control::EndMarker;
 use flumen_protocol::batch::header::BatchHeader;
 use flumen_protocol::entry::{Entry, Payload};
-use flumen_protocol::ids::{LeaderEpoch, LogId, LogIndex, Offset};
-use flumen_protocol::time::{Monotonic, Now, Wall};
+use flumen_protocol::ids::{LeaderEpoch, LogId, LogIndex, Offset, ProducerEpoch, ProducerId};
+use flumen_protocol::time::{Monotonic, Now};
 
+use super::aborted::Aborted;
 use super::append::append_time_of;
 use super::epochs::Epochs;
 use super::offsets::Offsets;
 use super::open::PartitionSettings;
-use super::producers::{ProducerBatch, ProducerKey, Producers};
+use super::producers::{ProducerBatch, ProducerWrite, Producers, Wrote};
 use super::read::Isolation;
 use super::snapshot::{self, Control, StateSnapshot};
+use super::transactions::{TransactionEnd, Unverified};
 use super::waiting::{Level, Reached, Waiter, Waiting, Watched};
 use crate::error::Refusal;
 use crate::limits::EXPIRY_SWEEP_INTERVAL;
@@ -58,6 +61,8 @@ pub struct Partition {
     pub(super) offsets: Offsets,
     pub(super) epochs: Epochs,
     pub(super) producers: Producers,
+    pub(super) aborted: Aborted,
+    pub(super) unverified: Unverified,
     pub(super) waiting: Waiting,
     pub(super) settings: PartitionSettings,
     pub(super) standing: Standing,
@@ -75,6 +80,8 @@ pub struct Partition {
     /// What the disk has said it has since this start; a relaxed topic does not wait for that.
     pub(super) on_disk: LogIndex,
     pub(super) next_sweep: Monotonic,
+    /// Whether [`Effect::Moved`] is wanted.
+    pub(super) followed: bool,
 }
 
 impl Partition {
@@ -127,21 +134,23 @@ impl Partition {
         }
         let start = self.offsets.start();
         self.epochs.truncate_prefix(start);
+        self.aborted.truncate_prefix(start);
         if start > self.start_told {
             self.start_told = start;
             out.push(Effect::StartOffset { log: self.log(), offset: start });
         }
         assert!(self.start_told >= start, "storage knows the start");
+        self.tell_followers(out);
     }
 
     /// Arms a watcher: one [`Effect::Push`] comes when there is something to read at `from`, or
     /// when reading would answer differently for another reason. It must be armed again then.
-    pub fn watch(&mut self, ticket: Ticket, from: Offset) -> Watched {
-        let limit = self.read_limit(Isolation::ReadCommitted);
+    pub fn watch(&mut self, ticket: Ticket, from: Offset, isolation: Isolation) -> Watched {
+        let limit = self.read_limit(isolation);
         if from < limit || !self.is_leader() {
             return Watched::Ready { limit };
         }
-        self.waiting.watch(ticket, from)
+        self.waiting.watch(ticket, from, isolation)
     }
 
     /// Disarms whatever this ticket watches.
@@ -149,12 +158,19 @@ impl Partition {
         self.waiting.unwatch(ticket);
     }
 
+    /// From now on [`Effect::Moved`] says whenever reading would answer differently, or no longer.
+    /// One switch for whoever follows, because who they are and what they know is not ours.
+    pub fn follow(&mut self, wanted: bool) {
+        self.followed = wanted;
+    }
+
     /// Time has passed: tells those who waited too long, forgets silent producers. What timed out
     /// stays appended.
     pub fn on_time(&mut self, now: Now, out: &mut Outbox) {
         self.waiting.expire(now.monotonic, out);
+        self.expire_parked(now.monotonic, out);
         if now.monotonic >= self.next_sweep {
-            self.producers.expire(now.wall, self.settings.producer_expiry);
+            self.producers.expire(now.monotonic, self.settings.producer_expiry);
             self.next_sweep = now.monotonic.after(EXPIRY_SWEEP_INTERVAL);
         }
         assert!(self.next_deadline().is_none_or(|next| next > now.monotonic), "time is used up");
@@ -165,10 +181,8 @@ impl Partition {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Monotonic> {
         let sweep = (!self.producers.is_empty()).then_some(self.next_sweep);
-        match (self.waiting.next_deadline(), sweep) {
-            (Some(waiter), Some(sweep)) => Some(waiter.min(sweep)),
-            (waiter, sweep) => waiter.or(sweep),
-        }
+        let parked = self.unverified.next_deadline();
+        [self.waiting.next_deadline(), sweep, parked].into_iter().flatten().min()
     }
 
     /// Replaces the configuration, from the next call on.
@@ -184,7 +198,9 @@ impl Partition {
         self.standing = Standing::Stopped(why);
         self.producers.drop_speculation();
         self.waiting.fail_all(why, out);
+        self.fail_parked(why, out);
         self.waiting.push_all(self.log(), self.offsets.high_watermark(), out);
+        self.tell_followers(out);
         assert_eq!((self.waiting.len(), self.waiting.watcher_count()), (0, 0), "nobody is left");
     }
 
@@ -201,12 +217,14 @@ impl Partition {
         self.held.is_some()
     }
 
-    /// The committed state as bytes, and the entry it is complete up to.
+    /// The committed state as bytes, and the entry it is complete up to. Once it is saved, records below
+    /// `settled_end` are not lost any more, whatever becomes of those behind.
     #[must_use]
-    pub fn snapshot(&self) -> StateSnapshot {
+    pub fn snapshot(&mut self, settled_end: Offset) -> StateSnapshot {
         let (index, term) = self.group.applied();
         let end = self.offsets.high_watermark().max(self.covered);
-        StateSnapshot { index, term, bytes: snapshot::write(end, &self.epochs, &self.producers) }
+        let bytes = snapshot::write((settled_end, end), &self.epochs, &mut self.producers);
+        StateSnapshot { index, term, bytes }
     }
 }
 
@@ -278,6 +296,17 @@ impl Partition {
         self.producers.count()
     }
 
+    /// The last that is committed of every producer that may come back: its epoch, and the offset of its
+    /// last record. What a cleaning must leave of it.
+    pub fn last_of_producers(
+        &self,
+    ) -> impl Iterator<Item = (ProducerId, ProducerEpoch, Option<Offset>)> {
+        self.producers.committed().map(|(id, history)| {
+            let last = history.batches().last().map(|batch| batch.last_offset);
+            (id, history.epoch(), last)
+        })
+    }
+
     /// Clients waiting for an append or a deletion, for metrics.
     #[must_use]
     pub fn waiter_count(&self) -> usize {
@@ -322,14 +351,20 @@ impl Partition {
         if self.group.role() != role {
             self.change_role(now, out);
         }
-        let high_watermark = self.offsets.high_watermark();
+        let readable = (self.offsets.high_watermark(), self.offsets.stable());
         while let Some(entry) = self.group.pop_committed() {
             self.apply(entry, now, out);
         }
         self.release(out);
-        if self.offsets.high_watermark() > high_watermark {
-            let limit = self.read_limit(Isolation::ReadCommitted);
-            self.waiting.push_data(self.log(), limit, out);
+        if (self.offsets.high_watermark(), self.offsets.stable()) != readable {
+            self.waiting.push_data(self.log(), |isolation| self.offsets.limit(isolation), out);
+            self.tell_followers(out);
+        }
+    }
+
+    fn tell_followers(&self, out: &mut Outbox) {
+        if self.followed {
+            out.push(Effect::Moved { log: self.log() });
         }
     }
 
@@ -345,24 +380,26 @@ impl Partition {
         match self.group.role() {
             Role::Leader => {
                 self.first_own = self.group.last_index();
-                self.speculate_on_open_end(now.wall);
+                self.speculate_on_open_end(now.monotonic);
             }
             Role::Follower { leader } => {
                 self.waiting.fail_all(Refusal::NotLeader { leader }, out);
+                self.fail_parked(Refusal::NotLeader { leader }, out);
                 self.waiting.push_all(self.log(), self.offsets.high_watermark(), out);
+                self.tell_followers(out);
             }
         }
     }
 
     /// A new leader counts what its predecessors left uncommitted: it may still commit (G85).
-    fn speculate_on_open_end(&mut self, now: Wall) {
+    fn speculate_on_open_end(&mut self, now: Monotonic) {
         for (_, _, payload) in self.group.unapplied() {
             let Payload::Records(records) = payload else { continue };
             if records.base_offset < self.covered {
                 continue;
             }
-            if let Some((producer, batch)) = producer_batch(&header_of(&records.bytes)) {
-                self.producers.speculate(producer, batch, now);
+            if let Some(write) = producer_write(&header_of(&records.bytes), &records.bytes) {
+                self.producers.speculate(&write, now);
             }
         }
     }
@@ -373,9 +410,10 @@ impl Partition {
             Payload::Records(records) => {
                 assert!(records.base_offset >= self.offsets.high_watermark(), "applied in order");
                 if records.base_offset >= self.covered {
-                    self.commit_producer(&header_of(&records.bytes), now.wall);
+                    let write = producer_write(&header_of(&records.bytes), &records.bytes);
+                    write.into_iter().for_each(|write| self.commit(&write, now.monotonic, out));
                 }
-                self.offsets.commit(records.last_offset.after(1));
+                self.offsets.commit(records.last_offset.after(1), self.producers.first_open());
                 if self.offsets.start() < self.start_told {
                     self.advance_start(self.start_told, out);
                 }
@@ -391,9 +429,11 @@ impl Partition {
         }
     }
 
-    pub(super) fn commit_producer(&mut self, header: &BatchHeader, now: Wall) {
-        if let Some((producer, batch)) = producer_batch(header) {
-            self.producers.commit(producer, batch, now, self.settings.max_producer_ids);
+    /// Takes in what a producer's committed batch, or a marker, says.
+    pub(super) fn commit(&mut self, write: &ProducerWrite, now: Monotonic, out: &mut Outbox) {
+        let ended = self.producers.commit(write, now, self.settings.max_producer_ids);
+        if let Wrote::Marker { offset, commit, .. } = write.what {
+            self.decide(TransactionEnd { producer_id: write.id, commit, offset }, ended, out);
         }
     }
 
@@ -431,16 +471,33 @@ fn header_of(batch: &[u8]) -> BatchHeader {
     BatchHeader::parse(batch).expect("checked when it was opened or appended")
 }
 
-/// Whose batch it is and what to remember of it; `None` without idempotence.
-fn producer_batch(header: &BatchHeader) -> Option<(ProducerKey, ProducerBatch)> {
-    let sound = header.base_sequence.0 >= 0 && header.last_offset_delta >= 0;
-    (header.has_producer() && sound).then(|| {
-        let batch = ProducerBatch {
-            base_sequence: header.base_sequence,
-            last_offset_delta: header.last_offset_delta,
-            last_offset: header.last_offset(),
-            append_time: append_time_of(header),
-        };
-        ((header.producer_id, header.producer_epoch), batch)
-    })
+/// What to remember of a batch; `None` without idempotence.
+fn producer_write(header: &BatchHeader, bytes: &[u8]) -> Option<ProducerWrite> {
+    if !header.has_producer() {
+        return None;
+    }
+    let marker = header.is_control().then(|| EndMarker::read(bytes)).flatten();
+    written_by(header, marker)
+}
+
+/// What to remember of a batch with this header, which is this marker if it is one.
+pub(super) fn written_by(header: &BatchHeader, marker: Option<EndMarker>) -> Option<ProducerWrite> {
+    let what = match marker {
+        Some(EndMarker { commit, coordinator_epoch }) => {
+            Wrote::Marker { offset: header.base_offset, coordinator_epoch, commit }
+        }
+        // Control records of another kind, or what compaction left of a marker, end nothing.
+        None if header.is_control() || header.last_offset_delta < 0 => return None,
+        None => {
+            let batch = (header.base_sequence.0 >= 0).then(|| ProducerBatch {
+                base_sequence: header.base_sequence,
+                last_offset_delta: header.last_offset_delta,
+                last_offset: header.last_offset(),
+                append_time: append_time_of(header),
+            });
+            Wrote::records(header.base_offset, header.is_transactional(), batch)?
+        }
+    };
+    let BatchHeader { producer_id: id, producer_epoch: epoch, max_timestamp, .. } = *header;
+    Some(ProducerWrite { id, epoch, timestamp: max_timestamp, what })
 }

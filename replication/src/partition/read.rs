@@ -140,9 +140,6 @@ impl Partition {
 
     /// Behind the last record a consumer of this isolation may see.
     pub(super) fn read_limit(&self, isolation: Isolation) -> Offset {
-        match isolation {
-            Isolation::ReadUncommitted => self.offsets().high_watermark(),
-            Isolation::ReadCommitted => self.offsets().stable(),
-        }
+        self.offsets().limit(isolation)
     }
 }

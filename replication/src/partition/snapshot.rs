@@ -1,4 +1,4 @@
-//! A partition's own state as bytes: producers and epochs; and its control entries.
+//! A partition's own state as bytes: producers, open transactions and epochs; and its control entries.
 //!
 //! Does: write both as FlatBuffers and read them back, distrusting every byte.
 //! Does not: store them. Records are not part of the state.
@@ -6,14 +6,16 @@
 //! ascend or contradict themselves are refused as a whole.
 //! Apart because bytes that outlive the process need a format, and the tables should not know it.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use flumen_protocol::ids::{
     LeaderEpoch, LogIndex, Offset, ProducerEpoch, ProducerId, Sequence, Term,
 };
-use flumen_protocol::time::Wall;
+use flumen_protocol::time::{Monotonic, Wall};
 
 use super::epochs::{EpochStart, Epochs};
-use super::producers::{History, ProducerBatch, Producers};
+use super::producers::{Ended, History, ProducerBatch, Producers, Transactions};
 use crate::error::StateError;
 use crate::limits::STATE_BYTES_MAX;
 use crate::wire;
@@ -51,31 +53,49 @@ impl Restored {
         let (epochs, producers) = (Epochs::default(), Producers::default());
         Self { end: Offset::ZERO, epochs, producers }
     }
+
+    /// Forgets what it says of records from `end` on.
+    pub fn forget_from(&mut self, end: Offset) {
+        if end < self.end {
+            self.end = end;
+            self.epochs.truncate_suffix(end);
+            self.producers.forget_from(end);
+        }
+    }
 }
 
-/// Writes the committed state of a log that is applied up to `end`.
-pub(super) fn write(end: Offset, epochs: &Epochs, producers: &Producers) -> Bytes {
+/// Writes the committed state of a log that is applied up to `end`, and of which what lies below
+/// `settled_end` will not be lost.
+pub(super) fn write(
+    (settled_end, end): (Offset, Offset),
+    epochs: &Epochs,
+    producers: &mut Producers,
+) -> Bytes {
     let epochs = epochs.rows().iter().filter(|row| row.first_offset < end);
     let epochs = epochs.map(|row| wire::EpochStart::new(row.first_offset.0, row.epoch.0)).collect();
-    let producers = producers.committed().map(|(id, history, touched)| wire::ProducerParts {
+    let ended = producers.ended_from(settled_end).map(ended_to_wire).collect();
+    let producers = producers.committed().map(|(id, history)| wire::ProducerParts {
         id: id.0,
         epoch: history.epoch().0,
-        touched: touched.0,
         batches: history.batches().iter().map(batch_to_wire).collect(),
+        coordinator_epoch: history.transactions().coordinator_epoch,
+        open_since: history.transactions().open_since.0,
+        marker_offset: history.transactions().marker_offset.0,
+        last_timestamp: history.last_timestamp(),
     });
-    wire::write_partition_state(end.0, epochs, producers)
+    wire::write_partition_state(end.0, epochs, producers, ended)
 }
 
-/// Reads what [`write`] wrote.
-pub(super) fn read(bytes: &[u8]) -> Result<Restored, StateError> {
+/// Reads what [`write`] wrote; its producers are silent from `now` on.
+pub(super) fn read(bytes: &[u8], now: Monotonic) -> Result<Restored, StateError> {
     if bytes.len() > STATE_BYTES_MAX {
         return Err(StateError::StateRotten);
     }
     let state = wire::partition_state(bytes).ok_or(StateError::StateRotten)?;
-    read_checked(&state).ok_or(StateError::StateRotten)
+    read_checked(&state, now).ok_or(StateError::StateRotten)
 }
 
-fn read_checked(state: &wire::PartitionState<'_>) -> Option<Restored> {
+fn read_checked(state: &wire::PartitionState<'_>, now: Monotonic) -> Option<Restored> {
     let end = Offset(state.end_offset());
     let rows = state.epochs().into_iter().flatten().map(|row| EpochStart {
         epoch: LeaderEpoch(row.epoch()),
@@ -83,13 +103,24 @@ fn read_checked(state: &wire::PartitionState<'_>) -> Option<Restored> {
     });
     let epochs = Epochs::from_rows(rows.collect())?;
     let mut producers = Producers::default();
+    let mut firsts = BTreeSet::new();
     for saved in state.producers().into_iter().flatten() {
         let batches: Option<Vec<ProducerBatch>> =
             saved.batches().into_iter().flatten().map(batch_from_wire).collect();
-        let history = History::from_batches(ProducerEpoch(saved.epoch()), &batches?)?;
-        let below_end = history.batches().last().is_some_and(|batch| batch.last_offset < end);
-        let fresh = producers.restore(ProducerId(saved.id()), history, Wall(saved.touched()));
+        let epoch = ProducerEpoch(saved.epoch());
+        let (transactions, timestamp) = (transactions_from_wire(&saved)?, saved.last_timestamp());
+        let history = History::from_saved(epoch, &batches?, transactions, timestamp)?;
+        let is_own = history.open_since().is_none_or(|first| firsts.insert(first));
+        let below_end = is_own && history.last_offset() < end;
+        let fresh = producers.restore(ProducerId(saved.id()), history, now);
         if !below_end || !fresh {
+            return None;
+        }
+    }
+    for saved in state.ended().into_iter().flatten() {
+        let ended = ended_from_wire(saved);
+        let is_own = firsts.insert(ended.first_offset);
+        if ended.last_offset >= end || !is_own || !producers.restore_ended(ended) {
             return None;
         }
     }
@@ -119,6 +150,34 @@ fn batch_from_wire(batch: &wire::ProducerBatch) -> Option<ProducerBatch> {
     })
 }
 
+/// `None` where an offset is none, nor the mark of none.
+fn transactions_from_wire(saved: &wire::Producer<'_>) -> Option<Transactions> {
+    let transactions = Transactions {
+        coordinator_epoch: saved.coordinator_epoch(),
+        open_since: Offset(saved.open_since()),
+        marker_offset: Offset(saved.marker_offset()),
+    };
+    let sound =
+        transactions.open_since >= Offset::UNKNOWN && transactions.marker_offset >= Offset::UNKNOWN;
+    sound.then_some(transactions)
+}
+
+fn ended_to_wire(ended: &Ended) -> wire::EndedTransaction {
+    let (first, last) = (ended.first_offset.0, ended.last_offset.0);
+    wire::EndedTransaction::new(first, last, ended.id.0, ended.epoch.0)
+}
+
+/// How it ended is of no interest any more: it is known only to be undone.
+fn ended_from_wire(saved: &wire::EndedTransaction) -> Ended {
+    Ended {
+        id: ProducerId(saved.producer_id()),
+        epoch: ProducerEpoch(saved.epoch()),
+        first_offset: Offset(saved.first_offset()),
+        last_offset: Offset(saved.last_offset()),
+        commit: true,
+    }
+}
+
 /// A command to the partition's own state machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Control {
@@ -142,7 +201,16 @@ impl Control {
 
 #[cfg(test)]
 mod tests {
+    use super::super::producers::{ProducerWrite, Wrote};
     use super::*;
+
+    const NOW: Monotonic = Monotonic(1);
+
+    fn commit(producers: &mut Producers, (id, epoch): (i64, i16), what: Wrote) {
+        let (id, epoch) = (ProducerId(id), ProducerEpoch(epoch));
+        let write = ProducerWrite { id, epoch, timestamp: 123, what };
+        producers.commit(&write, NOW, 1_000);
+    }
 
     fn state() -> (Epochs, Producers) {
         let mut epochs = Epochs::default();
@@ -156,51 +224,66 @@ mod tests {
                 last_offset: Offset(3 * n + 2),
                 append_time: (n % 2 == 0).then_some(Wall(n)),
             };
-            let key = (ProducerId(n / 2), ProducerEpoch(1));
-            producers.commit(key, batch, Wall(100 + n), 1_000);
+            commit(&mut producers, (n / 2, 1), Wrote::Records(batch));
         }
+        let transactional = |base| Wrote::Transactional { base_offset: Offset(base), batch: None };
+        let marker = Wrote::Marker { offset: Offset(52), coordinator_epoch: 8, commit: false };
+        commit(&mut producers, (70, 4), transactional(30));
+        commit(&mut producers, (71, 0), transactional(45));
+        commit(&mut producers, (71, 1), marker);
         (epochs, producers)
+    }
+
+    fn written(end: i64, epochs: &Epochs, producers: &mut Producers) -> Bytes {
+        write((Offset(50), Offset(end)), epochs, producers)
     }
 
     #[test]
     fn a_state_comes_back_as_it_was_written() {
-        let (epochs, producers) = state();
-        let bytes = write(Offset(60), &epochs, &producers);
-        let restored = read(&bytes).expect("just written");
+        let (epochs, mut producers) = state();
+        let bytes = written(60, &epochs, &mut producers);
+        let restored = read(&bytes, NOW).expect("just written");
         assert_eq!((restored.end, &restored.epochs), (Offset(60), &epochs));
         let all = |producers: &Producers| {
-            producers.committed().map(|(id, known, at)| (id, *known, at)).collect::<Vec<_>>()
+            producers.committed().map(|(id, known)| (id, *known)).collect::<Vec<_>>()
         };
         assert_eq!(all(&restored.producers), all(&producers));
         assert_eq!(covered_end(&bytes), Ok(Offset(60)));
+        let mut restored = restored.producers;
+        assert_eq!((restored.first_open(), restored.open_count()), (Some(Offset(30)), 1));
+        let ended: Vec<Offset> = restored.ended_from(Offset(0)).map(|it| it.last_offset).collect();
+        assert_eq!(ended, [Offset(52)]);
+        restored.forget_from(Offset(52));
+        assert_eq!(restored.open_count(), 2, "without its marker it is under way again");
     }
 
     #[test]
     fn epochs_of_records_that_are_not_committed_are_left_out() {
         let (epochs, _) = state();
-        let restored = read(&write(Offset(40), &epochs, &Producers::default()));
+        let restored = read(&written(40, &epochs, &mut Producers::default()), NOW);
         assert_eq!(restored.expect("just written").epochs.rows(), &epochs.rows()[..1]);
     }
 
     #[test]
     fn a_state_that_ends_before_its_own_batches_is_refused() {
-        let (epochs, producers) = state();
-        assert!(read(&write(Offset(59), &epochs, &producers)).is_err());
+        let (epochs, mut producers) = state();
+        assert!(read(&written(60, &epochs, &mut producers), NOW).is_ok());
+        assert!(read(&written(59, &epochs, &mut producers), NOW).is_err());
     }
 
     #[test]
     fn shortened_and_flipped_bytes_never_panic_and_are_mostly_refused() {
-        let (epochs, producers) = state();
-        let bytes = write(Offset(60), &epochs, &producers);
+        let (epochs, mut producers) = state();
+        let bytes = written(60, &epochs, &mut producers);
         for length in 0..bytes.len() {
-            assert!(read(&bytes[..length]).is_err(), "cut to {length}");
+            assert!(read(&bytes[..length], NOW).is_err(), "cut to {length}");
         }
         // A flip in a number is a different sound state; storage's checksum finds those.
         for place in 0..bytes.len() {
             for bit in 0..8 {
                 let mut flipped = bytes.to_vec();
                 flipped[place] ^= 1 << bit;
-                let _ = (read(&flipped), covered_end(&flipped));
+                let _ = (read(&flipped, NOW), covered_end(&flipped));
             }
         }
     }

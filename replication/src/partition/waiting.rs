@@ -18,6 +18,7 @@ use std::collections::VecDeque;
 use flumen_protocol::ids::{LogId, LogIndex, Offset};
 use flumen_protocol::time::{Monotonic, Wall};
 
+use super::read::Isolation;
 use crate::error::Refusal;
 use crate::limits::{WAITING_MAX, WATCHERS_MAX};
 use crate::outbox::{AppendReceipt, Effect, Outbox, Ticket};
@@ -71,6 +72,7 @@ pub(super) struct Waiter {
 struct Watcher {
     ticket: Ticket,
     from: Offset,
+    isolation: Isolation,
 }
 
 /// Everyone who waits at one partition.
@@ -168,11 +170,11 @@ impl Waiting {
     }
 
     /// Arms a watcher at `from`; one ticket watches once.
-    pub fn watch(&mut self, ticket: Ticket, from: Offset) -> Watched {
+    pub fn watch(&mut self, ticket: Ticket, from: Offset, isolation: Isolation) -> Watched {
         if self.watchers.len() >= WATCHERS_MAX {
             return Watched::Full;
         }
-        self.watchers.push(Watcher { ticket, from });
+        self.watchers.push(Watcher { ticket, from, isolation });
         Watched::Armed
     }
 
@@ -180,9 +182,15 @@ impl Waiting {
         self.watchers.retain(|watcher| watcher.ticket != ticket);
     }
 
-    /// Pushes to whoever watches below `limit`, in the order they came.
-    pub fn push_data(&mut self, log: LogId, limit: Offset, out: &mut Outbox) {
+    /// Pushes to whoever watches below the limit of its isolation, in the order they came.
+    pub fn push_data(
+        &mut self,
+        log: LogId,
+        limit_of: impl Fn(Isolation) -> Offset,
+        out: &mut Outbox,
+    ) {
         self.watchers.retain(|watcher| {
+            let limit = limit_of(watcher.isolation);
             let due = watcher.from < limit;
             if due {
                 out.push(Effect::Push { ticket: watcher.ticket, log, from: watcher.from, limit });
@@ -214,6 +222,8 @@ mod tests {
     use flumen_protocol::ids::CoreId;
 
     use super::*;
+
+    const ALL: Isolation = Isolation::ReadUncommitted;
 
     fn ticket(request: u64) -> Ticket {
         Ticket { core: CoreId(0), request, part: 0 }
@@ -274,11 +284,11 @@ mod tests {
     fn watchers_are_refused_at_their_limit() {
         let mut waiting = Waiting::default();
         for n in 0..WATCHERS_MAX as u64 {
-            assert_eq!(waiting.watch(ticket(n), Offset(0)), Watched::Armed);
+            assert_eq!(waiting.watch(ticket(n), Offset(0), ALL), Watched::Armed);
         }
-        assert_eq!(waiting.watch(ticket(u64::MAX), Offset(0)), Watched::Full);
+        assert_eq!(waiting.watch(ticket(u64::MAX), Offset(0), ALL), Watched::Full);
         waiting.unwatch(ticket(5));
-        assert_eq!(waiting.watch(ticket(u64::MAX), Offset(0)), Watched::Armed);
+        assert_eq!(waiting.watch(ticket(u64::MAX), Offset(0), ALL), Watched::Armed);
     }
 
     #[test]

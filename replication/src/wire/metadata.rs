@@ -16,6 +16,7 @@ use flumen_protocol::ids::TopicId;
 
 use super::generated::metadata_generated as schema;
 use crate::metadata::image::{Broker, Placement};
+use crate::metadata::quota::{QuotaEntity, Quotas};
 use crate::metadata::record::{EVERY_NODE, MetadataRecord};
 
 pub(crate) use schema::{BrokerRegistered, Change, MetadataRecord as RecordView};
@@ -24,6 +25,10 @@ pub(crate) use schema::{BrokerRegistered, Change, MetadataRecord as RecordView};
 pub(crate) type Tables<'a, T> = Vector<'a, ForwardsUOffset<T>>;
 /// Placements as they are written.
 pub(crate) type PlacementsView<'a> = Tables<'a, schema::Placement<'a>>;
+/// The parts of an entity as they are written.
+pub(crate) type QuotaPartsView<'a> = Tables<'a, schema::QuotaPart<'a>>;
+/// Quotas as they are written.
+pub(crate) type QuotaBoundsView<'a> = Tables<'a, schema::QuotaBound<'a>>;
 /// Settings as they are written.
 pub(crate) type SettingsView<'a> = Tables<'a, schema::Setting<'a>>;
 
@@ -104,6 +109,16 @@ fn write_change(
             let change = schema::BrokerSettingsReplaced::create(builder, &args);
             (Change::BrokerSettingsReplaced, change.as_union_value())
         }
+        MetadataRecord::ClientQuotas { entity, quotas } => {
+            (Change::ClientQuotasReplaced, write_quotas(builder, entity, quotas).as_union_value())
+        }
+        MetadataRecord::GroupConfigs { group, configs } => {
+            let group = Some(builder.create_string(group));
+            let settings = Some(write_settings(builder, configs));
+            let args = schema::GroupSettingsReplacedArgs { group, settings };
+            let change = schema::GroupSettingsReplaced::create(builder, &args);
+            (Change::GroupSettingsReplaced, change.as_union_value())
+        }
         MetadataRecord::FeatureLevel { name, level } => {
             let name = Some(builder.create_string(name));
             let args = schema::FeatureLevelSetArgs { name, level: *level };
@@ -148,6 +163,33 @@ fn write_settings(
         })
         .collect();
     builder.create_vector(&written)
+}
+
+fn write_quotas(
+    builder: &mut Builder,
+    entity: &QuotaEntity,
+    quotas: &Quotas,
+) -> Written<schema::ClientQuotasReplaced<'static>> {
+    let parts: Vec<_> = entity
+        .parts()
+        .map(|(part, name)| {
+            let kind = Some(builder.create_string(part.name()));
+            let name = name.map(|name| builder.create_string(name));
+            schema::QuotaPart::create(builder, &schema::QuotaPartArgs { kind, name })
+        })
+        .collect();
+    let bounds: Vec<_> = quotas
+        .iter()
+        .map(|(key, bound)| {
+            let key = Some(builder.create_string(key.name()));
+            let args = schema::QuotaBoundArgs { key, bound: bound.get() };
+            schema::QuotaBound::create(builder, &args)
+        })
+        .collect();
+    let entity = Some(builder.create_vector(&parts));
+    let quotas = Some(builder.create_vector(&bounds));
+    let args = schema::ClientQuotasReplacedArgs { entity, quotas };
+    schema::ClientQuotasReplaced::create(builder, &args)
 }
 
 fn write_broker(builder: &mut Builder, broker: &Broker) -> Written<BrokerRegistered<'static>> {

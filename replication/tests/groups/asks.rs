@@ -7,7 +7,9 @@
 //! beat CLIENT GROUP [generation=N] [instance=I]
 //! leave CLIENT GROUP [v=5] [instance=I] [members=CLIENT,…]
 //! commit CLIENT GROUP topic/0@5[:note] … [v=9] [generation=N] [retention=1m]   (CLIENT - : simple)
-//! fetch GROUP [topic/0 …]      forget GROUP topic/0 …       topics_deleted T …
+//!        [within=PRODUCER]  (as part of its transaction)
+//! fetch|peek GROUP [topic/0 …]  (peek: also what is not stable)
+//!        forget GROUP topic/0 …       topics_deleted T …
 //! describe GROUP [v=6]         list [states=A,B] [types=A]  delete GROUP
 //! ```
 //! A client uses the member id and generation it was last given, unless `member=` says otherwise
@@ -16,6 +18,7 @@
 use std::collections::BTreeMap;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use flumen_protocol::ids::{ProducerEpoch, ProducerId};
 use flumen_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use flumen_protocol::messages::leave_group_request::MemberIdentity;
 use flumen_protocol::messages::offset_commit_request::{
@@ -33,6 +36,7 @@ use flumen_protocol::messages::{
     OffsetDeleteRequest, StrBytes, SyncGroupRequest, TopicName,
 };
 use flumen_replication::coordinator::group::{GroupRequest, ListFilter};
+use flumen_replication::coordinator::producer::Producer;
 
 use crate::script::duration_ms;
 
@@ -88,7 +92,8 @@ pub fn ask(words: &[&str], known: &BTreeMap<String, Known>) -> (String, GroupReq
         },
         "leave" => leave(group, &options, &me, known),
         "commit" => commit(second, group, &plain[3..], &options, &me),
-        "fetch" => return ("fetch".to_owned(), fetch(second, third)),
+        "fetch" => return ("fetch".to_owned(), fetch(second, third, true)),
+        "peek" => return ("peek".to_owned(), fetch(second, third, false)),
         "forget" => return ("forget".to_owned(), forget(second, third)),
         "topics_deleted" => {
             let names = plain[1..].iter().map(ToString::to_string).collect();
@@ -239,10 +244,16 @@ fn commit(
         .with_group_instance_id(options.text("instance"))
         .with_retention_time_ms(i64::from(options.ms("retention", -1)))
         .with_topics(topics.collect());
-    GroupRequest::CommitOffsets { request, version: options.version(9) }
+    match options.number("within", -1) {
+        -1 => GroupRequest::CommitOffsets { request, version: options.version(9) },
+        id => {
+            let producer = Producer { id: ProducerId(i64::from(id)), epoch: ProducerEpoch(0) };
+            GroupRequest::CommitWithin { request, producer }
+        }
+    }
 }
 
-fn fetch(group: &str, places: &[&str]) -> GroupRequest {
+fn fetch(group: &str, places: &[&str], require_stable: bool) -> GroupRequest {
     let topics = places.iter().map(|place| {
         let (topic, partition) = place.split_once('/').unwrap();
         OffsetFetchRequestTopics::default()
@@ -252,7 +263,7 @@ fn fetch(group: &str, places: &[&str]) -> GroupRequest {
     let request = OffsetFetchRequestGroup::default()
         .with_group_id(GroupId(text(group)))
         .with_topics((!places.is_empty()).then(|| topics.collect()));
-    GroupRequest::FetchOffsets { request, require_stable: true }
+    GroupRequest::FetchOffsets { request, require_stable }
 }
 
 fn forget(group: &str, places: &[&str]) -> GroupRequest {

@@ -3,14 +3,16 @@
 use bytes::{Bytes, BytesMut};
 use flumen_protocol::batch::header::BatchHeader;
 use flumen_protocol::error_code::ErrorCode;
-use flumen_protocol::ids::CoreId;
+use flumen_protocol::ids::{CoreId, ProducerId};
 use flumen_protocol::messages::{GroupId, StrBytes};
-use flumen_protocol::time::{Monotonic, Now, Wall};
+use flumen_protocol::time::{Monotonic, Now, Wall, WallTrust};
 use flumen_replication::coordinator::Ticket;
 use flumen_replication::coordinator::group::{
-    GroupConfig, GroupRequest, GroupResponse, ReplayError,
+    GroupConfig, GroupCoordinator, GroupRequest, GroupResponse,
 };
-use flumen_replication::coordinator::runtime::{Coordinator, CoordinatorEffect, Phase};
+use flumen_replication::coordinator::machine::ReplayError;
+use flumen_replication::coordinator::producer::Outcome;
+use flumen_replication::coordinator::runtime::{Coordinator, CoordinatorEffect, EffectOf, Phase};
 use flumen_replication::dice::Dice;
 use flumen_replication::limits::{
     COORDINATOR_BATCH_BYTES_MAX, COORDINATOR_GROUPS_BYTES_MAX, COORDINATOR_OFFSETS_BYTES_MAX,
@@ -27,8 +29,8 @@ type Answers = Vec<(u64, GroupResponse)>;
 
 /// A coordinator that serves, and what it wanted done.
 struct Bench {
-    coordinator: Coordinator,
-    out: Vec<CoordinatorEffect>,
+    coordinator: Coordinator<GroupCoordinator>,
+    out: Vec<EffectOf<GroupCoordinator>>,
     asked: u64,
 }
 
@@ -37,7 +39,7 @@ impl Bench {
         let config = GroupConfig { initial_rebalance_delay_ms: 0, ..GroupConfig::default() };
         let mut coordinator = Coordinator::new(config);
         coordinator.begin_load();
-        coordinator.finish_load(NOW);
+        coordinator.finish_load(NOW, &mut Vec::new());
         Self { coordinator, out: Vec::new(), asked: 0 }
     }
 
@@ -51,7 +53,7 @@ impl Bench {
 
     /// Ends the turn: the batches it gave, and the answers that did not wait.
     fn settle(&mut self) -> (Vec<(u64, BytesMut)>, Answers) {
-        self.coordinator.on_time(NOW, &mut self.out);
+        self.coordinator.on_time(NOW, WallTrust::Trusted, &mut self.out);
         self.coordinator.settle(NOW, &mut self.out);
         let (mut batches, mut answers) = (Vec::new(), Vec::new());
         for effect in self.out.drain(..) {
@@ -252,8 +254,8 @@ fn notes_that_fill_the_memory_are_refused_and_who_commits_as_before_goes_on() {
     let mut loaded = Coordinator::new(GroupConfig::default());
     loaded.begin_load();
     loaded.replay_batch(&log).unwrap();
-    loaded.finish_load(NOW);
-    let offsets = |coordinator: &Coordinator| coordinator.committed().count();
+    loaded.finish_load(NOW, &mut Vec::new());
+    let offsets = |coordinator: &Coordinator<GroupCoordinator>| coordinator.committed().count();
     assert_eq!(offsets(&loaded), offsets(&bench.coordinator));
     assert!(offsets(&loaded) > taken);
 }
@@ -392,4 +394,48 @@ fn every_request_has_a_refusal_the_codec_takes() {
         crate::answers::check_encodable(&request, &again);
         assert_ne!(refusal, again, "{command}");
     }
+}
+
+#[test]
+fn a_marker_that_is_committed_while_the_log_is_loaded_is_not_lost() {
+    let mut bench = Bench::new();
+    let offsets = |bench: &Bench| -> Vec<i64> {
+        bench.coordinator.committed().map(|row| row.offset.0).collect()
+    };
+    bench.ask(request("commit - g t/0@7 within=100"));
+    let (batches, _) = bench.settle();
+    assert_eq!(batches.len(), 1, "{batches:?}");
+    let (id, log) = &batches[0];
+    bench.commit(*id);
+    bench.coordinator.resign(&mut bench.out);
+    bench.coordinator.transaction_ended(ProducerId(100), Outcome::Commit);
+    bench.coordinator.begin_load();
+    bench.coordinator.replay_batch(log).unwrap();
+    bench.coordinator.transaction_ended(ProducerId(100), Outcome::Commit);
+    bench.coordinator.finish_load(NOW, &mut bench.out);
+    assert_eq!(offsets(&bench), [7]);
+}
+
+#[test]
+fn each_commit_within_a_transaction_is_a_batch_of_its_producer() {
+    let mut bench = Bench::new();
+    bench.ask(request("commit - g t/0@1"));
+    bench.ask(request("commit - g t/1@1 within=100"));
+    bench.ask(request("commit - g t/2@1 within=101"));
+    bench.ask(request("commit - g t/3@1"));
+    bench.ask(request("commit - g t/4@1"));
+    // What belongs to no transaction leaves before what does, and after it, in the order it came.
+    let (batches, answers) = bench.settle();
+    let producers: Vec<Option<i64>> = batches
+        .iter()
+        .map(|(_, batch)| {
+            let header = BatchHeader::parse(batch).unwrap();
+            header.is_transactional().then_some(header.producer_id.0)
+        })
+        .collect();
+    assert_eq!(producers, [None, Some(100), Some(101), None]);
+    assert!(answers.is_empty());
+    let answers = bench.commit(batches[3].0);
+    let tickets: Vec<u64> = answers.iter().map(|(ticket, _)| *ticket).collect();
+    assert_eq!(tickets, [0, 1, 2, 3, 4]);
 }

@@ -34,4 +34,5 @@ scripts! {
     sessions,
     static_members,
     three_members_one_dies,
+    transactions,
 }

@@ -4,7 +4,7 @@
 //! - what was acknowledged survives a change of leaders: a coordinator loaded from the log has the
 //!   same offsets and the same stable groups as the one that wrote it.
 
-use flumen_replication::coordinator::group::{GroupRequest, StateName};
+use flumen_replication::coordinator::group::{GroupRequest, GroupState, StateName};
 use flumen_replication::coordinator::runtime::Phase;
 use flumen_replication::dice::Dice;
 
@@ -93,7 +93,7 @@ fn compare_with_loaded(world: &mut World, seed: u64) -> usize {
     let stable: Vec<String> = world
         .coordinator
         .groups()
-        .filter(|row| row.state == StateName::Stable)
+        .filter(|row| row.state == GroupState::Classic(StateName::Stable))
         .map(|row| row.id.to_owned())
         .collect();
     let mut twin = world.twin();

@@ -7,19 +7,23 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use flumen_protocol::batch::control::EndMarker;
 use flumen_protocol::batch::iter::batches;
 use flumen_protocol::batch::records::records;
 use flumen_protocol::batch::stamp::stamp;
 use flumen_protocol::error_code::ErrorCode;
-use flumen_protocol::ids::{CoreId, LeaderEpoch, Offset};
+use flumen_protocol::ids::{CoreId, LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 use flumen_protocol::internal_topics::offsets::{
     Key, read_group_value, read_key, read_offset_value,
 };
-use flumen_protocol::time::{Monotonic, Now, Wall};
+use flumen_protocol::time::{Monotonic, Now, Wall, WallTrust};
 use flumen_replication::coordinator::Ticket;
-use flumen_replication::coordinator::group::{GroupConfig, GroupRequest, GroupResponse};
+use flumen_replication::coordinator::group::{
+    GroupConfig, GroupCoordinator, GroupRequest, GroupResponse,
+};
+use flumen_replication::coordinator::producer::Outcome;
 use flumen_replication::coordinator::runtime::{
-    AppendFailure, Coordinator, CoordinatorEffect, Phase,
+    AppendFailure, Coordinator, CoordinatorEffect, EffectOf, Phase,
 };
 use flumen_replication::dice::Dice;
 
@@ -28,11 +32,12 @@ use crate::asks::{Known, ask};
 
 /// A coordinator with its log, its clock and its clients.
 pub struct World {
-    pub coordinator: Coordinator,
+    pub coordinator: Coordinator<GroupCoordinator>,
     config: GroupConfig,
     dice: Dice,
     /// Milliseconds since the script began.
     now_ms: u64,
+    wall: WallTrust,
     /// What was committed, batch after batch.
     pub log: Vec<u8>,
     next_offset: i64,
@@ -111,6 +116,7 @@ impl World {
             config,
             dice: Dice::new(seed),
             now_ms: 0,
+            wall: WallTrust::Trusted,
             log: Vec::new(),
             next_offset: 0,
             in_flight: Vec::new(),
@@ -132,6 +138,7 @@ impl World {
             config: self.config.clone(),
             dice: self.dice.clone(),
             now_ms: self.now_ms,
+            wall: self.wall,
             log: self.log.clone(),
             next_offset: self.next_offset,
             in_flight: Vec::new(),
@@ -158,10 +165,12 @@ impl World {
     /// join|sync|beat|leave …       CLIENT GROUP and what `asks` understands
     /// commit|fetch|forget|…        see `asks`
     /// wait 3s                      time passes, alarms fire
+    /// doubt / trust                the wall clock
     /// hold / release               batches stay in flight / are committed
     /// fail not_leader|unavailable  what is in flight is lost
     /// reload                       the leader dies; another one loads the log
     /// resign, begin_load           leadership goes, comes
+    /// ended PRODUCER commit|abort  a transaction ends: its marker is committed in this log
     /// groups, offsets              what metrics see
     /// ```
     pub fn run(&mut self, command: &str) {
@@ -169,6 +178,8 @@ impl World {
         match words[0] {
             "config" => self.configure(&words[1..]),
             "wait" => self.wait(duration_ms(words[1])),
+            "doubt" => self.wall = WallTrust::Doubted,
+            "trust" => self.wall = WallTrust::Trusted,
             "hold" => self.is_holding = true,
             "release" => {
                 self.is_holding = false;
@@ -181,6 +192,7 @@ impl World {
             }
             "resign" => self.resign(),
             "begin_load" => self.coordinator.begin_load(),
+            "ended" => self.end(words[1], words[2] == "commit"),
             "groups" => self.show_groups(),
             "offsets" => self.show_offsets(),
             _ => {
@@ -223,14 +235,14 @@ impl World {
             self.now_ms = self.now_ms.max(next_ms);
             let mut out = Vec::new();
             let now = self.now();
-            self.coordinator.on_time(now, &mut out);
+            self.coordinator.on_time(now, self.wall, &mut out);
             self.coordinator.settle(now, &mut out);
             self.carry_out(out);
         }
         self.now_ms = end_ms;
     }
 
-    fn carry_out(&mut self, effects: Vec<CoordinatorEffect>) {
+    fn carry_out(&mut self, effects: Vec<EffectOf<GroupCoordinator>>) {
         for effect in effects {
             match effect {
                 CoordinatorEffect::Reply { ticket, response } => self.answer(ticket, &response),
@@ -238,6 +250,7 @@ impl World {
                     self.show_batch(&batch);
                     self.in_flight.push((id, batch.to_vec()));
                 }
+                CoordinatorEffect::Announce(notice) => match notice {},
             }
         }
         if !self.is_holding {
@@ -255,6 +268,19 @@ impl World {
             self.coordinator.appended(id, Ok(()), &mut out);
             self.carry_out(out);
         }
+    }
+
+    /// A marker is written behind what is committed, and committed.
+    fn end(&mut self, producer: &str, commit: bool) {
+        assert!(self.in_flight.is_empty(), "markers are written in the order of the log");
+        let id = ProducerId(producer.parse().unwrap());
+        let marker = EndMarker { commit, coordinator_epoch: 1 };
+        let mut batch = marker.batch(id, ProducerEpoch(1), self.now().wall);
+        stamp(&mut batch, Offset(self.next_offset), LeaderEpoch(1));
+        self.next_offset += 1;
+        self.log.extend_from_slice(&batch);
+        let outcome = if commit { Outcome::Commit } else { Outcome::Abort };
+        self.coordinator.transaction_ended(id, outcome);
     }
 
     fn fail(&mut self, why: &str) {
@@ -283,7 +309,9 @@ impl World {
             self.coordinator.begin_load();
         }
         self.coordinator.replay_batch(&self.log).unwrap();
-        self.coordinator.finish_load(self.now());
+        let mut out = Vec::new();
+        self.coordinator.finish_load(self.now(), &mut out);
+        self.carry_out(out);
     }
 
     /// How many requests wait for an answer.
@@ -326,6 +354,11 @@ impl World {
     }
 
     fn show_batch(&mut self, batch: &[u8]) {
+        let within = batches(batch).next().unwrap().unwrap().header;
+        let within = match within.is_transactional() {
+            true => format!(" within {}", within.producer_id),
+            false => String::new(),
+        };
         for record in &records(batch, usize::MAX).unwrap() {
             let record = record.unwrap();
             let text = match (read_key(record.key.unwrap()).unwrap(), record.value) {
@@ -354,9 +387,13 @@ impl World {
                 (Key::Offset(key), None) => {
                     format!("offset {} {}/{} is gone", key.group, key.topic, key.partition)
                 }
+                (Key::Consumer { group, key }, value) => {
+                    let what = if value.is_some() { "is stored" } else { "is gone" };
+                    format!("{group} {key:?} {what}")
+                }
                 (Key::Unknown { version }, _) => format!("unknown {version}"),
             };
-            self.say(&format!("  log: {text}"));
+            self.say(&format!("  log: {text}{within}"));
         }
     }
 

@@ -6,8 +6,10 @@ use flumen_protocol::ids::{LogId, NodeId, PartitionIndex, TopicId};
 use flumen_replication::dice::Dice;
 use flumen_replication::metadata::command::{
     Command, ConfigOwner, Configuration, Direction, FeatureUpdate, Growth, NewTopic, Outcome,
+    QuotaAlteration,
 };
 use flumen_replication::metadata::image::Image;
+use flumen_replication::metadata::quota::{QuotaBound, QuotaEntity, QuotaKey, QuotaPart};
 
 use crate::cluster::{Cluster, broker};
 
@@ -75,6 +77,7 @@ fn item_count(command: &Command) -> usize {
         Command::GrowTopics { topics, .. } => topics.len(),
         Command::Configure(wishes) => wishes.len(),
         Command::UpdateFeatures { updates, .. } => updates.len(),
+        Command::AlterQuotas { alterations, .. } => alterations.len(),
         Command::AllocateProducerIds { .. } | Command::RegisterBroker(_) => 1,
     }
 }
@@ -98,7 +101,7 @@ fn count(outcome: &Outcome) -> (usize, usize) {
 fn any_command(dice: &mut Dice, image: &Image) -> Command {
     let items = 1 + below(dice, 3);
     let validate_only = below(dice, 8) == 0;
-    match below(dice, 8) {
+    match below(dice, 9) {
         0 | 1 => {
             let topics = (0..items).map(|_| any_topic(dice)).collect();
             Command::CreateTopics { topics, validate_only }
@@ -128,8 +131,25 @@ fn any_command(dice: &mut Dice, image: &Image) -> Command {
             Command::UpdateFeatures { updates, validate_only }
         }
         6 => Command::AllocateProducerIds { count: below(dice, 3) as u32 * 500 },
+        7 => {
+            let alterations = (0..items).map(|_| any_alteration(dice)).collect();
+            Command::AlterQuotas { alterations, validate_only }
+        }
         _ => Command::RegisterBroker(broker(below(dice, 4) as i32, 9092 + below(dice, 2) as u16)),
     }
+}
+
+fn any_alteration(dice: &mut Dice) -> QuotaAlteration {
+    let parts = [QuotaPart::User, QuotaPart::ClientId, QuotaPart::Ip];
+    let part = parts[below(dice, 3)];
+    let name = (below(dice, 3) > 0).then(|| any_name(dice));
+    let changes = (0..below(dice, 3)).map(|_| {
+        let key = QuotaKey::ALL[below(dice, QuotaKey::ALL.len())];
+        (key, QuotaBound::new(below(dice, 3) as f64))
+    });
+    let changes = changes.collect();
+    let entity = QuotaEntity::new(BTreeMap::from([(part, name)])).expect("it has one part");
+    QuotaAlteration { entity, changes }
 }
 
 fn any_owner(dice: &mut Dice) -> ConfigOwner {

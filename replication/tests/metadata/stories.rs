@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use flumen_protocol::ids::{NodeId, PartitionIndex, ProducerId};
 use flumen_replication::limits::{
-    CLUSTER_PARTITIONS_MAX, COMMAND_BYTES_MAX, COMMAND_PARTITIONS_MAX, TOPIC_PARTITIONS_MAX,
+    CLUSTER_PARTITIONS_MAX, COMMAND_BYTES_MAX, COMMAND_PARTITIONS_MAX, QUOTA_ENTITIES_MAX,
+    QUOTA_NAME_BYTES_MAX, TOPIC_PARTITIONS_MAX,
 };
 use flumen_replication::metadata::command::{
-    Command, ConfigOwner, Configuration, Growth, MetadataRule, NewTopic, Outcome,
+    Command, ConfigOwner, Configuration, Growth, MetadataRule, NewTopic, Outcome, QuotaAlteration,
 };
 use flumen_replication::metadata::controller::Controller;
 use flumen_replication::metadata::image::Placement;
+use flumen_replication::metadata::quota::{QuotaBound, QuotaEntity, QuotaKey, QuotaPart};
 use flumen_replication::metadata::record::{MetadataRecord, RecordError};
 
 use crate::cluster::{
@@ -403,4 +405,62 @@ fn settings_made_from_others_than_those_that_hold_are_refused() {
         let done = changed(cluster.ask(Command::Configure(vec![one])));
         assert_refused(&done[0], MetadataRule::Outdated, &["somebody else"]);
     }
+}
+
+fn client(name: &str) -> QuotaEntity {
+    QuotaEntity::new(BTreeMap::from([(QuotaPart::ClientId, Some(name.to_owned()))])).unwrap()
+}
+
+fn alteration(entity: QuotaEntity, changes: &[(QuotaKey, Option<f64>)]) -> QuotaAlteration {
+    let changes = changes.iter().map(|(key, bound)| (*key, bound.and_then(QuotaBound::new)));
+    QuotaAlteration { entity, changes: changes.collect() }
+}
+
+fn alter(alterations: Vec<QuotaAlteration>) -> Command {
+    Command::AlterQuotas { alterations, validate_only: false }
+}
+
+#[test]
+fn an_alteration_leaves_what_it_does_not_name_and_the_last_bound_takes_the_entity_along() {
+    let mut cluster = Cluster::of(1);
+    let bounds = |cluster: &Cluster| {
+        let image = cluster.image();
+        let quotas = image.client_quotas.get(&client("a")).cloned().unwrap_or_default();
+        quotas.into_iter().map(|(key, bound)| (key, bound.get())).collect::<Vec<_>>()
+    };
+    let (bytes, percent) = (QuotaKey::ProducerByteRate, QuotaKey::RequestPercentage);
+    let both = [(bytes, Some(5.0)), (percent, Some(0.5))];
+    assert_eq!(changed(cluster.ask(alter(vec![alteration(client("a"), &both)]))), [Ok(())]);
+    assert_eq!(bounds(&cluster), [(bytes, 5.0), (percent, 0.5)]);
+    let records = cluster.log.len();
+    cluster.ask(alter(vec![alteration(client("a"), &[(bytes, Some(5.0))])]));
+    cluster.ask(alter(vec![alteration(client("b"), &[(bytes, None)])]));
+    assert_eq!(cluster.log.len(), records, "nothing is new");
+    cluster.ask(alter(vec![alteration(client("a"), &[(bytes, None)])]));
+    assert_eq!(bounds(&cluster), [(percent, 0.5)]);
+    cluster.ask(alter(vec![alteration(client("a"), &[(percent, None)])]));
+    assert!(cluster.image().client_quotas.is_empty());
+    assert_eq!(cluster.restarted().image(), cluster.image());
+}
+
+#[test]
+fn quotas_are_bounded_in_number_and_in_the_length_of_their_names() {
+    let mut cluster = Cluster::of(1);
+    let bound = [(QuotaKey::ConsumerByteRate, Some(1.0))];
+    let all = (0..QUOTA_ENTITIES_MAX).map(|n| alteration(client(&n.to_string()), &bound));
+    assert!(changed(cluster.ask(alter(all.collect()))).iter().all(Result::is_ok));
+    let more = alter(vec![
+        alteration(client("one more"), &bound),
+        alteration(client("7"), &[(QuotaKey::ConsumerByteRate, Some(2.0))]),
+        alteration(client(&"x".repeat(QUOTA_NAME_BYTES_MAX + 1)), &bound),
+    ]);
+    let altered = changed(cluster.ask(more));
+    assert_refused(&altered[0], MetadataRule::TooMuch, &["10000 entities"]);
+    assert_eq!(altered[1], Ok(()));
+    assert_refused(&altered[2], MetadataRule::TooMuch, &["at most 1024 bytes"]);
+    // Also within one request.
+    let mut cluster = Cluster::of(1);
+    let all = (0..=QUOTA_ENTITIES_MAX).map(|n| alteration(client(&n.to_string()), &bound));
+    let altered = changed(cluster.ask(alter(all.collect())));
+    assert_eq!(altered.iter().filter(|one| one.is_ok()).count(), QUOTA_ENTITIES_MAX);
 }

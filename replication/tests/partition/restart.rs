@@ -202,7 +202,7 @@ fn crash(world: &mut World, model: &mut Model) {
 fn reopen_both_ways(world: &mut World, model: &mut Model) {
     complete_all(world);
     check_receipts(world, model);
-    let before = world.partition().snapshot().bytes;
+    let before = world.state();
     let saved = std::mem::take(&mut world.disk.state);
     let disk = world.disk.clone();
     for state in [saved, before.clone(), bytes::Bytes::new()] {
@@ -211,7 +211,7 @@ fn reopen_both_ways(world: &mut World, model: &mut Model) {
         world.disk.state = state;
         world.open().expect("what was durable opens");
         complete_all(world);
-        assert_eq!(world.partition().snapshot().bytes, before, "the same state from any remains");
+        assert_eq!(world.state(), before, "the same state from any remains");
     }
     let end = world.partition().offsets().end().0;
     assert_eq!(end, model.end, "everything durable is there");

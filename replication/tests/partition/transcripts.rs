@@ -8,7 +8,9 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use flumen_protocol::entry::Payload;
+use flumen_protocol::batch::control::EndMarker;
+use flumen_protocol::entry::{AbortedTransaction, Payload};
+use flumen_protocol::error_code::ErrorCode;
 use flumen_protocol::ids::{LeaderEpoch, LogIndex, NodeId, Offset};
 use flumen_replication::error::Refusal;
 use flumen_replication::outbox::{Effect, Ticket};
@@ -30,7 +32,23 @@ macro_rules! scripts {
     };
 }
 
-scripts!(acks, append, deadline, dedupe, deletion, epochs, limits, restart, stop, watch);
+scripts!(
+    acks,
+    append,
+    deadline,
+    dedupe,
+    deletion,
+    epochs,
+    follow,
+    limits,
+    parked,
+    restart,
+    stop,
+    transactions,
+    transactions_lost,
+    verification,
+    watch,
+);
 
 fn run(name: &str, text: &str) {
     let mut world = World::new();
@@ -119,12 +137,24 @@ fn execute(world: &mut World, command: &str) -> String {
             world.advance(words.first() as u64);
             String::new()
         }
+        "jump" => {
+            world.now.wall.0 += words.first();
+            String::new()
+        }
         "deadline" => deadline(world),
         "read" => read(world, &words),
         "list" => list(world, &words),
         "epoch-end" => epoch_end(world, &words),
         "watch" => watch(world, &words),
         "unwatch" => unwatch(world, &words),
+        "follow" => {
+            world.partition().follow(words.has("on"));
+            String::new()
+        }
+        "word" => word(world, &words),
+        "end" => end(world, &words),
+        "aborted" => aborted(world, &words),
+        "producers" => producers(world),
         "delete" => delete(world, &words),
         "retain" => retain(world, &words),
         "stop" => stop(world, &words),
@@ -180,8 +210,69 @@ fn append(world: &mut World, words: &Words<'_>) -> String {
         (id, epoch, words.number("seq").expect("a sequence") as i32)
     });
     let count = words.number("count").unwrap_or(1) as i32;
+    world.adds = words.has("adds");
     world.append(count, producer, words.has("transactional"));
     String::new()
+}
+
+/// The coordinator's word.
+fn word(world: &mut World, words: &Words<'_>) -> String {
+    let word = match words.value("says") {
+        None => Ok(()),
+        Some("concurrent") => Err(Refusal::NotVerified(ErrorCode::ConcurrentTransactions)),
+        Some("abortable") => Err(Refusal::NotVerified(ErrorCode::TransactionAbortable)),
+        Some(other) => panic!("no such word: {other}"),
+    };
+    world.verified(producer(words), word);
+    String::new()
+}
+
+fn end(world: &mut World, words: &Words<'_>) -> String {
+    let commit = match words.0[0] {
+        "commit" => true,
+        "abort" => false,
+        other => panic!("no such end: {other}"),
+    };
+    let coordinator_epoch = words.number("cepoch").unwrap_or(0) as i32;
+    let marker = EndMarker { commit, coordinator_epoch };
+    world.end(producer(words), marker, words.has("newer"));
+    String::new()
+}
+
+fn producer(words: &Words<'_>) -> (i64, i16) {
+    let epoch = words.number("pepoch").unwrap_or(0) as i16;
+    (words.number("pid").expect("a producer"), epoch)
+}
+
+fn aborted(world: &mut World, words: &Words<'_>) -> String {
+    let until: i64 = words.0[1].parse().expect("a number");
+    let rows = world.partition().aborted(Offset(words.first()), Offset(until));
+    let rows = rows.map(|row| {
+        let AbortedTransaction { producer_id, first_offset, last_offset, stable_offset } = row;
+        format!("pid={producer_id} {first_offset}..={last_offset} stable={stable_offset}\n")
+    });
+    let rows: String = rows.collect();
+    if rows.is_empty() { "none\n".into() } else { rows }
+}
+
+fn producers(world: &mut World) -> String {
+    match world.partition().active_producers() {
+        Ok(all) => all
+            .iter()
+            .map(|it| {
+                format!(
+                    "pid={} pepoch={} seq={} time={} cepoch={} open={}\n",
+                    it.id,
+                    it.epoch,
+                    it.last_sequence,
+                    it.last_timestamp,
+                    it.coordinator_epoch,
+                    it.open_since
+                )
+            })
+            .collect(),
+        Err(why) => format!("refused: {why}\n"),
+    }
 }
 
 fn deadline(world: &mut World) -> String {
@@ -229,7 +320,7 @@ fn epoch_end(world: &mut World, words: &Words<'_>) -> String {
 
 fn watch(world: &mut World, words: &Words<'_>) -> String {
     let ticket = world.ticket();
-    match world.partition().watch(ticket, Offset(words.first())) {
+    match world.partition().watch(ticket, Offset(words.first()), words.isolation()) {
         Watched::Armed => format!("{} armed\n", name(ticket)),
         Watched::Ready { limit } => format!("{} ready limit={limit}\n", name(ticket)),
         Watched::Full => format!("{} full\n", name(ticket)),
@@ -315,11 +406,21 @@ fn told(world: &mut World) -> String {
             Effect::Push { ticket, from, limit, .. } => {
                 format!("push {} from={from} limit={limit}", name(ticket))
             }
+            Effect::Moved { .. } => "moved".to_owned(),
             Effect::Leadership { leader, epoch, .. } => {
                 format!("leadership leader={} epoch={epoch}", node(leader))
             }
             Effect::Committed { entry, .. } => {
                 format!("committed {} {}", entry.index, payload(&entry.payload))
+            }
+            Effect::Verify(asked) => {
+                let ((id, epoch), claim) = (asked.producer, &asked.claim);
+                let id_of = &claim.transactional_id;
+                format!("verify pid={id} pepoch={epoch} of={id_of} adds={}", claim.adds)
+            }
+            Effect::TransactionEnded { end, .. } => {
+                let how = if end.commit { "committed" } else { "aborted" };
+                format!("ended pid={} {how} at {}", end.producer_id, end.offset)
             }
             Effect::StartOffset { offset, .. } => format!("start-offset {offset}"),
         };

@@ -11,17 +11,18 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use flumen_protocol::batch::builder::{BatchBuilder, NewRecord};
 use flumen_protocol::batch::check::check_produced;
-use flumen_protocol::batch::header::BatchHeader;
-use flumen_protocol::entry::{Entry, HardState, Payload};
+use flumen_protocol::batch::control::EndMarker;
+use flumen_protocol::entry::{AbortedTransaction, Entry, HardState, Payload};
 use flumen_protocol::ids::{
     CoreId, LogId, LogIndex, NodeId, Offset, PartitionIndex, ProducerEpoch, ProducerId, Sequence,
     Term, TopicId,
 };
 use flumen_protocol::time::{Monotonic, Now, Wall};
-use flumen_replication::error::StateError;
+use flumen_replication::error::{Refusal, StateError};
 use flumen_replication::outbox::{Effect, Outbox, Ticket};
 use flumen_replication::partition::{
-    Acks, Append, Partition, PartitionBoot, PartitionSettings, covered_end,
+    Acks, Append, Claim, EndTransaction, Origin, Partition, PartitionBoot, PartitionSettings,
+    SettledBatch, UnsavedAborted, covered_end,
 };
 
 /// The log all tests use.
@@ -36,9 +37,10 @@ pub struct Disk {
     pub hard_state: HardState,
     pub settled: (LogIndex, Term),
     pub settled_end: Offset,
-    pub settled_headers: Vec<BatchHeader>,
+    pub settled_batches: Vec<SettledBatch>,
     pub start_offset: Offset,
     pub state: Bytes,
+    pub aborted: Vec<AbortedTransaction>,
     pub durable: Vec<Entry>,
     /// Handed over, not yet durable; a hard state counts as durable with the next entry.
     pub pending: Vec<Entry>,
@@ -51,9 +53,10 @@ impl Disk {
             hard_state: HardState::INITIAL,
             settled: (LogIndex::ZERO, Term::ZERO),
             settled_end: Offset::ZERO,
-            settled_headers: Vec::new(),
+            settled_batches: Vec::new(),
             start_offset: Offset::ZERO,
             state: Bytes::new(),
+            aborted: Vec::new(),
             durable: Vec::new(),
             pending: Vec::new(),
             pending_hard_state: None,
@@ -71,6 +74,8 @@ pub struct World {
     pub voters: Vec<NodeId>,
     pub acks: Acks,
     pub may_relax: bool,
+    /// Whether clients have the broker add partitions to their transactions.
+    pub adds: bool,
     pub deadline_ms: u64,
     next_request: u64,
 }
@@ -92,6 +97,7 @@ impl World {
             voters: vec![NodeId(1)],
             acks: Acks::All,
             may_relax: true,
+            adds: false,
             deadline_ms: 30_000,
             next_request: 0,
         }
@@ -115,7 +121,7 @@ impl World {
             true => Offset::ZERO,
             false => covered_end(&self.disk.state)?,
         };
-        let headers = self.disk.settled_headers.iter();
+        let settled = self.disk.settled_batches.iter();
         let boot = PartitionBoot {
             log: LOG,
             me: NodeId(1),
@@ -125,7 +131,8 @@ impl World {
             settled_end: self.disk.settled_end,
             start_offset: self.disk.start_offset,
             state: self.disk.state.clone(),
-            rebuild: headers.filter(|header| header.base_offset >= covered).copied().collect(),
+            aborted: self.disk.aborted.clone(),
+            rebuild: settled.filter(|it| it.header.base_offset >= covered).copied().collect(),
             entries: self.disk.durable.clone(),
             settings: self.settings,
             election_seed: 42,
@@ -145,6 +152,7 @@ impl World {
         let summary = check_produced(&batch).expect("a sound batch");
         let ticket = self.ticket();
         let (acks, deadline, now) = (self.acks, self.deadline(), self.now);
+        let claim = Claim { transactional_id: "transactor".to_owned(), adds: self.adds };
         let append = Append {
             batch,
             summary,
@@ -152,7 +160,9 @@ impl World {
             acks,
             deadline,
             may_relax: self.may_relax,
+            may_begin: true,
             leader_epoch: None,
+            origin: Origin::Client(transactional.then(|| Box::new(claim))),
         };
         let partition = self.partition.as_mut().expect("opened");
         let told = partition.append(now, append, &mut self.out);
@@ -160,6 +170,30 @@ impl World {
             |effect| matches!(effect, Effect::Release { ticket: whose, outcome: Err(_) } if *whose == ticket),
         );
         assert_eq!(told.is_err() && acks != Acks::None, released, "refused and told alike");
+        self.carry_out();
+        ticket
+    }
+
+    /// The coordinator's word on a producer's transaction.
+    pub fn verified(&mut self, (id, epoch): (i64, i16), word: Result<(), Refusal>) {
+        let (producer, now) = ((ProducerId(id), ProducerEpoch(epoch)), self.now);
+        self.partition.as_mut().expect("opened").verified(now, producer, word, &mut self.out);
+        self.carry_out();
+    }
+
+    /// A coordinator's decision on a producer's transaction.
+    pub fn end(
+        &mut self,
+        (id, epoch): (i64, i16),
+        marker: EndMarker,
+        must_be_newer: bool,
+    ) -> Ticket {
+        let (producer, ticket) = ((ProducerId(id), ProducerEpoch(epoch)), self.ticket());
+        let (deadline, now) = (self.deadline(), self.now);
+        let ending = EndTransaction { producer, marker, must_be_newer, ticket, deadline };
+        let partition = self.partition.as_mut().expect("opened");
+        // What it answers is among the effects.
+        let _told = partition.end_transaction(now, ending, &mut self.out);
         self.carry_out();
         ticket
     }
@@ -182,14 +216,26 @@ impl World {
             self.disk.settled = (entry.index, entry.term);
             if let Payload::Records(records) = &entry.payload {
                 self.disk.settled_end = records.last_offset.after(1);
-                let header = BatchHeader::parse(&records.bytes).expect("a batch");
-                self.disk.settled_headers.push(header);
+                let batch = SettledBatch::of(&records.bytes).expect("a batch");
+                self.disk.settled_batches.push(batch);
             }
         }
     }
 
+    /// With what the member has promised, as storage records both.
     pub fn save_state(&mut self) {
-        self.disk.state = self.partition().snapshot().bytes;
+        self.disk.hard_state = self.disk.pending_hard_state.unwrap_or(self.disk.hard_state);
+        if let Some(UnsavedAborted { since, rows }) = self.partition().take_unsaved_aborted() {
+            self.disk.aborted.retain(|row| row.last_offset < since);
+            self.disk.aborted.extend(rows);
+        }
+        self.disk.state = self.state();
+    }
+
+    /// What would be saved now.
+    pub fn state(&mut self) -> Bytes {
+        let settled_end = self.disk.settled_end;
+        self.partition().snapshot(settled_end).bytes
     }
 
     pub fn crash(&mut self) {
@@ -222,9 +268,15 @@ impl World {
                 Effect::PersistHardState { state, .. } => {
                     self.disk.pending_hard_state = Some(*state);
                 }
-                Effect::StartOffset { offset, .. } => self.disk.start_offset = *offset,
+                Effect::StartOffset { offset, .. } => {
+                    self.disk.start_offset = *offset;
+                    self.disk.aborted.retain(|row| row.last_offset >= *offset);
+                }
                 Effect::Release { .. }
+                | Effect::Verify(_)
+                | Effect::TransactionEnded { .. }
                 | Effect::Push { .. }
+                | Effect::Moved { .. }
                 | Effect::Leadership { .. }
                 | Effect::Committed { .. } => {}
             }

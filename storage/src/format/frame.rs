@@ -47,14 +47,15 @@ pub const LAYOUT: [(usize, usize, &str); 20] = [
 ];
 
 /// Where each field of an opening frame's payload lies: offset, bytes, name.
-pub const OPENING_LAYOUT: [(usize, usize, &str); 7] = [
+pub const OPENING_LAYOUT: [(usize, usize, &str); 8] = [
     (0, 16, "cluster id"),
     (16, 4, "node id"),
     (20, 2, "core"),
     (22, 2, "reserved, zero"),
     (24, 8, "incarnation"),
     (32, 16, "use id"),
-    (48, 16, "first sequence still needed (8), reserved (8)"),
+    (48, 8, "first sequence still needed"),
+    (56, 8, "highest manifest chunk known durable, zero if unknown"),
 ];
 
 /// A fact about a log that is neither an entry nor a hard state.
@@ -458,6 +459,9 @@ pub struct Opening {
     pub use_id: UseId,
     /// Everything before this sequence was no longer needed when the use began.
     pub floor: u64,
+    /// The last chunk of the manifest that was durable then: what is no longer needed may be because
+    /// of it.
+    pub manifest: u64,
 }
 
 impl Opening {
@@ -468,6 +472,7 @@ impl Opening {
         out[..32].copy_from_slice(&self.identity.encode());
         out[32..48].copy_from_slice(&self.use_id.encode());
         out[48..56].copy_from_slice(&self.floor.to_le_bytes());
+        out[56..64].copy_from_slice(&self.manifest.to_le_bytes());
         out
     }
 
@@ -479,6 +484,7 @@ impl Opening {
             identity: Identity::decode(&bytes[..32])?,
             use_id: UseId::decode(&bytes[32..48]),
             floor: u64_at(bytes, 48),
+            manifest: u64_at(bytes, 56),
         })
     }
 }

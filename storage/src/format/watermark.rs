@@ -19,11 +19,12 @@ pub const WATERMARK_VERSION: u16 = 1;
 /// Size of the file.
 pub const WATERMARK_FILE_BYTES: u64 = slots::SLOT_FILE_BYTES;
 /// Where each field of the record's body lies: offset, bytes, name.
-pub const WATERMARK_LAYOUT: [(usize, usize, &str); 4] = [
+pub const WATERMARK_LAYOUT: [(usize, usize, &str); 5] = [
     (0, 32, "identity (cluster id, node id, core, incarnation)"),
     (32, 8, "highest durable sequence"),
     (40, 8, "first sequence still needed"),
     (48, 8, "highest use counter given out"),
+    (56, 8, "highest manifest chunk known durable; records without it end before"),
 ];
 
 /// How far a journal is durable and from where on it is needed.
@@ -37,17 +38,20 @@ pub struct Watermark {
     pub floor: u64,
     /// The highest use counter given out.
     pub counter: u64,
+    /// The last chunk of the manifest known durable; zero if unknown.
+    pub manifest: u64,
 }
 
 impl Watermark {
     /// Its bytes and their place in the file.
     #[must_use]
     pub fn encode(&self, identity: &Identity) -> SlotWrite {
-        let mut body = [0; IDENTITY_BYTES + 24];
+        let mut body = [0; IDENTITY_BYTES + 32];
         body[..32].copy_from_slice(&identity.encode());
         body[32..40].copy_from_slice(&self.durable.to_le_bytes());
         body[40..48].copy_from_slice(&self.floor.to_le_bytes());
         body[48..56].copy_from_slice(&self.counter.to_le_bytes());
+        body[56..64].copy_from_slice(&self.manifest.to_le_bytes());
         slots::encode(WATERMARK_MAGIC, WATERMARK_VERSION, self.generation, &body)
     }
 
@@ -70,7 +74,9 @@ impl Watermark {
                 };
                 identity.check(&owner, FileName::Watermark)?;
                 let (durable, floor) = (u64_at(body, 32), u64_at(body, 40));
-                Ok(Some(Self { generation, durable, floor, counter: u64_at(body, 48) }))
+                let manifest = if body.len() >= 64 { u64_at(body, 56) } else { 0 };
+                let counter = u64_at(body, 48);
+                Ok(Some(Self { generation, durable, floor, counter, manifest }))
             }
         }
     }
@@ -87,7 +93,7 @@ mod tests {
 
     #[test]
     fn a_watermark_comes_back_and_a_foreign_one_is_refused() {
-        let watermark = Watermark { generation: 2, durable: 40, floor: 7, counter: 3 };
+        let watermark = Watermark { generation: 2, durable: 40, floor: 7, counter: 3, manifest: 5 };
         let write = watermark.encode(&OWNER);
         assert_eq!(write.at, 0);
         assert_eq!(Watermark::decode(&OWNER, &write.bytes), Ok(Some(watermark)));

@@ -16,7 +16,7 @@ use flumen_protocol::ids::{CoreId, LogId, Offset};
 
 use crate::error::{DiskError, DiskErrorKind, StorageError};
 use crate::limits::BLOCK_BYTES;
-use crate::op::{FileName, Listed, Quarantined};
+use crate::op::{FileName, Generation, Listed, Quarantined};
 
 /// Where a file of this core lies.
 #[must_use]
@@ -31,15 +31,18 @@ pub fn path_of(root: &Path, core: CoreId, name: FileName) -> PathBuf {
         FileName::Quarantine(name) => of_core.join(name.to_string()),
         FileName::CoreFolder => of_core,
         FileName::PartitionsFolder => root.join("partitions"),
-        FileName::LogFolder(log) => root.join("partitions").join(log.to_string()),
-        FileName::Segment { log, base } => of_log(root, log, base, "log"),
-        FileName::Index { log, base } => of_log(root, log, base, "index"),
+        FileName::LogFolder(log) => of_log(root, log),
+        FileName::Segment { log, base, generation } => {
+            of_log(root, log).join(format!("{:020}{generation}.log", base.0))
+        }
+        FileName::Index { log, base, generation } => {
+            of_log(root, log).join(format!("{:020}{generation}.index", base.0))
+        }
     }
 }
 
-fn of_log(root: &Path, log: LogId, base: Offset, extension: &str) -> PathBuf {
-    let folder = root.join("partitions").join(log.to_string());
-    folder.join(format!("{:020}.{extension}", base.0))
+fn of_log(root: &Path, log: LogId) -> PathBuf {
+    root.join("partitions").join(log.to_string())
 }
 
 /// Creates the folders of a node with this many cores, durably. Repeating it changes nothing.
@@ -189,13 +192,22 @@ fn core_file(name: &str) -> Option<FileName> {
 }
 
 fn log_file(log: LogId, name: &str) -> Option<FileName> {
-    let (base, extension) = name.split_once('.')?;
+    let (stem, extension) = name.rsplit_once('.')?;
+    let (base, generation) = match stem.split_once('.') {
+        Some((base, generation)) => (base, Generation(numbered(generation)?)),
+        None => (stem, Generation::APPENDED),
+    };
     let base = Offset(base.parse().ok().filter(|_| base.len() == 20)?);
     match extension {
-        "log" => Some(FileName::Segment { log, base }),
-        "index" => Some(FileName::Index { log, base }),
+        "log" => Some(FileName::Segment { log, base, generation }),
+        "index" => Some(FileName::Index { log, base, generation }),
         _ => None,
     }
+}
+
+/// A number above zero as it is printed, so that every file has one name only.
+fn numbered(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|number: &u32| *number > 0 && number.to_string() == text)
 }
 
 /// What kind of failure an operating system error is.
@@ -234,8 +246,13 @@ mod tests {
             let path = path_of(root, CoreId(1), file);
             assert_eq!(core_file(path.file_name().unwrap().to_str().unwrap()), Some(file));
         }
-        let file = FileName::Index { log: log(), base: Offset(77) };
-        let path = path_of(root, CoreId(1), file);
-        assert_eq!(log_file(log(), path.file_name().unwrap().to_str().unwrap()), Some(file));
+        for generation in [Generation::APPENDED, Generation(1), Generation(u32::MAX)] {
+            let file = FileName::Index { log: log(), base: Offset(77), generation };
+            let path = path_of(root, CoreId(1), file);
+            assert_eq!(log_file(log(), path.file_name().unwrap().to_str().unwrap()), Some(file));
+        }
+        for name in ["0.log", "00000000000000000077.0.log", "00000000000000000077.01.log"] {
+            assert_eq!(log_file(log(), name), None, "{name}");
+        }
     }
 }

@@ -511,10 +511,12 @@ mod tests {
 
     use super::*;
     use crate::io::directory::{lock, prepare_root};
+    use crate::op::Generation;
     use crate::op::{Listed, OpId};
 
     const LOG: LogId = LogId { topic: TopicId([4; 16]), partition: PartitionIndex(0) };
-    const SEGMENT: FileName = FileName::Segment { log: LOG, base: Offset(0) };
+    const SEGMENT: FileName =
+        FileName::Segment { log: LOG, base: Offset(0), generation: Generation::APPENDED };
 
     /// An empty data folder, removed afterwards, and a driver on it.
     fn on_disk<F: Future<Output = ()>>(name: &str, story: impl FnOnce(Rc<Driver>, PathBuf) -> F) {
@@ -607,7 +609,11 @@ mod tests {
     fn idle_handles_are_closed_and_files_work_on() {
         on_disk("handles", |driver, _| async move {
             for base in 0..OPEN_FILES_MAX as i64 + 10 {
-                let file = FileName::Segment { log: LOG, base: Offset(base) };
+                let file = FileName::Segment {
+                    log: LOG,
+                    base: Offset(base),
+                    generation: Generation::APPENDED,
+                };
                 let parts = vec![Bytes::from(vec![base as u8; 10])];
                 done(&driver, file, Action::Write { at: 0, parts, padded_len: 4096 }).await;
             }

@@ -126,6 +126,8 @@ pub struct Journal {
     watermark_at: Option<Monotonic>,
     /// Bytes committed since.
     watermark_bytes: u64,
+    /// The last chunk of the manifest known durable.
+    manifest: u64,
     counter: u64,
     has_failed: bool,
 }
@@ -164,6 +166,7 @@ impl Journal {
             watermark_ready: start.watermark_ready,
             watermark_at: None,
             watermark_bytes: 0,
+            manifest: start.watermark.manifest,
             has_failed: false,
         }
     }
@@ -237,6 +240,7 @@ impl Journal {
             identity: self.identity,
             use_id: self.cursor.use_id,
             floor: self.files.floor(self.durable, self.cursor.sequence),
+            manifest: self.manifest,
         });
         let file_bytes = self.config.file_bytes;
         let packed = pack(&mut self.queue, &mut self.cursor, opening, file_bytes, self.durable);
@@ -346,6 +350,7 @@ impl Journal {
                 generation: self.watermark.generation + 1,
                 durable: self.durable,
                 floor: self.files.floor(self.durable, self.cursor.sequence),
+                manifest: self.manifest,
                 counter: self.counter,
             };
             assert!(record.durable >= self.watermark.durable, "the watermark only grows");
@@ -368,7 +373,7 @@ impl Journal {
         if self.files.has_waiting() && floor > self.watermark.floor {
             return true;
         }
-        if self.durable <= self.watermark.durable {
+        if self.durable <= self.watermark.durable && self.manifest <= self.watermark.manifest {
             return false;
         }
         let at = *self.watermark_at.get_or_insert(now);
@@ -449,6 +454,12 @@ impl Journal {
     fn fail(&mut self, error: DiskError) -> StorageError {
         self.has_failed = true;
         StorageError::DeviceFailed(error)
+    }
+
+    /// The manifest is durable up to this chunk: what is no longer needed here may be because of it.
+    pub(crate) fn manifest_durable(&mut self, chunk: u64) {
+        assert!(chunk >= self.manifest, "the manifest only grows");
+        self.manifest = chunk;
     }
 
     /// Every entry of `log` up to `up_to` lives in segments, durably. After a cut was appended this

@@ -66,8 +66,8 @@ pub fn spread(
                 return Err(corrupt(format!("two cores have {log}")));
             }
         }
-        for (log, base) in &core.image.condemned {
-            images[place(*log)].condemned.insert((*log, *base));
+        for name in &core.image.condemned {
+            images[place(name.log)].condemned.insert(*name);
         }
     }
     let doubted = old.iter().filter_map(|core| core.image.doubted).min();

@@ -72,7 +72,8 @@ impl fmt::Display for Hold {
         let Self { first, last, end, until, files } = self;
         write!(f, "entries {first} to {last} are damaged or lie behind damage; ")?;
         if until > end {
-            write!(f, "offsets {end} to {} are not served", until.0 - 1)?;
+            // The last entry lost may be one of which no header says where it ended.
+            write!(f, "offsets {end} to {} are not served, nor any behind them", until.0 - 1)?;
         } else {
             write!(f, "nothing from offset {end} on is served")?;
         }

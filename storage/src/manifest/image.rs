@@ -6,15 +6,16 @@
 //! in a log or condemned, never both.
 //! Apart because recovery, the running store and `inspect` all need the same sum.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use flumen_protocol::entry::HardState;
+use flumen_protocol::entry::{AbortedTransaction, HardState};
 use flumen_protocol::ids::{LogId, LogIndex, Offset, Term};
 use flumen_protocol::time::Wall;
 
 use super::hold::{Hold, Void};
 use super::record::{LogRecord, Record};
+use crate::segment::segment::{Segment, SegmentName};
 use crate::segment::set::Segments;
 
 /// Everything the manifest of one core says.
@@ -23,14 +24,16 @@ pub struct Image {
     /// The logs there are.
     pub logs: BTreeMap<LogId, LogImage>,
     /// Segments whose files are still to be deleted.
-    pub condemned: BTreeSet<(LogId, Offset)>,
+    pub condemned: BTreeSet<SegmentName>,
     /// Deleted logs the journal may still hold something of: up to which sequence.
     pub deleted: BTreeMap<LogId, u64>,
     /// The wall clock is in doubt, and this is what it was last trusted to show.
     pub doubted: Option<Wall>,
-    /// Ranges of journal sequences, first and last, whose loss an operator accepted although it
-    /// could not be told whose all of them were.
+    /// Ranges of journal sequences, first and last, that are lost and that no start asks about
+    /// again: it could be told whose they were, or an operator accepted that it could not.
     pub accepted: BTreeSet<(u64, u64)>,
+    /// Invariant: how many aborted transactions all logs have together.
+    aborted_count: usize,
 }
 
 /// One log.
@@ -50,8 +53,14 @@ pub struct LogImage {
     ///
     /// Invariant: the end of `segments`, unless all of them were deleted.
     pub settled_end: Offset,
+    /// Everything before this was cleaned against all records before it; zero if never.
+    pub clean_until: Offset,
     /// The replication core's own state.
     pub state: Bytes,
+    /// Its aborted transactions, those with a marker below the start left out.
+    ///
+    /// Invariant: strictly ascending by marker.
+    aborted: VecDeque<AbortedTransaction>,
     /// Why the log takes no records, if it does not. Only a start sets it or lets go of it.
     pub hold: Option<Hold>,
     /// Frames of the journal that mean nothing. Only a start sets it or forgets it.
@@ -69,7 +78,9 @@ impl LogImage {
             start: Offset::ZERO,
             segments: Segments::default(),
             settled_end: Offset::ZERO,
+            clean_until: Offset::ZERO,
             state: Bytes::new(),
+            aborted: VecDeque::new(),
             hold: None,
             void: None,
         }
@@ -91,7 +102,58 @@ impl LogImage {
     }
 }
 
+impl LogImage {
+    fn clean_record(&self, log: LogId) -> Option<Record> {
+        let until = self.clean_until;
+        (until > Offset::ZERO).then_some(Record::Clean { log, until })
+    }
+}
+
+/// The aborted transactions of a log.
+impl LogImage {
+    fn aborted_record(&self, log: LogId) -> Option<Record> {
+        let since = self.aborted.front()?.last_offset;
+        Some(Record::Aborted { log, since, rows: self.aborted.iter().copied().collect() })
+    }
+
+    /// By marker.
+    pub fn aborted(&self) -> impl Iterator<Item = &AbortedTransaction> {
+        self.aborted.iter()
+    }
+
+    /// Bytes of memory they take.
+    #[must_use]
+    pub fn aborted_bytes(&self) -> usize {
+        self.aborted.capacity() * size_of::<AbortedTransaction>()
+    }
+
+    /// Takes the rows of a record; `false` if they do not ascend.
+    fn replace_aborted(&mut self, since: Offset, rows: &[AbortedTransaction]) -> bool {
+        let keep = self.aborted.partition_point(|row| row.last_offset < since);
+        self.aborted.truncate(keep);
+        let ascends = rows.windows(2).all(|two| two[0].last_offset < two[1].last_offset);
+        let (start, first) = (self.start, rows.first());
+        self.aborted.extend(rows.iter().filter(|row| row.last_offset >= start));
+        ascends && first.is_none_or(|first| first.last_offset >= since)
+    }
+
+    /// Those whose records are all gone go, too.
+    fn forget_aborted(&mut self) {
+        let gone = self.aborted.partition_point(|row| row.last_offset < self.start);
+        self.aborted.drain(..gone);
+        if self.aborted.len() < self.aborted.capacity() / 4 {
+            self.aborted.shrink_to(self.aborted.len() * 2);
+        }
+    }
+}
+
 impl Image {
+    /// How many aborted transactions are known of all logs.
+    #[must_use]
+    pub fn aborted_count(&self) -> usize {
+        self.aborted_count
+    }
+
     /// Takes in one record. Says `false` if it contradicts what is known.
     #[must_use]
     pub fn apply(&mut self, record: Record) -> bool {
@@ -114,18 +176,16 @@ impl Image {
                 follows
             }
             Record::Condemned { log, base } => {
-                self.condemned.insert((log, base));
-                self.logs.get_mut(&log).is_some_and(|image| image.segments.drop_first(base))
+                let first = self.logs.get_mut(&log).and_then(|it| it.segments.drop_first(base));
+                self.condemned.extend(first.map(|segment| segment.name(log)));
+                first.is_some()
             }
-            Record::Gone { log, base } => {
-                self.condemned.remove(&(log, base));
+            Record::Gone { name } => {
+                self.condemned.remove(&name);
                 true
             }
             Record::Deleted { log, sequence } => {
-                if let Some(image) = self.logs.remove(&log) {
-                    let bases = image.segments.all().iter().map(|segment| (log, segment.base));
-                    self.condemned.extend(bases);
-                }
+                self.apply_deleted(log);
                 self.deleted.insert(log, sequence);
                 true
             }
@@ -133,9 +193,13 @@ impl Image {
                 self.deleted.remove(&log);
                 true
             }
-            Record::Leftover { log, base } => {
-                self.condemned.insert((log, base));
+            Record::Leftover { name } => {
+                self.condemned.insert(name);
                 true
+            }
+            Record::Cleaned { log, segment } => self.apply_cleaned(log, segment),
+            Record::Clean { log, until } => {
+                self.logs.get_mut(&log).map(|image| image.clean_until = until).is_some()
             }
             Record::Clock { doubted } => {
                 self.doubted = doubted;
@@ -147,11 +211,35 @@ impl Image {
             Record::Void { log, void } => {
                 self.logs.get_mut(&log).map(|image| image.void = Some(void)).is_some()
             }
+            Record::Aborted { log, since, rows } => {
+                // It may come before the log has settled anything.
+                let image = self.logs.entry(log).or_insert_with(LogImage::empty);
+                self.aborted_count -= image.aborted.len();
+                let is_sound = image.replace_aborted(since, &rows);
+                self.aborted_count += image.aborted.len();
+                is_sound
+            }
             Record::Accepted { first, last } => {
                 self.accepted.insert((first, last));
                 true
             }
         }
+    }
+
+    fn apply_deleted(&mut self, log: LogId) {
+        if let Some(image) = self.logs.remove(&log) {
+            self.aborted_count -= image.aborted.len();
+            let names = image.segments.all().iter().map(|segment| segment.name(log));
+            self.condemned.extend(names);
+        }
+    }
+
+    fn apply_cleaned(&mut self, log: LogId, segment: Segment) -> bool {
+        let image = self.logs.get_mut(&log);
+        let Some(old) = image.and_then(|it| it.segments.replace(segment)) else { return false };
+        self.condemned.remove(&segment.name(log));
+        self.condemned.extend(old.iter().map(|segment| segment.name(log)));
+        true
     }
 
     fn apply_log(&mut self, record: LogRecord) -> bool {
@@ -172,6 +260,9 @@ impl Image {
         image.start = record.start;
         image.settled_end = record.settled_end;
         image.state = record.state;
+        self.aborted_count -= image.aborted.len();
+        image.forget_aborted();
+        self.aborted_count += image.aborted.len();
         true
     }
 
@@ -187,11 +278,12 @@ impl Image {
             sealed
                 .map(|segment| Record::Sealed { log: *log, segment: *segment })
                 .chain(std::iter::once(Record::Log(image.record(*log))))
+                .chain(image.clean_record(*log))
+                .chain(image.aborted_record(*log))
                 .chain(image.hold.iter().map(|hold| Record::Held { log: *log, hold: hold.clone() }))
                 .chain(image.void.iter().map(|void| Record::Void { log: *log, void: *void }))
         });
-        let condemned =
-            self.condemned.iter().map(|(log, base)| Record::Leftover { log: *log, base: *base });
+        let condemned = self.condemned.iter().map(|name| Record::Leftover { name: *name });
         let doubted = self.doubted.map(|wall| Record::Clock { doubted: Some(wall) });
         let accepted = self.accepted.iter();
         let accepted =
@@ -202,27 +294,63 @@ impl Image {
 
 #[cfg(test)]
 mod tests {
-    use flumen_protocol::ids::{PartitionIndex, TopicId};
+    use flumen_protocol::ids::{PartitionIndex, ProducerId, TopicId};
 
     use super::*;
+    use crate::op::Generation;
     use crate::op::Quarantined;
-    use crate::segment::segment::{Active, OpenChunk, Segment};
+    use crate::segment::segment::{Active, OpenChunk};
+    use crate::testing::segment_of;
 
     fn log(partition: i32) -> LogId {
         LogId { topic: TopicId([1; 16]), partition: PartitionIndex(partition) }
     }
 
     fn segment(base: i64, end: i64) -> Segment {
-        Segment { base: Offset(base), end: Offset(end), length: 9, max_timestamp: 1, written: 2 }
+        Segment { length: 9, written: 2, ..segment_of(base, end, 1) }
     }
 
     fn grown(image: &LogImage, log: LogId, base: i64, end: i64) -> Record {
         let open = OpenChunk::at(Offset(base), 0);
-        let active = Active { first_timestamp: 1, index_blocks: 0, open, partial_crc: 0 };
+        let active = Active { index_blocks: 0, open, partial_crc: 0 };
         let mut record = image.record(log);
         record.active = Some((segment(base, end), active));
         record.settled_end = Offset(end);
         Record::Log(record)
+    }
+
+    fn aborted(marker: i64) -> AbortedTransaction {
+        AbortedTransaction {
+            last_offset: Offset(marker),
+            first_offset: Offset(marker - 1),
+            producer_id: ProducerId(1),
+            stable_offset: Offset(marker + 1),
+        }
+    }
+
+    #[test]
+    fn aborted_transactions_are_replaced_from_an_offset_on_and_go_with_the_start() {
+        let mut image = Image::default();
+        let markers = |image: &Image| -> Vec<i64> {
+            image.logs[&log(0)].aborted().map(|row| row.last_offset.0).collect()
+        };
+        let rows = |markers: &[i64]| markers.iter().map(|marker| aborted(*marker)).collect();
+        let take = |image: &mut Image, since: i64, markers: &[i64]| {
+            let since = Offset(since);
+            image.apply(Record::Aborted { log: log(0), since, rows: rows(markers) })
+        };
+        assert!(image.apply(grown(&LogImage::empty(), log(0), 0, 9)));
+        assert!(take(&mut image, 0, &[3, 5, 8]));
+        assert!(take(&mut image, 5, &[6]));
+        assert_eq!((markers(&image), image.aborted_count()), (vec![3, 6], 2));
+        let mut record = image.logs[&log(0)].record(log(0));
+        record.start = Offset(4);
+        assert!(image.apply(Record::Log(record)));
+        assert!(take(&mut image, 7, &[7]));
+        assert_eq!((markers(&image), image.aborted_count()), (vec![6, 7], 2));
+        assert!(!take(&mut image, 8, &[9, 9]), "they ascend");
+        assert!(image.apply(Record::Deleted { log: log(0), sequence: 1 }));
+        assert_eq!(image.aborted_count(), 0);
     }
 
     #[test]
@@ -245,12 +373,37 @@ mod tests {
         let void = Void { after: LogIndex(3), sequence: 99 };
         assert!(image.apply(Record::Void { log: log(1), void }));
         assert!(image.apply(Record::Accepted { first: 5, last: 6 }));
+        let (since, rows) = (Offset(0), vec![aborted(1), aborted(8)]);
+        assert!(image.apply(Record::Aborted { log: log(0), since, rows }));
         let mut again = Image::default();
         assert!(image.records().all(|record| again.apply(record)));
         assert_eq!(again, image);
         assert_eq!(image.condemned.len(), 2);
         assert!(image.apply(Record::Deleted { log: log(1), sequence: 120 }));
         assert!(image.logs[&log(0)].hold.is_some() && !image.logs.contains_key(&log(1)));
+    }
+
+    #[test]
+    fn what_a_cleaning_made_takes_the_place_of_whole_sealed_segments_only() {
+        let mut image = Image::default();
+        for (base, end) in [(0, 5), (5, 9), (9, 12)] {
+            assert!(image.apply(Record::Sealed { log: log(0), segment: segment(base, end) }));
+        }
+        assert!(image.apply(grown(&image.logs[&log(0)].clone(), log(0), 12, 14)));
+        let cleaned = |base, end| Segment { generation: Generation(1), ..segment(base, end) };
+        for (base, end) in [(0, 6), (1, 5), (9, 14), (12, 14), (14, 20)] {
+            let segment = cleaned(base, end);
+            assert!(!image.apply(Record::Cleaned { log: log(0), segment }), "{base} to {end}");
+        }
+        assert!(image.apply(Record::Leftover { name: cleaned(0, 9).name(log(0)) }));
+        assert!(image.apply(Record::Cleaned { log: log(0), segment: cleaned(0, 9) }));
+        assert!(image.apply(Record::Clean { log: log(0), until: Offset(9) }));
+        let old = [segment(0, 5), segment(5, 9)].map(|segment| segment.name(log(0)));
+        assert_eq!(image.condemned, old.into(), "what was made is none");
+        assert_eq!(image.logs[&log(0)].segments.bytes(), 27);
+        let mut again = Image::default();
+        assert!(image.records().all(|record| again.apply(record)));
+        assert_eq!(again, image);
     }
 
     #[test]

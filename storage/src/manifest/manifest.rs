@@ -52,7 +52,7 @@ pub(crate) const LAYOUT: [(usize, usize, &str); 12] = [
 ];
 
 const MAGIC: u32 = u32::from_le_bytes(*b"FMAN");
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
 const HEADER_BYTES: usize = 72;
 const CRC_AT: usize = 64;
 
@@ -317,6 +317,12 @@ impl Manifest {
         self.durable
     }
 
+    /// The sequence of the last chunk that is durable.
+    #[must_use]
+    pub fn last_chunk(&self) -> u64 {
+        self.sequence
+    }
+
     /// Whether a record is not yet durable.
     #[must_use]
     pub fn is_busy(&self) -> bool {
@@ -514,8 +520,11 @@ impl Manifest {
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
         let logs = self.image.logs.values();
-        let of_logs: usize =
-            logs.map(|log| LOG_BYTES + log.segments.heap_bytes() + log.state.len()).sum();
+        let of_logs: usize = logs
+            .map(|log| {
+                LOG_BYTES + log.segments.heap_bytes() + log.state.len() + log.aborted_bytes()
+            })
+            .sum();
         of_logs + self.queue.capacity()
     }
 }

@@ -10,11 +10,39 @@ use flumen_protocol::batch::header::{BatchHeader, HEADER_BYTES, MAGIC};
 use flumen_protocol::ids::Offset;
 
 use crate::answers::ReadRequest;
+use crate::segment::segment::Segment;
+
+/// Whether offsets may be missing between batches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gaps {
+    /// Every offset was appended, and nothing took one away.
+    None,
+    /// A cleaning may have taken whole batches out.
+    Between,
+}
+
+impl Gaps {
+    /// What holds for a segment.
+    #[must_use]
+    pub fn of(segment: &Segment) -> Self {
+        if segment.has_gaps() { Self::Between } else { Self::None }
+    }
+
+    /// Whether a batch that begins at `base` may come where `expected` would be next.
+    #[must_use]
+    pub fn allow(self, expected: Offset, base: Offset) -> bool {
+        match self {
+            Self::None => base == expected,
+            Self::Between => base >= expected,
+        }
+    }
+}
 
 /// One batch as it lies in a segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
-    /// Offset of its first record.
+    /// The first offset it answers for: the one after the batch before it. Where nothing was cleaned
+    /// that is the offset of its first record.
     pub base: Offset,
     /// Offset of its last record.
     pub last: Offset,
@@ -61,13 +89,13 @@ impl Selection {
 }
 
 /// Splits bytes whose checksum was verified as a whole; `None` if they are not batches from
-/// `first` up to `end` without a gap.
+/// `first` up to `end` with no other gaps than there may be.
 #[must_use]
-pub fn split(bytes: &Bytes, first: Offset, end: Offset) -> Option<Vec<Batch>> {
+pub fn split(bytes: &Bytes, first: Offset, end: Offset, gaps: Gaps) -> Option<Vec<Batch>> {
     let mut batches = Vec::new();
     let (mut at, mut expected) = (0, first);
     while at < bytes.len() {
-        let batch = batch_at(bytes, at, expected, end)?;
+        let batch = batch_at(bytes, at, (expected, end), gaps)?;
         at += batch.bytes.len();
         expected = batch.last.after(1);
         batches.push(batch);
@@ -75,18 +103,23 @@ pub fn split(bytes: &Bytes, first: Offset, end: Offset) -> Option<Vec<Batch>> {
     (expected == end).then_some(batches)
 }
 
-/// A plausible batch at `at` that begins with offset `expected`.
-pub(super) fn batch_at(bytes: &Bytes, at: usize, expected: Offset, end: Offset) -> Option<Batch> {
+/// A plausible batch at `at` that answers for offset `expected`, and for none from `end` on.
+pub(super) fn batch_at(
+    bytes: &Bytes,
+    at: usize,
+    (expected, end): (Offset, Offset),
+    gaps: Gaps,
+) -> Option<Batch> {
     let header = BatchHeader::parse(&bytes[at..])?;
     let total = header.total_bytes();
     let plausible = header.magic == MAGIC
-        && header.base_offset == expected
-        && header.last_offset() >= expected
+        && gaps.allow(expected, header.base_offset)
+        && header.last_offset() >= header.base_offset
         && header.last_offset() < end
         && total >= HEADER_BYTES
         && total <= bytes.len() - at;
     plausible.then(|| Batch {
-        base: header.base_offset,
+        base: expected,
         last: header.last_offset(),
         max_timestamp: header.max_timestamp,
         at,
@@ -103,10 +136,22 @@ mod tests {
     fn only_sound_bytes_are_split() {
         let bytes = [batch(0, 3, 10), batch(3, 2, 11), batch(5, 1, 12)].concat();
         let whole = Bytes::from(bytes);
+        let split = |bytes: &Bytes, first, end| split(bytes, first, end, Gaps::None);
         let split_up = split(&whole, Offset(0), Offset(6)).expect("sound");
         assert_eq!(split_up.iter().map(|b| b.last.0).collect::<Vec<_>>(), [2, 4, 5]);
         assert_eq!(split(&whole, Offset(0), Offset(7)), None);
         assert_eq!(split(&whole.slice(..whole.len() - 1), Offset(0), Offset(6)), None);
+    }
+
+    #[test]
+    fn behind_a_gap_a_batch_answers_for_what_is_missing() {
+        let bytes = Bytes::from([batch(2, 3, 10), batch(9, 1, 12)].concat());
+        assert_eq!(split(&bytes, Offset(0), Offset(10), Gaps::None), None);
+        let found = split(&bytes, Offset(0), Offset(10), Gaps::Between).expect("gaps may be");
+        let places: Vec<(i64, i64)> = found.iter().map(|b| (b.base.0, b.last.0)).collect();
+        assert_eq!(places, [(0, 4), (5, 9)]);
+        assert_eq!(split(&bytes, Offset(3), Offset(10), Gaps::Between), None, "none goes back");
+        assert_eq!(split(&bytes, Offset(0), Offset(11), Gaps::Between), None, "the end is known");
     }
 
     #[test]

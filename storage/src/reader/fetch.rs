@@ -17,6 +17,7 @@
 use bytes::{Bytes, BytesMut};
 use flumen_protocol::ids::LogId;
 
+use super::assemble::Gaps;
 use super::jobs::Job;
 use super::plan::Missing;
 use super::sieve::Sieve;
@@ -39,6 +40,8 @@ pub(super) struct Fetch {
     pub(super) walk: Walk,
     /// It was read once already, and was wrong.
     pub(super) again: bool,
+    /// The walk met damage and began anew, once.
+    pub(super) is_second: bool,
     /// The log was deleted; another one may have its name by now.
     pub(super) is_void: bool,
     pub(super) waiters: Vec<Job>,
@@ -96,6 +99,7 @@ impl Fetch {
             missing,
             walk,
             again: false,
+            is_second: false,
             is_void: false,
             waiters: vec![job],
             pieces: None,
@@ -104,10 +108,10 @@ impl Fetch {
     }
 
     pub(super) fn file(&self) -> FileName {
-        let (log, base) = (self.log, self.missing.segment().base);
+        let name = self.missing.segment().name(self.log);
         match &self.missing {
-            Missing::Index(_) => FileName::Index { log, base },
-            Missing::Chunks(..) | Missing::Stretch(..) => FileName::Segment { log, base },
+            Missing::Index(_) => name.index(),
+            Missing::Chunks(..) | Missing::Stretch(..) => name.data(),
         }
     }
 
@@ -120,11 +124,11 @@ impl Fetch {
         Action::Read { at, len: u32::try_from(len).expect("extents are bounded") }
     }
 
-    /// Whether what is being fetched is still there.
+    /// Whether what is being fetched is still there, and not something cleaned in its place.
     pub(super) fn is_current(&self, image: &Image) -> bool {
-        let base = self.missing.segment().base;
-        let found = image.logs.get(&self.log).and_then(|known| known.segments.find(base));
-        !self.is_void && found.is_some_and(|segment| segment.base == base)
+        let name = self.missing.segment().name(self.log);
+        let found = image.logs.get(&self.log).and_then(|known| known.segments.find(name.base));
+        !self.is_void && found.is_some_and(|segment| segment.name(self.log) == name)
     }
 
     /// Takes an answer of the disk.
@@ -182,12 +186,13 @@ impl Fetch {
 }
 
 impl Walk {
-    fn through(missing: &Missing) -> Self {
+    pub(super) fn through(missing: &Missing) -> Self {
         let (position, first, end) = match missing {
             Missing::Stretch(_, hole) => (hole.position, hole.first, hole.end),
             Missing::Index(segment) | Missing::Chunks(segment, _) => (0, segment.base, segment.end),
         };
-        Self { position, bytes: EXTENT_BYTES_MIN, sieve: Sieve::new(first, end) }
+        let sieve = Sieve::new(first, end, Gaps::of(missing.segment()));
+        Self { position, bytes: EXTENT_BYTES_MIN, sieve }
     }
 }
 

@@ -18,10 +18,11 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use flumen_protocol::ids::{LogId, Offset};
+use flumen_protocol::ids::{LeaderEpoch, LogId, Offset};
 
-use super::assemble::{Batch, split};
-use super::fetch::{Fetch, Step};
+use super::assemble::{Batch, Gaps, split};
+use super::epochs;
+use super::fetch::{Fetch, Step, Walk};
 use super::plan::{Attempt, Missing, Want, attempt};
 use super::sieve::Sieve;
 use super::window::Windows;
@@ -116,7 +117,7 @@ impl Reader {
             // Retention was faster. Whether the file was still there does not matter.
             _ if !fetch.is_current(image) => None,
             Step::Again => Some(fetch),
-            Step::Read(bytes) => self.take_in(fetch, &bytes),
+            Step::Read(bytes) => self.take_in(fetch, &bytes, image),
             Step::Unavailable(kind) => {
                 out.extend(waiters.into_iter().map(|job| job.unavailable(Some(kind))));
                 return None;
@@ -200,7 +201,9 @@ impl Reader {
     }
 
     /// Takes in what was read; gives back what must be fetched again.
-    fn take_in(&mut self, fetch: Fetch, bytes: &Bytes) -> Option<Fetch> {
+    fn take_in(&mut self, fetch: Fetch, bytes: &Bytes, image: &Image) -> Option<Fetch> {
+        let newest = image.logs.get(&fetch.log).map(|known| known.settled.1.epoch());
+        let newest = newest.unwrap_or(LeaderEpoch(i32::MAX));
         match fetch.missing.clone() {
             Missing::Index(segment) => {
                 let chunks = decode(segment.base, bytes);
@@ -209,8 +212,12 @@ impl Reader {
                 self.indexes.put(fetch.log, segment.base, index);
                 None
             }
-            Missing::Chunks(segment, chunks) => self.take_chunks(fetch, &segment, chunks, bytes),
-            Missing::Stretch(segment, hole) => self.take_stretch(fetch, &segment, hole, bytes),
+            Missing::Chunks(segment, chunks) => {
+                self.take_chunks(fetch, &segment, chunks, bytes, newest)
+            }
+            Missing::Stretch(segment, hole) => {
+                self.take_stretch(fetch, &segment, hole, bytes, newest)
+            }
         }
     }
 
@@ -220,10 +227,11 @@ impl Reader {
         segment: &Segment,
         chunks: Vec<Chunk>,
         bytes: &Bytes,
+        newest: LeaderEpoch,
     ) -> Option<Fetch> {
         let start = chunks[0].position / BLOCK * BLOCK;
         let verified: Vec<Option<Vec<Batch>>> =
-            chunks.iter().map(|chunk| verify(chunk, &slice_of(chunk, start, bytes))).collect();
+            chunks.iter().map(|it| verify(it, &slice_of(it, start, bytes), segment)).collect();
         if verified.iter().any(Option::is_none) && !fetch.again && fetch.unreadable == 0 {
             // A bad transfer or a stale read may be good the second time (fault row D7). What the
             // device could not read was tried often enough.
@@ -234,7 +242,8 @@ impl Reader {
             let batches = match verified {
                 Some(batches) => batches,
                 None => {
-                    self.salvage(fetch.log, segment.base, chunk, &slice_of(chunk, start, bytes))
+                    let bytes = slice_of(chunk, start, bytes);
+                    self.salvage((fetch.log, segment), chunk, &bytes, newest)
                 }
             };
             self.windows.put(fetch.log, batches);
@@ -242,21 +251,38 @@ impl Reader {
         None
     }
 
-    /// What is still good of a chunk whose checksum is wrong.
-    fn salvage(&mut self, log: LogId, base: Offset, chunk: &Chunk, bytes: &Bytes) -> Vec<Batch> {
-        let mut sieve = Sieve::new(chunk.first, chunk.end);
+    /// What is still good of a chunk whose checksum is wrong. `place`: log and segment.
+    ///
+    /// Of a cleaned segment all of it or nothing: where offsets may be missing nothing but that checksum
+    /// says that a batch has the right ones, as Kafka's own covers the first of them not.
+    fn salvage(
+        &mut self,
+        place: (LogId, &Segment),
+        chunk: &Chunk,
+        bytes: &Bytes,
+        newest: LeaderEpoch,
+    ) -> Vec<Batch> {
+        let (log, segment) = place;
+        let mut sieve = Sieve::new(chunk.first, chunk.end, Gaps::of(segment));
         let mut found = sieve.take(bytes, bytes.len() as u64);
         if !sieve.is_over() {
             // Only the last batch of a chunk begins behind its first 64 KiB: there is none there.
             found.damaged.push(sieve.rest());
         }
-        if found.damaged.is_empty() {
-            // Every batch passes Kafka's checksum, so what is wrong lies outside of it: an epoch.
+        // If every batch passes Kafka's checksum, what is wrong lies outside of it: an epoch.
+        if found.damaged.is_empty()
+            && let Some(repaired) = epochs::repaired(chunk, bytes, &found.batches)
+        {
+            return repaired;
+        }
+        if found.damaged.is_empty() || segment.has_gaps() {
             // Which batch has it cannot be told.
             found.batches.clear();
-            found.damaged.push((chunk.first, chunk.end));
+            found.damaged = vec![(chunk.first, chunk.end)];
+        } else {
+            found.damaged.extend(epochs::leave_out_strange(&mut found.batches, newest));
         }
-        if let Some(index) = self.indexes.get(log, base) {
+        if let Some(index) = self.indexes.get(log, segment.base) {
             index.amend(chunk, chunks_of(&found.batches, chunk.position));
             found.damaged.iter().for_each(|(from, until)| index.learn_damage(*from, *until));
         }
@@ -269,6 +295,7 @@ impl Reader {
         segment: &Segment,
         hole: Hole,
         read: &Bytes,
+        newest: LeaderEpoch,
     ) -> Option<Fetch> {
         let walk = &mut fetch.walk;
         let position = walk.position;
@@ -282,7 +309,15 @@ impl Reader {
         }
         // Shorter than the segment is known to be: there is no more of it.
         let left = if have < asked { have as u64 } else { left };
-        let found = walk.sieve.take(&read.slice(skip..skip + have), left);
+        let mut found = walk.sieve.take(&read.slice(skip..skip + have), left);
+        found.damaged.extend(epochs::leave_out_strange(&mut found.batches, newest));
+        if !found.damaged.is_empty() && !fetch.is_second && fetch.unreadable == 0 {
+            // As with chunks: what was read may be wrong, and not what is there (fault row D7).
+            (fetch.walk, fetch.again) = (Walk::through(&fetch.missing), false);
+            fetch.is_second = true;
+            return Some(fetch);
+        }
+        let walk = &mut fetch.walk;
         if found.batches.is_empty() && found.damaged.is_empty() && !walk.sieve.is_over() {
             walk.position += found.used as u64;
             walk.bytes = EXTENT_BYTES_MIN.max(found.wanted as u64);
@@ -304,7 +339,7 @@ impl Job {
     fn unavailable(self, kind: Option<DiskErrorKind>) -> Answer {
         let log = self.log;
         let from = match self.want {
-            Want::Records(request) => request.from,
+            Want::Records(request) | Want::Cleaning(request) => request.from,
             Want::Time(want) => want.cursor,
         };
         self.failed(ReadError::Unavailable { log, from, kind })
@@ -313,7 +348,7 @@ impl Job {
     fn failed(self, error: ReadError) -> Answer {
         let Self { log, want, .. } = self;
         let outcome = match want {
-            Want::Records(_) => Outcome::Records(Err(error)),
+            Want::Records(_) | Want::Cleaning(_) => Outcome::Records(Err(error)),
             Want::Time(_) => Outcome::Time(Err(error)),
         };
         Answer { log, want, outcome }
@@ -327,9 +362,9 @@ fn slice_of(chunk: &Chunk, start: u64, bytes: &Bytes) -> Bytes {
     bytes.slice(from..until)
 }
 
-fn verify(chunk: &Chunk, bytes: &Bytes) -> Option<Vec<Batch>> {
+fn verify(chunk: &Chunk, bytes: &Bytes, segment: &Segment) -> Option<Vec<Batch>> {
     let sound = bytes.len() as u64 == chunk.length && crc32c::crc32c(bytes) == chunk.crc;
-    if sound { split(bytes, chunk.first, chunk.end) } else { None }
+    if sound { split(bytes, chunk.first, chunk.end, Gaps::of(segment)) } else { None }
 }
 
 /// Chunks made of batches found at `position`; a gap between batches begins a new one.

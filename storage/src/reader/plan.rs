@@ -29,6 +29,8 @@ pub enum Want {
     Records(ReadRequest),
     /// The first record at or after a time.
     Time(TimeWant),
+    /// Batches for a cleaning.
+    Cleaning(ReadRequest),
 }
 
 /// A look-up by time.
@@ -90,9 +92,11 @@ pub fn attempt(
 ) -> Attempt {
     let known = image.logs.get(&log);
     match (want, known) {
-        (Want::Records(_), None) => Attempt::Records(Err(ReadError::UnknownLog)),
+        (Want::Records(_) | Want::Cleaning(_), None) => {
+            Attempt::Records(Err(ReadError::UnknownLog))
+        }
         (Want::Time(_), None) => Attempt::Time(Err(ReadError::UnknownLog)),
-        (Want::Records(request), Some(known)) => {
+        (Want::Records(request) | Want::Cleaning(request), Some(known)) => {
             attempt_records(log, request, known, windows, indexes)
         }
         (Want::Time(want), Some(known)) => attempt_time(log, want, known, windows, indexes),
@@ -265,6 +269,10 @@ pub fn largest_from(
     start: Offset,
     limit_bytes: usize,
 ) -> i64 {
+    // What a cleaning emptied still says what its largest timestamp was.
+    if BatchHeader::parse(batch).is_none_or(|header| header.record_count == 0) {
+        return -1;
+    }
     if base >= start {
         return max_timestamp;
     }

@@ -73,6 +73,9 @@ impl Losses {
         accepts: bool,
     ) -> Vec<String> {
         self.forget_what_is_gone(image);
+        // What tells whose they were may be recycled before they are, and then nobody could tell.
+        let told = scan.damaged.iter().filter(|range| range.identified);
+        image.accepted.extend(told.map(|range| (range.first_sequence, range.last_sequence)));
         let sequence = scan.start.next_sequence - 1;
         for (log, hold) in self.new {
             let replay = replays.get_mut(&log).expect("a log that lost something was replayed");
@@ -80,6 +83,15 @@ impl Losses {
             known.void = Some(Void { after: replay.end().0, sequence });
             known.hold = Some(hold.joined(known.hold.take()));
             end_here(replay, known);
+        }
+        // A start may be recorded before the entries below it are durable: on a relaxed topic, or
+        // where a disk lost them without a word. Without them the log begins where it ends.
+        for (log, replay) in replays.iter_mut() {
+            let (_, end) = replay.end();
+            replay.start = replay.start.min(end);
+            if let Some(known) = image.logs.get_mut(log) {
+                known.start = known.start.min(end);
+            }
         }
         if accepts { accept(scan, image, replays) } else { Vec::new() }
     }
@@ -144,10 +156,9 @@ fn end_here(replay: &mut Replay, known: &mut LogImage) {
     let (last, end) = replay.end();
     known.hard_state = replay.hard_state;
     known.start = known.start.min(end);
-    if known.applied > last {
-        // The state knows of records that are gone, and of offsets others may get.
-        (known.applied, known.state) = (known.settled.0, Bytes::new());
-    }
+    // The state may know of records that are gone. Its owner forgets those; without any of it, it would
+    // forget what was under way before them.
+    known.applied = known.applied.min(last);
 }
 
 /// What is known to be damaged of each log, and in which files it is set aside. What an earlier

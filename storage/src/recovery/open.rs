@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;
 
 use bytes::Bytes;
-use flumen_protocol::ids::{LogId, Offset};
+use flumen_protocol::ids::LogId;
 use flumen_protocol::time::{Monotonic, Now, Wall};
 
 use super::damage::SetAside;
@@ -36,7 +36,9 @@ use crate::op::{Action, DiskDone, DiskOp, FileName, OpId, OpIds, Output};
 use crate::reader::cache::TailCache;
 use crate::reader::jobs::Reader;
 use crate::retention::ClockGuard;
+use crate::segment::segment::SegmentName;
 use crate::segment::tail::Tail;
+use crate::store::cleaning::Cleaner;
 use crate::store::{Log, Store};
 
 /// The recovery of one core.
@@ -249,6 +251,12 @@ impl Opening {
     ) -> Result<Phase, StorageError> {
         if !slots.is_empty() {
             return Ok(Phase::Scanning { scanner, parsed, slots, asked: None });
+        }
+        let (last, known) = (parsed.sequence, scanner.manifest_chunk());
+        if last < known {
+            // Not the trace of a torn write: what was recorded there, others have forgotten since.
+            let what = format!("it ends with chunk {last}, and chunk {known} was durable");
+            return Err(StorageError::Corrupt { file: FileName::Manifest, what });
         }
         let mut scan = scanner.finish(self.accepts_damage, &parsed.image.accepted)?;
         if parsed.written.is_none() && !scan.frames.is_empty() {
@@ -531,6 +539,7 @@ impl Store {
             logs: BTreeMap::new(),
             settles: Default::default(),
             removals: Default::default(),
+            cleaner: Cleaner::new(),
             clock,
             starts: Vec::new(),
             unsettled_bytes: 0,
@@ -545,6 +554,7 @@ impl Store {
         let (settled, start_offset) = (image.settled, image.start.max(replay.start));
         let settled_end = image.settled_end;
         let state = (image.applied, image.state.clone());
+        let aborted = image.aborted().copied().collect();
         let (held, void) = (image.hold.clone(), image.void);
         self.journal.settled(log, settled.0);
         if let Some(void) = void {
@@ -557,18 +567,27 @@ impl Store {
         self.logs.insert(log, Log::new(tail, hard_state));
         self.note_age(log);
         let entries = replay.entries;
-        RecoveredLog { log, hard_state, settled, state, start_offset, settled_end, entries, held }
+        RecoveredLog {
+            log,
+            hard_state,
+            settled,
+            state,
+            aborted,
+            start_offset,
+            settled_end,
+            entries,
+            held,
+        }
     }
 
     /// Goes on deleting what was condemned before the stop.
     fn resume_removals(&mut self) {
         let durable = self.manifest.durable();
-        let condemned: Vec<(LogId, Offset)> =
-            self.manifest.image().condemned.iter().copied().collect();
+        let condemned: Vec<SegmentName> = self.manifest.image().condemned.iter().copied().collect();
         let mut gone: BTreeSet<LogId> = self.manifest.image().deleted.keys().copied().collect();
-        for (log, base) in condemned {
-            self.removals.condemn(log, base, durable);
-            gone.insert(log);
+        for name in condemned {
+            self.removals.condemn(name, durable);
+            gone.insert(name.log);
         }
         for log in gone {
             if !self.logs.contains_key(&log) {

@@ -135,6 +135,13 @@ impl Scanner {
         Ok(())
     }
 
+    /// The last chunk of the manifest that anything fed knows to have been durable.
+    #[must_use]
+    pub fn manifest_chunk(&self) -> u64 {
+        let known = self.surveys.values().map(|survey| survey.manifest);
+        known.fold(self.watermark.map_or(0, |watermark| watermark.manifest), u64::max)
+    }
+
     /// Classifies everything that was fed.
     ///
     /// # Errors
@@ -146,6 +153,7 @@ impl Scanner {
         accepts: bool,
         accepted: &BTreeSet<(u64, u64)>,
     ) -> Result<JournalScan, StorageError> {
+        let manifest = self.manifest_chunk();
         let Self { identity, config, watermark, watermark_ready, surveys } = self;
         let doubted = in_doubt(&surveys, watermark.map(|watermark| watermark.counter));
         let watermark = watermark.unwrap_or_default();
@@ -167,7 +175,7 @@ impl Scanner {
             next_sequence: walk.expected.max(durable + 1),
             previous: walk.previous.unwrap_or(0),
             files,
-            watermark: Watermark { counter, ..watermark },
+            watermark: Watermark { counter, manifest, ..watermark },
             watermark_ready,
         };
         Ok(JournalScan {
@@ -755,6 +763,7 @@ mod tests {
                 identity: IDENTITY,
                 use_id: cursor.use_id,
                 floor: 1,
+                manifest: 0,
             });
             let commit =
                 crate::journal::packer::pack(&mut queue, &mut cursor, opening, 64 << 10, 0);

@@ -41,6 +41,8 @@ pub(crate) struct Survey {
     pub(crate) floor: u64,
     /// The highest watermark any frame in the file declares.
     pub(crate) watermark: u64,
+    /// The highest manifest chunk any opening in the file knows durable.
+    pub(crate) manifest: u64,
 }
 
 impl Survey {
@@ -53,6 +55,7 @@ impl Survey {
             was_used_before: false,
             floor: 0,
             watermark: 0,
+            manifest: 0,
         };
         let mut at = 0;
         while at + FRAME_HEADER_BYTES <= survey.bytes.len() {
@@ -87,7 +90,9 @@ impl Survey {
         if !is_ours || !stands_at(&header, slot, at) {
             return Ok(FRAME_ALIGN);
         }
+        let opening = opening.as_ref();
         self.floor = self.floor.max(opening.map_or(0, |opening| opening.floor));
+        self.manifest = self.manifest.max(opening.map_or(0, |opening| opening.manifest));
         self.watermark = self.watermark.max(header.watermark);
         self.note(Candidate { header, checksum, payload_ok });
         // The payload of a damaged frame is no reason to overlook what stands in its place now.

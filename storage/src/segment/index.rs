@@ -198,6 +198,7 @@ impl Indexes {
 mod tests {
     use super::super::segment::OpenChunk;
     use super::*;
+    use crate::testing::segment_of;
 
     fn chunk(first: i64, end: i64, position: u64, length: u64) -> Chunk {
         let (first, end) = (Offset(first), Offset(end));
@@ -206,15 +207,9 @@ mod tests {
 
     #[test]
     fn what_lies_between_known_chunks_is_a_hole_until_it_is_learnt() {
-        let segment = Segment {
-            base: Offset(0),
-            end: Offset(40),
-            length: 400,
-            max_timestamp: -1,
-            written: 0,
-        };
+        let segment = Segment { length: 400, ..segment_of(0, 40, -1) };
         let open = OpenChunk::at(Offset(30), 300);
-        let active = Active { first_timestamp: -1, index_blocks: 1, open, partial_crc: 0 };
+        let active = Active { index_blocks: 1, open, partial_crc: 0 };
         let known = vec![chunk(0, 10, 0, 100), chunk(20, 30, 200, 100), chunk(30, 45, 300, 150)];
         let mut index = SegmentIndex::new(known, &segment, Some(&active));
         let place =

@@ -3,33 +3,66 @@
 //! Does: say what is known of a segment without opening it.
 //! Does not: read or write.
 //! Invariants: `base < end` and `length > 0` (an empty segment has no file); only the last segment
-//! of a log may be active; an active segment's open chunk ends at the segment's length.
+//! of a log may be active; an active segment's open chunk ends at the segment's length; its last
+//! batch ends right before `end`, also if it was cleaned.
 //! Apart because manifest, reader, retention and settle all speak of segments.
 
-use flumen_protocol::ids::Offset;
+use flumen_protocol::ids::{LogId, Offset};
 
 use crate::format::segment::Chunk;
+use crate::op::{FileName, Generation};
 
 /// What is known of every segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment {
-    /// Offset of its first record; names its file.
+    /// The first offset it answers for; names its file. Of what was never cleaned also the offset
+    /// of its first record.
     pub base: Offset,
+    /// How often what it holds was cleaned; names its file as well.
+    pub generation: Generation,
     /// One after the offset of its last record.
     pub end: Offset,
     /// How many bytes of the file count; an active segment's file may be longer.
     pub length: u64,
+    /// Largest timestamp of its first batch when that was appended, −1 if none: from it `segment.ms`
+    /// and `max.compaction.lag.ms` count.
+    pub first_timestamp: i64,
     /// Largest timestamp in it, −1 if none has one.
     pub max_timestamp: i64,
     /// Wall clock of the last write, milliseconds; stands in where no record has a timestamp.
     pub written: i64,
 }
 
+/// What names the files of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SegmentName {
+    /// Whose records.
+    pub log: LogId,
+    /// The first offset it answers for.
+    pub base: Offset,
+    /// How often they were cleaned.
+    pub generation: Generation,
+}
+
+impl SegmentName {
+    /// The file of the records.
+    #[must_use]
+    pub fn data(self) -> FileName {
+        let Self { log, base, generation } = self;
+        FileName::Segment { log, base, generation }
+    }
+
+    /// The file of the index.
+    #[must_use]
+    pub fn index(self) -> FileName {
+        let Self { log, base, generation } = self;
+        FileName::Index { log, base, generation }
+    }
+}
+
 /// What is known besides of the segment that still grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Active {
-    /// Largest timestamp of the first batch, from which `segment.ms` counts; −1 if none.
-    pub first_timestamp: i64,
     /// How many blocks its index file has.
     pub index_blocks: u32,
     /// What was written after the last closed chunk.
@@ -75,6 +108,19 @@ impl OpenChunk {
 }
 
 impl Segment {
+    /// Whether a cleaning took records out of it: then offsets may be missing between batches, and
+    /// whoever walks them takes the next batch for those.
+    #[must_use]
+    pub fn has_gaps(&self) -> bool {
+        self.generation > Generation::APPENDED
+    }
+
+    /// What names its files.
+    #[must_use]
+    pub fn name(&self, log: LogId) -> SegmentName {
+        SegmentName { log, base: self.base, generation: self.generation }
+    }
+
     /// The time by which the segment ages, milliseconds.
     #[must_use]
     pub fn age_from(&self) -> i64 {

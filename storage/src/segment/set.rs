@@ -94,11 +94,30 @@ impl Segments {
         self.active = active;
     }
 
-    /// Drops the oldest segment if it begins at `base`; says whether it did.
-    pub fn drop_first(&mut self, base: Offset) -> bool {
-        let Some(first) = self.all().first().filter(|first| first.base == base) else {
-            return false;
-        };
+    /// Puts `made` in the place of the sealed segments that answer for exactly its offsets, and
+    /// gives those back; `None`, and nothing is changed, if there are no such.
+    pub fn replace(&mut self, made: Segment) -> Option<Vec<Segment>> {
+        let old = self.replaceable(&made)?.to_vec();
+        let from = self.all().partition_point(|segment| segment.base < made.base) + self.dropped;
+        self.bytes += made.length;
+        self.bytes -= old.iter().map(|segment| segment.length).sum::<u64>();
+        self.list.splice(from..from + old.len(), [made]);
+        Some(old)
+    }
+
+    /// The sealed segments that answer for exactly the offsets of `made`, if there are such.
+    #[must_use]
+    pub fn replaceable(&self, made: &Segment) -> Option<&[Segment]> {
+        let sealed = self.sealed();
+        let from = sealed.partition_point(|segment| segment.base < made.base);
+        let until = sealed.partition_point(|segment| segment.end <= made.end);
+        let (first, last) = (sealed.get(from)?, sealed.get(until.checked_sub(1)?)?);
+        (first.base == made.base && last.end == made.end).then(|| &sealed[from..until])
+    }
+
+    /// Drops the oldest segment if it begins at `base`, and gives it back.
+    pub fn drop_first(&mut self, base: Offset) -> Option<Segment> {
+        let first = *self.all().first().filter(|first| first.base == base)?;
         self.bytes -= first.length;
         self.dropped += 1;
         if self.all().is_empty() {
@@ -108,7 +127,7 @@ impl Segments {
             self.list.drain(..self.dropped);
             self.dropped = 0;
         }
-        true
+        Some(first)
     }
 
     /// Bytes of memory beyond the struct itself.
@@ -129,10 +148,7 @@ impl Eq for Segments {}
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn segment(base: i64, end: i64, time: i64) -> Segment {
-        Segment { base: Offset(base), end: Offset(end), length: 1, max_timestamp: time, written: 0 }
-    }
+    use crate::testing::segment_of as segment;
 
     /// Moving all the others for each of them would take minutes.
     #[test]
@@ -140,7 +156,7 @@ mod tests {
         let (mut set, mut few) = (Segments::default(), Segments::default());
         (0..200_000).for_each(|base| set.put_last(segment(base, base + 1, 1), None));
         for base in 0..199_998 {
-            assert!(set.drop_first(Offset(base)));
+            assert!(set.drop_first(Offset(base)).is_some());
             assert_eq!(set.bytes(), 199_999 - base as u64);
             assert_eq!(set.find(Offset(base)), None);
         }
@@ -149,7 +165,9 @@ mod tests {
         let longer = Segment { length: 7, ..segment(199_999, 200_005, 1) };
         set.put_last(longer, None);
         assert_eq!((set.bytes(), set.end()), (8, Some(Offset(200_005))));
-        assert!(set.drop_first(Offset(199_998)) && set.drop_first(Offset(199_999)));
+        for base in [199_998, 199_999] {
+            assert!(set.drop_first(Offset(base)).is_some());
+        }
         assert_eq!((set.bytes(), set.all()), (0, &[][..]));
     }
 
@@ -166,8 +184,8 @@ mod tests {
         assert_eq!(set.find_time(Offset(0), 60).map(|s| s.base), Some(Offset(5)));
         assert_eq!(set.find_time(Offset(10), 60).map(|s| s.base), Some(Offset(20)));
         assert_eq!(set.find_time(Offset(0), 301), None);
-        assert!(!set.drop_first(Offset(10)));
-        assert!(set.drop_first(Offset(5)));
+        assert_eq!(set.drop_first(Offset(10)), None);
+        assert_eq!(set.drop_first(Offset(5)), Some(segment(5, 10, 100)));
         assert_eq!(set.find(Offset(7)), None);
     }
 }

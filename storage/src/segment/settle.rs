@@ -35,7 +35,7 @@ use crate::answers::LogSettings;
 use crate::error::StorageError;
 use crate::format::segment::{Chunk, ENTRIES_PER_BLOCK, encode_block};
 use crate::limits::{BLOCK, BLOCK_BYTES, CHUNK_BYTES, SETTLE_WRITE_BYTES, SETTLE_WRITE_BYTES_CALM};
-use crate::op::{Action, DiskDone, DiskOp, FileName, OpId, OpIds, Output};
+use crate::op::{Action, DiskDone, DiskOp, Generation, OpId, OpIds, Output};
 
 /// How much of the disk a settle may take from appends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -120,9 +120,8 @@ impl Plan {
             assert_eq!(header.base_offset, batch.base_offset, "a batch is stamped");
             assert_eq!(header.total_bytes(), batch.bytes.len(), "a batch is whole");
             let rolled = piece.take_if(|piece| {
-                let active = piece.active.expect("only the last piece grows");
                 (fresh && piece.parts.is_empty() && pieces.is_empty())
-                    || roll::due(&piece.segment, &active, batch, settings)
+                    || roll::due(&piece.segment, batch, settings)
             });
             if let Some(mut rolled) = rolled {
                 rolled.seal();
@@ -148,12 +147,13 @@ impl Piece {
         let segment = Segment {
             base: batch.base_offset,
             end: batch.base_offset,
+            generation: Generation::APPENDED,
             length: 0,
+            first_timestamp: batch.max_timestamp,
             max_timestamp: -1,
             written: 0,
         };
-        let first_timestamp = batch.max_timestamp;
-        let active = Active { first_timestamp, index_blocks: 0, open, partial_crc: 0 };
+        let active = Active { index_blocks: 0, open, partial_crc: 0 };
         Self::grow(segment, active, None)
     }
 
@@ -377,8 +377,7 @@ impl Job {
         }
         self.skip_steps();
         let Some(piece) = self.pieces.front_mut() else { return };
-        let base = piece.segment.base;
-        let mut file = FileName::Segment { log: self.log, base };
+        let mut file = piece.segment.name(self.log).data();
         let action = match &mut self.step {
             Step::ReadTail { .. } => {
                 Action::Read { at: piece.from / BLOCK * BLOCK, len: BLOCK as u32 }
@@ -393,7 +392,7 @@ impl Job {
             }
             Step::Flush => Action::Flush,
             Step::Index => {
-                file = FileName::Index { log: self.log, base };
+                file = piece.segment.name(self.log).index();
                 piece.index_action()
             }
             Step::Truncate => Action::Truncate { len: piece.segment.length },
@@ -481,7 +480,11 @@ impl Job {
 
 /// Takes what one write carries, in order: the carried bytes, then as much of `parts` as fits.
 /// Also the length on disk: whole blocks.
-fn gather(carry: &mut Bytes, parts: &mut VecDeque<Bytes>, most: usize) -> (Vec<Bytes>, u32) {
+pub(crate) fn gather(
+    carry: &mut Bytes,
+    parts: &mut VecDeque<Bytes>,
+    most: usize,
+) -> (Vec<Bytes>, u32) {
     let mut taken = Vec::new();
     let mut room = most - carry.len();
     if !carry.is_empty() {

@@ -132,6 +132,15 @@ impl Tail {
         chosen
     }
 
+    /// One after the last offset of the first `count` entries, and of what is settled.
+    ///
+    /// # Panics
+    /// When there are not as many.
+    #[must_use]
+    pub fn end_after(&self, count: usize) -> Offset {
+        count.checked_sub(1).map_or(self.before.2, |last| self.entries[last].end)
+    }
+
     /// The batches among the first `count` entries.
     pub fn batches(&self, count: usize) -> impl Iterator<Item = &Records> {
         self.entries.iter().take(count).filter_map(|unsettled| match &unsettled.entry.payload {

@@ -159,10 +159,16 @@ impl Store {
     ) -> Option<DiskDone> {
         let mut answers = Vec::new();
         let done = self.reader.on_done(done, self.manifest.image(), &mut answers);
-        out.extend(answers.into_iter().map(|answer| match self.finished(answer) {
-            Finished::Read(token, result) => StoreEvent::Read { token, result },
-            Finished::Time(token, result) => StoreEvent::TimeFound { token, result },
-        }));
+        for answer in answers {
+            if let Want::Cleaning(_) = answer.want {
+                self.take_cleaning_read(answer);
+                continue;
+            }
+            out.push(match self.finished(answer) {
+                Finished::Read(token, result) => StoreEvent::Read { token, result },
+                Finished::Time(token, result) => StoreEvent::TimeFound { token, result },
+            });
+        }
         done
     }
 
@@ -180,9 +186,9 @@ impl Store {
                     .map_err(|error| self.widened(log, error));
                 Finished::Time(want.token, result)
             }
-            (Want::Records(_), Outcome::Time(_)) | (Want::Time(_), Outcome::Records(_)) => {
-                unreachable!("a job is answered as it was asked")
-            }
+            (Want::Records(_), Outcome::Time(_))
+            | (Want::Time(_), Outcome::Records(_))
+            | (Want::Cleaning(_), _) => unreachable!("a job is answered as it was asked"),
         }
     }
 

@@ -26,19 +26,20 @@ use crate::format::frame::Mark;
 use crate::limits::{REMOVAL_RETRY, REMOVALS_IN_FLIGHT_MAX};
 use crate::manifest::manifest::Ticket;
 use crate::manifest::record::Record;
-use crate::op::{Action, DiskDone, DiskOp, FileName, OpId, OpIds, Output};
+use crate::op::{Action, DiskDone, DiskOp, FileName, Generation, OpId, OpIds, Output};
 use crate::retention::{Bounds, expired};
+use crate::segment::segment::SegmentName;
 
 /// Removals of one core under way. A hundred thousand segments may wait here: what is next and
 /// what an answer belongs to is found without a walk over them.
 #[derive(Debug, Default)]
 pub(crate) struct Removals {
     /// Condemned segments whose files are not all gone.
-    files: BTreeSet<(LogId, Offset)>,
+    files: BTreeSet<SegmentName>,
     /// Those of which nothing is gone, by the record that must be durable before.
-    waiting: BTreeSet<(Ticket, LogId, Offset)>,
+    waiting: BTreeSet<(Ticket, SegmentName)>,
     /// Those of which only the index is left.
-    indexes: Vec<(LogId, Offset)>,
+    indexes: Vec<SegmentName>,
     logs: BTreeMap<LogId, LogRemoval>,
     /// Deleted logs by the record that must be durable before their files go.
     recording: BTreeSet<(Ticket, LogId)>,
@@ -54,9 +55,9 @@ pub(crate) struct Removals {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Task {
     /// Deletes a segment.
-    Data(LogId, Offset),
+    Data(SegmentName),
     /// Deletes its index.
-    Index(LogId, Offset),
+    Index(SegmentName),
     /// Lists or deletes the folder of a log, as its state says.
     Folder(LogId),
 }
@@ -84,7 +85,7 @@ enum Taken {
     /// Something else follows.
     Going,
     /// Both files of a segment are gone.
-    Gone(LogId, Offset),
+    Gone(SegmentName),
     /// Nothing of a log is left.
     Deleted(LogId),
 }
@@ -95,9 +96,9 @@ impl Removals {
     }
 
     /// The files of a segment go once `after` is durable.
-    pub(crate) fn condemn(&mut self, log: LogId, base: Offset, after: Ticket) {
-        if self.files.insert((log, base)) {
-            self.waiting.insert((after, log, base));
+    pub(crate) fn condemn(&mut self, name: SegmentName, after: Ticket) {
+        if self.files.insert(name) {
+            self.waiting.insert((after, name));
         }
     }
 
@@ -136,14 +137,14 @@ impl Removals {
     }
 
     fn next_task(&mut self, durable: Ticket) -> Option<(Task, FileName, Action)> {
-        if let Some((log, base)) = self.indexes.pop() {
-            return Some((Task::Index(log, base), FileName::Index { log, base }, Action::Delete));
+        if let Some(name) = self.indexes.pop() {
+            return Some((Task::Index(name), name.index(), Action::Delete));
         }
-        if let Some(&(after, log, base)) = self.waiting.first()
+        if let Some(&(after, name)) = self.waiting.first()
             && after <= durable
         {
             self.waiting.pop_first();
-            return Some((Task::Data(log, base), FileName::Segment { log, base }, Action::Delete));
+            return Some((Task::Data(name), name.data(), Action::Delete));
         }
         let log = self.folders.pop_front()?;
         let is_empty = self.logs.get(&log) == Some(&LogRemoval::Folder);
@@ -166,17 +167,17 @@ impl Removals {
             self.hold = Some(now.after(REMOVAL_RETRY));
         }
         match task {
-            Task::Data(log, base) if is_want => drop(self.waiting.insert((durable, log, base))),
-            Task::Index(log, base) if is_want => self.indexes.push((log, base)),
+            Task::Data(name) if is_want => drop(self.waiting.insert((durable, name))),
+            Task::Index(name) if is_want => self.indexes.push(name),
             Task::Folder(log) if is_want => self.folders.push_back(log),
-            Task::Data(log, base) => {
+            Task::Data(name) => {
                 done.result.map_err(StorageError::DeviceFailed)?;
-                self.indexes.push((log, base));
+                self.indexes.push(name);
             }
-            Task::Index(log, base) => {
+            Task::Index(name) => {
                 done.result.map_err(StorageError::DeviceFailed)?;
-                self.files.remove(&(log, base));
-                return Ok(Taken::Gone(log, base));
+                self.files.remove(&name);
+                return Ok(Taken::Gone(name));
             }
             Task::Folder(log) if self.logs.get(&log) == Some(&LogRemoval::Listing) => {
                 self.listed(log, done, durable);
@@ -198,8 +199,10 @@ impl Removals {
             Ok(Output::Done | Output::Bytes(_) | Output::Size(_)) | Err(_) => Vec::new(),
         };
         for listed in &found {
-            if let FileName::Segment { base, .. } | FileName::Index { base, .. } = listed.file {
-                self.condemn(log, base, durable);
+            if let FileName::Segment { base, generation, .. }
+            | FileName::Index { base, generation, .. } = listed.file
+            {
+                self.condemn(SegmentName { log, base, generation }, durable);
             }
         }
         let is_empty = !self.has_files(log);
@@ -225,8 +228,8 @@ impl Removals {
     }
 
     fn has_files(&self, log: LogId) -> bool {
-        let range = (log, Offset(i64::MIN))..=(log, Offset(i64::MAX));
-        self.files.range(range).next().is_some()
+        let first = SegmentName { log, base: Offset(i64::MIN), generation: Generation::APPENDED };
+        self.files.range(first..).next().is_some_and(|name| name.log == log)
     }
 }
 
@@ -240,6 +243,7 @@ impl Store {
             self.settles.ages.remove(&(since, log));
         }
         self.settles.abandon(log);
+        self.abandon_cleaning(log);
         self.cache.forget(log);
         self.reader.forget_log(log);
         self.starts.retain(|(_, other, _)| *other != log);
@@ -261,12 +265,12 @@ impl Store {
             return;
         }
         let image = self.manifest.image().logs.get(&log);
-        let bases: Vec<Offset> =
-            image.iter().flat_map(|i| i.segments.all()).map(|segment| segment.base).collect();
+        let names: Vec<SegmentName> =
+            image.iter().flat_map(|i| i.segments.all()).map(|segment| segment.name(log)).collect();
         let ticket = self.manifest.enqueue(Record::Deleted { log, sequence });
-        for base in bases {
-            self.reader.forget_segment(log, base);
-            self.removals.condemn(log, base, ticket);
+        for name in names {
+            self.reader.forget_segment(log, name.base);
+            self.removals.condemn(name, ticket);
         }
         self.removals.recording.insert((ticket, log));
         self.removals.logs.insert(log, LogRemoval::Recording(sequence));
@@ -282,7 +286,7 @@ impl Store {
 
     /// If no known file of a deleted log is left, its folder is next.
     pub(super) fn try_finish_deletion(&mut self, log: LogId) {
-        if !self.settles.has_orphan(log) {
+        if !self.settles.has_orphan(log) && !self.cleaner.has_orphan(log) {
             self.removals.list_if_no_files(log);
         }
     }
@@ -300,9 +304,9 @@ impl Store {
         match self.removals.on_done(done, durable, self.turn)? {
             Taken::Strange(done) => return Ok(Some(done)),
             Taken::Going => {}
-            Taken::Gone(log, base) => {
-                self.manifest.enqueue(Record::Gone { log, base });
-                self.try_finish_deletion(log);
+            Taken::Gone(name) => {
+                self.manifest.enqueue(Record::Gone { name });
+                self.try_finish_deletion(name.log);
             }
             Taken::Deleted(log) => out.push(StoreEvent::Deleted { log }),
         }
@@ -355,7 +359,7 @@ impl Store {
         record.hard_state = known.hard_state;
         record.start = start;
         let ticket = self.manifest.enqueue(Record::Log(record));
-        going.iter().for_each(|segment| self.removals.condemn(log, segment.base, ticket));
+        going.iter().for_each(|segment| self.removals.condemn(segment.name(log), ticket));
         self.starts.push((ticket, log, start));
         self.cache.forget_before(log, start);
         self.reader.forget_before(log, start);
@@ -374,6 +378,10 @@ mod tests {
         LogId { topic: TopicId([9; 16]), partition: PartitionIndex(partition) }
     }
 
+    fn name(base: i64) -> SegmentName {
+        SegmentName { log: log(0), base: Offset(base), generation: Generation::APPENDED }
+    }
+
     fn answer(op: &DiskOp) -> DiskDone {
         let output = match op.action {
             Action::List => Output::Listing(Vec::new()),
@@ -387,7 +395,7 @@ mod tests {
     fn a_hundred_thousand_segments_and_ten_thousand_logs_go_four_at_a_time() {
         let (mut removals, mut ids) = (Removals::default(), OpIds::new());
         let (durable, now) = (Ticket::default(), Monotonic(0));
-        (0..100_000).for_each(|base| removals.condemn(log(0), Offset(base), durable));
+        (0..100_000).for_each(|base| removals.condemn(name(base), durable));
         (0..10_000).for_each(|partition| removals.resume_log(log(partition)));
         let (mut gone, mut deleted) = (0, 0);
         let mut ops = Vec::new();
@@ -401,9 +409,9 @@ mod tests {
                 match removals.on_done(answer(&op), durable, now).expect("the disk works") {
                     Taken::Strange(_) => panic!("its own answer"),
                     Taken::Going => {}
-                    Taken::Gone(log, _) => {
+                    Taken::Gone(name) => {
                         gone += 1;
-                        removals.list_if_no_files(log);
+                        removals.list_if_no_files(name.log);
                     }
                     Taken::Deleted(_) => deleted += 1,
                 }
@@ -416,7 +424,7 @@ mod tests {
     fn without_a_descriptor_every_step_waits_and_is_done_again() {
         let (mut removals, mut ids) = (Removals::default(), OpIds::new());
         let (durable, mut now) = (Ticket::default(), Monotonic(0));
-        removals.condemn(log(0), Offset(0), durable);
+        removals.condemn(name(0), durable);
         removals.resume_log(log(0));
         let mut done = Vec::new();
         loop {
@@ -434,16 +442,13 @@ mod tests {
             removals.next_ops(durable, now, &mut ids, &mut early);
             assert_eq!((early[0].file, &early[0].action), (op.file, &op.action));
             done.push((op.file, op.action.name()));
-            if let Taken::Gone(log, _) =
+            if let Taken::Gone(name) =
                 removals.on_done(answer(&early[0]), durable, now).expect("the disk works")
             {
-                removals.list_if_no_files(log);
+                removals.list_if_no_files(name.log);
             }
         }
-        let (segment, index) = (
-            FileName::Segment { log: log(0), base: Offset(0) },
-            FileName::Index { log: log(0), base: Offset(0) },
-        );
+        let (segment, index) = (name(0).data(), name(0).index());
         let folder = FileName::LogFolder(log(0));
         let steps = [(segment, "delete"), (index, "delete"), (folder, "list"), (folder, "delete")];
         assert_eq!(done, steps);

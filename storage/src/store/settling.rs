@@ -15,8 +15,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use flumen_protocol::entry::Records;
-use flumen_protocol::ids::{LogId, LogIndex};
+use flumen_protocol::entry::{AbortedTransaction, Records};
+use flumen_protocol::ids::{LogId, LogIndex, Offset};
 use flumen_protocol::time::{Monotonic, Now};
 
 use super::Store;
@@ -224,6 +224,28 @@ impl Store {
             self.settles.group = Some(now);
         }
         found
+    }
+
+    /// One after the last offset that would be in segments after a settle up to `up_to`.
+    #[must_use]
+    pub fn settling_end(&self, log: LogId, up_to: LogIndex) -> Offset {
+        let Some(known) = self.logs.get(&log) else { return Offset::ZERO };
+        let chosen = known.tail.settleable(up_to.min(known.durable), SETTLE_BYTES_MAX);
+        known.tail.end_after(chosen.map_or(0, |(entry_count, _)| entry_count))
+    }
+
+    /// Notes which transactions of a log were aborted: from `since` on exactly these. To be told before
+    /// any state that knows of them.
+    pub fn note_aborted(&mut self, log: LogId, since: Offset, rows: Vec<AbortedTransaction>) {
+        if self.logs.contains_key(&log) {
+            self.manifest.enqueue(Record::Aborted { log, since, rows });
+        }
+    }
+
+    /// How many aborted transactions are noted of all logs of this core.
+    #[must_use]
+    pub fn aborted_count(&self) -> usize {
+        self.manifest.image().aborted_count()
     }
 
     /// Starts to settle the log's entries up to `up_to`, which must be committed, as far as they

@@ -15,7 +15,7 @@ use crate::error::DiskErrorKind;
 use crate::inspect::{Depth, Inspection};
 use crate::io::directory::prepare_root;
 use crate::io::driver::Driver;
-use crate::op::{Action, FileName, OpId};
+use crate::op::{Action, FileName, Generation, OpId};
 use crate::sim_disk::{Dice, Fault, SimDisk};
 use crate::testing::sized_batch;
 
@@ -23,6 +23,7 @@ const IDENTITY: Identity =
     Identity { cluster: [3; 16], node: NodeId(1), core: CoreId(0), incarnation: 1 };
 const JOURNAL: JournalConfig =
     JournalConfig { file_bytes: 1 << 20, window_bytes: 8 << 20, commits_in_flight: 1 };
+mod cleaning;
 mod damage;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -501,14 +502,18 @@ fn a_rotten_batch_is_refused_and_the_rest_is_served() {
         (0..30).for_each(|n| world.append_batch(log(0), n, 10_000));
         world.settle(log(0));
         world.restart();
-        let segment = FileName::Segment { log: log(0), base: Offset(0) };
+        let segment =
+            FileName::Segment { log: log(0), base: Offset(0), generation: Generation::APPENDED };
         let size = match &world.written[&log(0)][0].payload {
             Payload::Records(records) => records.bytes.len() as u64,
             Payload::Empty | Payload::Control(_) => 0,
         };
         world.disk.flip_bit(segment, size * 3 + 1000, 4);
         if !with_index {
-            world.disk.shorten(FileName::Index { log: log(0), base: Offset(0) }, None);
+            world.disk.shorten(
+                FileName::Index { log: log(0), base: Offset(0), generation: Generation::APPENDED },
+                None,
+            );
         }
         assert_eq!(world.read_from(log(0), 0, 1 << 20).expect("sound").len(), 3);
         let (from, until) = (Offset(15), Offset(20));
@@ -533,14 +538,18 @@ fn one_segment(seed: u64) -> World {
 /// The same, but the index is lost.
 fn without_index(seed: u64) -> World {
     let mut world = one_segment(seed);
-    world.disk.shorten(FileName::Index { log: log(0), base: Offset(0) }, None);
+    world.disk.shorten(
+        FileName::Index { log: log(0), base: Offset(0), generation: Generation::APPENDED },
+        None,
+    );
     world
 }
 
 #[test]
 fn rot_costs_one_batch_wherever_it_lies_in_a_segment_without_index() {
     let world = without_index(6);
-    let segment = FileName::Segment { log: log(0), base: Offset(0) };
+    let segment =
+        FileName::Segment { log: log(0), base: Offset(0), generation: Generation::APPENDED };
     for (n, place) in world.places(log(0)).into_iter().enumerate().step_by(4) {
         for at in [8, 10, 1000] {
             let (disk, written) = (world.disk.clone(), world.written.clone());
@@ -555,7 +564,8 @@ fn rot_costs_one_batch_wherever_it_lies_in_a_segment_without_index() {
 
 #[test]
 fn an_unreadable_block_costs_the_batches_that_touch_it() {
-    let segment = FileName::Segment { log: log(0), base: Offset(0) };
+    let segment =
+        FileName::Segment { log: log(0), base: Offset(0), generation: Generation::APPENDED };
     for make in [one_segment, without_index] {
         let world = make(6);
         let places = world.places(log(0));
@@ -579,11 +589,24 @@ fn an_unreadable_block_costs_the_batches_that_touch_it() {
 }
 
 #[test]
+fn a_garbled_read_is_read_again_with_an_index_and_without() {
+    let segment =
+        FileName::Segment { log: log(0), base: Offset(0), generation: Generation::APPENDED };
+    for make in [one_segment, without_index] {
+        let mut world = make(6);
+        world.disk.inject(Fault::GarbleRead(segment));
+        assert_eq!(world.damage_of(log(0)), []);
+        assert!(!world.disk.awaits(Fault::GarbleRead(segment)), "it was met");
+    }
+}
+
+#[test]
 fn a_segment_cut_short_is_readable_up_to_there() {
     for make in [one_segment, without_index] {
         let mut world = make(6);
         let places = world.places(log(0));
-        let segment = FileName::Segment { log: log(0), base: Offset(0) };
+        let segment =
+            FileName::Segment { log: log(0), base: Offset(0), generation: Generation::APPENDED };
         world.disk.carry_out(DiskOp { id: OpId(0), file: segment, action: Action::Flush });
         world.disk.shorten(segment, Some(places[30].end - 1));
         assert_eq!(world.damage_of(log(0)), [(150, 400)]);
@@ -593,7 +616,8 @@ fn a_segment_cut_short_is_readable_up_to_there() {
 #[test]
 fn a_dead_device_costs_a_bounded_number_of_reads() {
     let mut world = without_index(6);
-    let segment = FileName::Segment { log: log(0), base: Offset(0) };
+    let segment =
+        FileName::Segment { log: log(0), base: Offset(0), generation: Generation::APPENDED };
     let blocks = world.places(log(0)).last().expect("some").end.div_ceil(4096);
     (0..blocks).for_each(|block| world.disk.inject(Fault::Unreadable(segment, block * 4096)));
     let request = ReadRequest {
@@ -611,8 +635,9 @@ fn a_dead_device_costs_a_bounded_number_of_reads() {
 
 #[test]
 fn what_cannot_be_read_now_is_not_called_damaged() {
-    let segment = FileName::Segment { log: log(0), base: Offset(0) };
-    let index = FileName::Index { log: log(0), base: Offset(0) };
+    let segment =
+        FileName::Segment { log: log(0), base: Offset(0), generation: Generation::APPENDED };
+    let index = FileName::Index { log: log(0), base: Offset(0), generation: Generation::APPENDED };
     let kinds = [DiskErrorKind::NoDescriptors, DiskErrorKind::Denied, DiskErrorKind::Io(12)];
     for (make, file) in
         [(one_segment as fn(_) -> _, index), (one_segment, segment), (without_index, segment)]
@@ -673,7 +698,11 @@ fn a_read_under_way_never_brings_anything_of_a_deleted_log_into_a_new_one() {
             world.restart();
             world.run();
             if without_index {
-                let index = FileName::Index { log: log(0), base: Offset(0) };
+                let index = FileName::Index {
+                    log: log(0),
+                    base: Offset(0),
+                    generation: Generation::APPENDED,
+                };
                 world.disk.shorten(index, None);
             }
             let done = begin_read(&mut world, log(0), nth);
@@ -710,7 +739,11 @@ fn a_read_of_what_retention_deletes_meanwhile_is_out_of_range_and_not_damaged() 
             let start = world.store.retention(log(0), world.now, Offset(450)).expect("too much");
             world.run();
             if !is_there {
-                let file = FileName::Segment { log: log(0), base: Offset(0) };
+                let file = FileName::Segment {
+                    log: log(0),
+                    base: Offset(0),
+                    generation: Generation::APPENDED,
+                };
                 let (kind, action) = (DiskErrorKind::NotFound, "read");
                 done.result = Err(crate::error::DiskError { kind, file, action });
             }
@@ -961,7 +994,8 @@ fn want_of_room_or_descriptors_stops_settling_and_nothing_else() {
     world.create(log(0), small_segments());
     (0..20).for_each(|n| world.append_batch(log(0), n, 10_000));
     world.run();
-    let segment = FileName::Segment { log: log(0), base: Offset(0) };
+    let segment =
+        FileName::Segment { log: log(0), base: Offset(0), generation: Generation::APPENDED };
     for kind in [DiskErrorKind::NoSpace, DiskErrorKind::NoDescriptors] {
         world.disk.inject(Fault::Fail(segment, kind));
         let state = (LogIndex(20), Bytes::new());
@@ -1082,7 +1116,8 @@ fn a_start_on_a_full_disk_waits_for_room() {
 
 #[test]
 fn an_unreadable_end_of_a_segment_is_read_again_and_then_begins_a_new_one() {
-    let segment = FileName::Segment { log: log(0), base: Offset(0) };
+    let segment =
+        FileName::Segment { log: log(0), base: Offset(0), generation: Generation::APPENDED };
     for fault in [Fault::Fail(segment, DiskErrorKind::Io(5)), Fault::GarbleRead(segment)] {
         for times in [1, 2] {
             let mut world = World::new(11);
@@ -1094,7 +1129,11 @@ fn an_unreadable_end_of_a_segment_is_read_again_and_then_begins_a_new_one() {
             world.run();
             (0..times).for_each(|_| world.disk.inject(fault));
             world.settle(log(0));
-            let next = FileName::Segment { log: log(0), base: Offset(5) };
+            let next = FileName::Segment {
+                log: log(0),
+                base: Offset(5),
+                generation: Generation::APPENDED,
+            };
             assert_eq!(world.files_of(log(0)).contains(&next), times == 2, "{fault:?}");
             world.restart();
             world.assert_readable(log(0), 1 << 20);
@@ -1109,7 +1148,10 @@ fn a_lost_segment_does_not_keep_its_log_from_being_settled() {
     world.append_batch(log(0), 1, 5_000);
     world.settle(log(0));
     world.restart();
-    world.disk.shorten(FileName::Segment { log: log(0), base: Offset(0) }, None);
+    world.disk.shorten(
+        FileName::Segment { log: log(0), base: Offset(0), generation: Generation::APPENDED },
+        None,
+    );
     world.append_batch(log(0), 2, 5_000);
     world.settle(log(0));
     assert!(world.read_from(log(0), 0, 1).is_err());
@@ -1123,7 +1165,8 @@ fn a_rotten_end_of_a_segment_is_not_written_again_as_if_it_were_right() {
     (0..3).for_each(|n| world.append_batch(log(0), n, 5_000));
     world.settle(log(0));
     world.restart();
-    let segment = FileName::Segment { log: log(0), base: Offset(0) };
+    let segment =
+        FileName::Segment { log: log(0), base: Offset(0), generation: Generation::APPENDED };
     world.disk.flip_bit(segment, 14_000, 3);
     world.append_batch(log(0), 3, 5_000);
     world.settle(log(0));
@@ -1430,7 +1473,8 @@ fn an_inspection_tells_what_is_there_and_what_is_damaged() {
     world.settle(log(0));
     world.append_batch(log(0), 77, 100);
     world.run();
-    let segment = FileName::Segment { log: log(0), base: Offset(0) };
+    let segment =
+        FileName::Segment { log: log(0), base: Offset(0), generation: Generation::APPENDED };
     world.disk.flip_bit(segment, 25_000, 3);
     let has = |lines: &[String], what: &str| lines.iter().any(|line| line.contains(what));
     let overview = world.inspect(Depth::Overview);

@@ -2,7 +2,7 @@
 # franz-go's own pkg/kgo tests against a broker: groups chained over all assignors, regex, purge, pause, large records.
 # usage: run.sh ADDR
 # environment: KGO_TEST_RECORDS (default 20000; upstream 500000), KGO_RUN and KGO_SKIP (patterns as of go test)
-# Left out unless KGO_SKIP says otherwise: transactions, share groups, KIP-848 groups, SCRAM.
+# Left out unless KGO_SKIP says otherwise: share groups, SCRAM.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 addr=${1:?usage: run.sh ADDR}
@@ -17,7 +17,7 @@ if [ ! -x "$build/kgo.test" ]; then
 fi
 # Only these talk to a broker.
 broker='^(TestAddRemovePartitions|TestClient_Produce|TestClient_ProduceLargeMessages|TestConsumeRegex|TestConsumeTopicRetrieval.*|TestDirectPartitionPurge|TestGroupETL|TestGroupSimple|TestHookPollStart|TestIssue[0-9]+|TestIssueProduceSync.*|TestPauseIssue.*|TestPing|TestPooling|TestTxnEtl|TestSCRAMAuth.*|TestShareGroup.*|TestUnknownGroupOffsetFetchPinned)$'
-later='^TestTxnEtl$|^TestShareGroup|^TestSCRAM|^TestGroup(ETL|Simple)$/848|^TestGroupETL$/.*/848'
+later='^TestShareGroup|^TestSCRAM'
 export KGO_SEEDS=$addr KGO_TEST_RF=1 KGO_TEST_RECORDS=${KGO_TEST_RECORDS:-20000} KGO_TEST_STABLE_FETCH=true
 log=$build/last.log
 (cd "$build" && timeout 600 ./kgo.test -test.v -test.timeout 9m -test.run "${KGO_RUN:-$broker}" -test.skip "${KGO_SKIP-$later}") > "$log" 2>&1 || true

@@ -41,7 +41,7 @@ cluster() {
   export JVM_OPTIONS="-XX:SharedArchiveFile=$dir/tools.jsa -Xlog:cds=off -Xlog:cds+dynamic=off"
   node=$(sed -n 's/.*(id: \([0-9]*\) .*/\1/p' "$out" | head -n 1)
   local missing= key
-  for key in 0 1 2 3 8 9 10 11 12 13 14 15 16 19 20 21 22 32 37 42 44 47; do
+  for key in 0 1 2 3 8 9 10 11 12 13 14 15 16 19 20 21 22 24 25 26 28 32 37 42 44 47; do
     grep -Eq "\($key\): [0-9].*\[usable: [0-9]" "$out" || missing+=" $key"
   done
   is api-versions.usable "$missing" ""
@@ -205,11 +205,32 @@ transactions() {
   kafka transactions list; has transactions.list "$id-tid.*CompleteCommit" "$said"
   kafka transactions describe --transactional-id "$id-tid"; has transactions.describe "$id-tid.*CompleteCommit" "$said"
   kafka transactions describe-producers --topic "$x" --partition 0; is transactions.producers "$(grep -Ec '^[0-9]+' "$out" || true)" 1
+  kafka transactions find-hanging --broker-id "$node" --max-transaction-timeout 0
+  has transactions.find-hanging 'Topic.*Partition.*ProducerId' "$said"; hasnt transactions.hanging "$x" "$said"
+}
+
+# a producer is killed in the middle of a transaction, which an operator ends
+hanging() {
+  local x=$id-hanging producer start
+  create "$x"
+  "$here/tool.sh" "$home" producer-perf-test --topic "$x" --num-records 100000 --record-size 100 --throughput 200 --transactional-id "$id-hung" \
+    --transaction-duration-ms 50000 --producer-props "bootstrap.servers=$addr" > hanging.out 2>&1 & producer=$!
+  for _ in $(seq 20); do [ "$(total "$x")" -gt 0 ] && break; sleep 0.5; done
+  kill -9 $producer; wait $producer 2> /dev/null || true
+  echo later | produce "$x"
+  kafka transactions list; has hanging.list "$id-hung.*Ongoing" "$said"
+  kafka transactions describe-producers --topic "$x" --partition 0; start=$(awk '/^[0-9]/ && $NF != "None" {print $NF; exit}' "$out")
+  is hanging.start "$start" 0
+  kafka transactions abort --topic "$x" --partition 0 --start-offset "${start:-0}"
+  kafka transactions describe-producers --topic "$x" --partition 0; is hanging.aborted "$(awk '/^[0-9]/ {print $NF}' "$out" | sort -u | xargs)" None
+  consume "$x" --from-beginning --isolation-level read_committed --max-messages 1 --timeout-ms 20000; is hanging.later "$(cat "$out")" later
+  kafka transactions forceTerminateTransaction --transactionalId "$id-hung"
+  kafka transactions list; has hanging.terminated "$id-hung.*(Empty|CompleteAbort)" "$said"
 }
 
 cluster; topics; console; offset_queries; verifiable classic; groups; live_group classic; load
 if [ -z "${COMPAT_QUICK:-}" ]; then
-  administration; verifiable consumer; live_group consumer; transactions
+  administration; verifiable consumer; live_group consumer; transactions; hanging
 fi
 if [ -z "${KEEP:-}" ]; then kafka topics --delete --topic "$id-.*"; cd /; rm -rf "$dir"; else echo "outputs: $dir" >&2; fi
 summary

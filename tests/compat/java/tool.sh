@@ -28,6 +28,7 @@ case $name in
   e2e-latency) class=$tools.EndToEndLatency ;;
   verifiable-producer) class=$tools.VerifiableProducer ;;
   verifiable-consumer) class=$tools.VerifiableConsumer ;;
+  transactional-message-copier) class=$tools.TransactionalMessageCopier ;;
   client-compatibility-test) class=$tools.ClientCompatibilityTest ;;
   *) echo "no tool $name" >&2; exit 2 ;;
 esac

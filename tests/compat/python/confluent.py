@@ -257,12 +257,16 @@ def admin_delete_records():
     equal(values(t, 6), [b"%d" % i for i in range(4, 10)])
 
 
-@each("commit", "abort")
-def transaction(how):
-    t = topic()
-    p = ck.Producer({"bootstrap.servers": ADDR, "transactional.id": name("tid")})
+def transactional(tid=None):
+    p = ck.Producer({"bootstrap.servers": ADDR, "transactional.id": tid or name("tid")})
     p.init_transactions(30)
     p.begin_transaction()
+    return p
+
+
+@each("commit", "abort")
+def transaction(how):
+    t, p = topic(), transactional()
     for _ in range(10):
         p.produce(t, b"one", partition=0)
     p.flush(30)
@@ -272,6 +276,53 @@ def transaction(how):
     p.commit_transaction(30)
     want = [b"one"] * (10 if how == "commit" else 0) + [b"two"]
     equal(values(t, len(want)), want)
+
+
+@each("commit", "abort")
+def transaction__offsets(how):
+    t, copy = topic(), topic()
+    send(t, [b"x"] * 10)
+    c = consumer(enable_auto_commit=False)
+    c.subscribe([t])
+    equal(len(read(c, 10)), 10)
+    p = transactional()
+    p.produce(copy, b"y", partition=0)
+    p.send_offsets_to_transaction(c.position(c.assignment()), c.consumer_group_metadata(), 30)
+    p.commit_transaction(30) if how == "commit" else p.abort_transaction(30)
+    equal([at.offset for at in c.committed([ck.TopicPartition(t, 0)], timeout=30)], [10 if how == "commit" else ck.OFFSET_INVALID])
+    c.close()
+
+
+@check
+def transaction__open_is_hidden():
+    t, p = topic(), transactional()
+    p.produce(t, b"open", partition=0)
+    equal(p.flush(30), 0)
+    send(t, [b"later"])
+    equal(values(t, 2, isolation_level="read_uncommitted"), [b"open", b"later"])
+    c = consumer()
+    c.assign([ck.TopicPartition(t, 0, ck.OFFSET_BEGINNING)])
+    equal(read(c, 1, seconds=2), [])
+    p.commit_transaction(30)
+    equal([m.value() for m in read(c, 2)], [b"open", b"later"])
+    c.close()
+
+
+@check
+def transaction__zombie_is_fenced():
+    t, tid = topic(), name("tid")
+    zombie = transactional(tid)
+    zombie.produce(t, b"zombie", partition=0)
+    equal(zombie.flush(30), 0)
+    heir = transactional(tid)
+    heir.produce(t, b"heir", partition=0)
+    heir.commit_transaction(30)
+    try:
+        zombie.commit_transaction(30)
+        raise AssertionError("the zombie could commit")
+    except ck.KafkaException as e:
+        assert e.args[0].fatal(), e
+    equal(values(t, 1), [b"heir"])
 
 
 run(PREFIX)

@@ -49,7 +49,9 @@ func main() {
 		{"admin.configs", adminConfigs},
 		{"admin.groups", adminGroups},
 		{"admin.delete-records", adminDeleteRecords},
-		{"transaction.commit", transaction},
+		{"transaction.commit", transaction(true)},
+		{"transaction.abort", transaction(false)},
+		{"transaction.offsets", transactionOffsets},
 	}
 	passed, failed := 0, 0
 	for _, c := range checks {
@@ -519,33 +521,95 @@ func adminDeleteRecords() error {
 	return want("first", string(got[0].Value), "4")
 }
 
-func transaction() error {
-	t, err := topic(1)
-	if err != nil {
-		return err
-	}
+func transactional() (sarama.SyncProducer, error) {
 	c := config()
 	c.Producer.Idempotent = true
 	c.Producer.Transaction.ID = name("tid")
 	c.Producer.Transaction.Retry.Max = 5
 	c.Net.MaxOpenRequests = 1
 	c.Metadata.Retry.Max = 1
-	p, err := sarama.NewSyncProducer([]string{addr}, c)
+	return sarama.NewSyncProducer([]string{addr}, c)
+}
+
+// within sends a value and whatever else in a transaction, which it ends.
+func within(p sarama.SyncProducer, t, value string, also func() error, end func() error) error {
+	if err := p.BeginTxn(); err != nil {
+		return err
+	}
+	if _, _, err := p.SendMessage(&sarama.ProducerMessage{Topic: t, Value: sarama.StringEncoder(value)}); err != nil {
+		return err
+	}
+	if err := also(); err != nil {
+		return err
+	}
+	return end()
+}
+
+func nothing() error { return nil }
+
+func transaction(commit bool) func() error {
+	return func() error {
+		t, err := topic(1)
+		if err != nil {
+			return err
+		}
+		p, err := transactional()
+		if err != nil {
+			return err
+		}
+		defer p.Close()
+		end, wanted := p.AbortTxn, []string{"second"}
+		if commit {
+			end, wanted = p.CommitTxn, []string{"first", "second"}
+		}
+		if err := within(p, t, "first", nothing, end); err != nil {
+			return err
+		}
+		if err := within(p, t, "second", nothing, p.CommitTxn); err != nil {
+			return err
+		}
+		reader := config()
+		reader.Consumer.IsolationLevel = sarama.ReadCommitted
+		got, err := read(reader, t, len(wanted))
+		if err != nil {
+			return err
+		}
+		for i, m := range got {
+			if err := want("value", string(m.Value), wanted[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+func transactionOffsets() error {
+	t, err := topic(1)
+	if err != nil {
+		return err
+	}
+	p, err := transactional()
 	if err != nil {
 		return err
 	}
 	defer p.Close()
-	if err := p.BeginTxn(); err != nil {
+	g := name("g")
+	moves := func(offset int64) func() error {
+		return func() error {
+			return p.AddOffsetsToTxn(map[string][]*sarama.PartitionOffsetMetadata{t: {{Partition: 0, Offset: offset}}}, g)
+		}
+	}
+	if err := within(p, t, "counts", moves(7), p.CommitTxn); err != nil {
 		return err
 	}
-	if _, _, err := p.SendMessage(&sarama.ProducerMessage{Topic: t, Value: sarama.StringEncoder("v")}); err != nil {
+	if err := within(p, t, "does not", moves(9), p.AbortTxn); err != nil {
 		return err
 	}
-	if err := p.CommitTxn(); err != nil {
-		return err
-	}
-	reader := config()
-	reader.Consumer.IsolationLevel = sarama.ReadCommitted
-	_, err = read(reader, t, 1)
-	return err
+	return withAdmin(func(a sarama.ClusterAdmin) error {
+		found, err := a.ListConsumerGroupOffsets(g, map[string][]int32{t: {0}})
+		if err != nil {
+			return err
+		}
+		return want("committed", found.GetBlock(t, 0).Offset, int64(7))
+	})
 }

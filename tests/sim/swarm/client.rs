@@ -21,8 +21,10 @@ use super::history::{Happening, History, Place, Since};
 pub const PARTITIONS: i32 = 3;
 /// And how many it may have in the end.
 pub const PARTITIONS_MAX: i32 = 5;
-/// The topics of a life: the first is strict, the second as the plan says.
-pub const TOPICS: [&str; 2] = ["orders", "clicks"];
+/// The topics of a life: the first is strict, the second as the plan says, the third is compacted.
+pub const TOPICS: [&str; 3] = ["orders", "clicks", "table"];
+/// The third.
+pub const TABLE: u8 = 2;
 
 /// A client's request to the world.
 pub enum Deed {
@@ -71,7 +73,7 @@ pub struct Line<Q> {
 }
 
 /// How long a client waits for an answer before it gives the connection up. Longer than any hang.
-const PATIENCE: Nanos = 40_000 * MILLIS;
+pub const PATIENCE: Nanos = 40_000 * MILLIS;
 
 impl<Q> Line<Q> {
     /// A line that was never up.

@@ -6,7 +6,7 @@
 //! Apart because this order is what a seed decides first of all.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BinaryHeap;
 
 /// Nanoseconds of the world's own time since it began.
 pub type Nanos = u64;
@@ -20,8 +20,11 @@ pub const SECONDS: Nanos = 1_000_000_000;
 
 /// Events by the time they are due.
 pub struct Heap<E> {
-    order: BinaryHeap<Reverse<(Nanos, u64, u64)>>,
-    events: BTreeMap<u64, E>,
+    /// When, the draw, the number of the event, and where it is kept.
+    order: BinaryHeap<Reverse<(Nanos, u64, u64, usize)>>,
+    events: Vec<Option<E>>,
+    /// Places that are free.
+    free: Vec<usize>,
     next: u64,
     now: Nanos,
 }
@@ -29,7 +32,8 @@ pub struct Heap<E> {
 impl<E> Heap<E> {
     /// Nothing is going to happen.
     pub fn new() -> Self {
-        Self { order: BinaryHeap::new(), events: BTreeMap::new(), next: 0, now: 0 }
+        let (order, events, free) = (BinaryHeap::new(), Vec::new(), Vec::new());
+        Self { order, events, free, next: 0, now: 0 }
     }
 
     /// The time of the event taken last.
@@ -39,16 +43,22 @@ impl<E> Heap<E> {
 
     /// At `at`, or now if that has passed, `event` happens; `draw` decides among others of the same time.
     pub fn push(&mut self, at: Nanos, draw: u64, event: E) {
-        self.order.push(Reverse((at.max(self.now), draw, self.next)));
-        self.events.insert(self.next, event);
+        let place = self.free.pop().unwrap_or(self.events.len());
+        if place == self.events.len() {
+            self.events.push(Some(event));
+        } else {
+            self.events[place] = Some(event);
+        }
+        self.order.push(Reverse((at.max(self.now), draw, self.next, place)));
         self.next += 1;
     }
 
     /// What happens next.
     pub fn pop(&mut self) -> Option<E> {
-        let Reverse((at, _, name)) = self.order.pop()?;
+        let Reverse((at, _, _, place)) = self.order.pop()?;
         self.now = at;
-        self.events.remove(&name)
+        self.free.push(place);
+        self.events[place].take()
     }
 }
 

@@ -8,6 +8,12 @@
 
 use std::fmt;
 
+use super::heap::Nanos;
+use super::transacted::Transacted;
+
+/// The time of every writer's first value, milliseconds since 1970.
+pub const BIRTH: i64 = 1_700_000_000_000;
+
 /// A partition that a life uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
@@ -18,7 +24,7 @@ pub struct Place {
 }
 
 /// What a record says: nobody else writes the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Value {
     /// Who wrote it.
     pub writer: u16,
@@ -26,28 +32,57 @@ pub struct Value {
     pub number: u32,
 }
 
+/// Whoever has this name or a higher one writes values with few keys.
+pub const KEYED_WRITER: u16 = 1000;
+/// How many keys there are. The last value of each stays.
+pub const KEYS: u32 = 7;
+
 impl Value {
+    /// Which of the few keys it has; `None` if its key, if it has one, is of no meaning.
+    pub fn few_key(self) -> Option<u32> {
+        let mixed = (self.number ^ u32::from(self.writer) << 8).wrapping_mul(0x9e37_79b9) >> 16;
+        (self.writer >= KEYED_WRITER).then_some(mixed % KEYS)
+    }
+
     /// The most a value adds to its name, in bytes.
     const FILLER_MAX: u32 = 3_000;
+    /// The longest name: both numbers, each with a point.
+    const NAME_MAX: usize = 5 + 1 + 10 + 1;
+
+    /// The time its writer gives it, milliseconds since 1970.
+    pub fn timestamp(self) -> i64 {
+        BIRTH + i64::from(self.number)
+    }
 
     /// The value as it is written: its name, and a filler whose length and letter follow from it, so that a
     /// record that was altered is noticed.
     pub fn bytes(self) -> Vec<u8> {
+        let (length, letter) = self.filler();
+        let mut bytes = Vec::with_capacity(Self::NAME_MAX + length);
+        push_decimal(&mut bytes, u32::from(self.writer));
+        bytes.push(b'.');
+        push_decimal(&mut bytes, self.number);
+        bytes.push(b'.');
+        bytes.resize(bytes.len() + length, letter);
+        bytes
+    }
+
+    /// How long it is, and of which letter.
+    fn filler(self) -> (usize, u8) {
         let mixed = (self.number ^ u32::from(self.writer) << 20).wrapping_mul(0x9e37_79b9);
         let long = mixed >> 28 == 0;
         let length = if long { mixed % Self::FILLER_MAX } else { mixed % 40 };
-        let mut bytes = format!("{}.{}.", self.writer, self.number).into_bytes();
-        bytes.resize(bytes.len() + length as usize, b'a' + (mixed % 26) as u8);
-        bytes
+        (length as usize, b'a' + (mixed % 26) as u8)
     }
 
     /// Whose value these bytes are; `None` if they are nobody's, or altered.
     pub fn read(bytes: &[u8]) -> Option<Self> {
-        let mut parts = bytes.splitn(3, |byte| *byte == b'.');
-        let mut number = || std::str::from_utf8(parts.next()?).ok()?.parse::<u32>().ok();
-        let (writer, number) = (u16::try_from(number()?).ok()?, number()?);
-        let value = Self { writer, number };
-        (value.bytes() == bytes).then_some(value)
+        let (writer, rest) = split_decimal(bytes)?;
+        let (number, filler) = split_decimal(rest)?;
+        let value = Self { writer: u16::try_from(writer).ok()?, number };
+        let (length, letter) = value.filler();
+        let is_whole = filler.len() == length && filler.iter().all(|byte| *byte == letter);
+        is_whole.then_some(value)
     }
 }
 
@@ -81,19 +116,43 @@ pub enum Happening {
     End { place: Place, end: i64, since: Since },
     /// Somebody was told where the log begins.
     Start { place: Place, start: i64, since: Since },
+    /// Somebody wants everything below to be deleted; −1 is everything there is.
+    DeleteAsked(Place, i64),
     /// Everything below was deleted on request, and that is done.
     Deleted(Place, i64),
+    /// A look-up said that this is the first record of this time or later, if there is one.
+    Found { place: Place, time: i64, offset: Option<i64>, since: Since },
     /// An offset of a group was committed, and that is done.
     Committed { group: u8, place: Place, offset: i64 },
     /// A member was told what its group committed; −1 is nothing.
     CommitRead { group: u8, place: Place, offset: i64, since: Since },
     /// A member of a group was given these places in this generation.
     Assigned { group: u8, generation: i32, member: String, places: Vec<Place> },
+    /// A member of a group of the new kind has these places and no others from this time on, at least until
+    /// then if it is not heard of any more.
+    InHands { group: u8, member: u16, places: Vec<Place>, at: Nanos, until: Nanos },
     /// The process ended without being asked: what is not on the disk is lost.
     Crash,
+    /// A disk has spoilt bytes that were durable: these offsets may be refused, or lost with all that
+    /// stands behind them. Noted once it is known how a start takes it.
+    Damaged { place: Place, from: i64, until: Option<i64>, is_silent: bool },
+    /// With them went where the log begins.
+    StartForgotten(Place),
+    /// The same befell what this group committed.
+    GroupDamaged(u8),
+    /// The same befell the topic that comes and goes.
+    PassingDamaged,
+    /// An operator gave up what this log lost.
+    Accepted(Place),
+    /// Fetches from this offset are refused for good; the reader goes on there.
+    Denied { place: Place, from: i64, to: i64 },
+    /// At the end of the life, the log says that something behind its end is lost.
+    Held(Place),
     /// At the end of the life, with nobody else there: the log was read from `start` up to `end`,
     /// and this is all of it.
     ReadWhole { place: Place, start: i64, end: i64, records: Vec<(i64, Value)> },
+    /// Something about transactions.
+    Transacted(Transacted),
 }
 
 /// What happened, in order, and what must be known to judge it.
@@ -103,13 +162,76 @@ pub struct History {
     pub happenings: Vec<Happening>,
     /// Topics whose records may be acknowledged before they are durable (`flush.messages`).
     pub relaxed: Vec<u8>,
+    /// Topics whose oldest records go by themselves (`retention.bytes`).
+    pub retained: Vec<u8>,
+    /// Topics of which a record goes when a later one has its key.
+    pub compacted: Vec<u8>,
+    /// What clients ask of a history that goes on.
+    known: Known,
+}
+
+/// What is known without looking a history through.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    has_crash: bool,
+    is_passing_damaged: bool,
+    /// What was damaged, in order: the first offset, and one after the last if that is known.
+    damages: Vec<(Place, i64, Option<i64>)>,
 }
 
 impl History {
+    /// Nothing has happened yet.
+    pub fn new(relaxed: Vec<u8>, retained: Vec<u8>, compacted: Vec<u8>) -> Self {
+        Self { happenings: Vec::new(), relaxed, retained, compacted, known: Known::default() }
+    }
+
     /// Notes what happened; gives its place in the history.
     pub fn note(&mut self, happening: Happening) -> Since {
+        match &happening {
+            Happening::Crash => self.known.has_crash = true,
+            Happening::PassingDamaged => self.known.is_passing_damaged = true,
+            Happening::Damaged { place, from, until, .. } => {
+                self.known.damages.push((*place, *from, *until));
+            }
+            Happening::Sent(..)
+            | Happening::Acked { .. }
+            | Happening::Refused(..)
+            | Happening::Asked
+            | Happening::Seen { .. }
+            | Happening::Garbled(..)
+            | Happening::Skipped { .. }
+            | Happening::End { .. }
+            | Happening::Start { .. }
+            | Happening::DeleteAsked(..)
+            | Happening::Deleted(..)
+            | Happening::Found { .. }
+            | Happening::Committed { .. }
+            | Happening::CommitRead { .. }
+            | Happening::Assigned { .. }
+            | Happening::InHands { .. }
+            | Happening::StartForgotten(_)
+            | Happening::GroupDamaged(_)
+            | Happening::Accepted(_)
+            | Happening::Denied { .. }
+            | Happening::Held(_)
+            | Happening::ReadWhole { .. }
+            | Happening::Transacted(_) => {}
+        }
         self.happenings.push(happening);
         self.happenings.len() - 1
+    }
+
+    /// Notes what happened about transactions.
+    pub fn note_transacted(&mut self, what: Transacted) {
+        self.note(Happening::Transacted(what));
+    }
+
+    /// What happened about transactions, each with its place in the history.
+    pub fn transacted(&self) -> impl Iterator<Item = (Since, &Transacted)> {
+        self.happenings.iter().enumerate().filter_map(|(at, happening)| {
+            let Happening::Transacted(what) = happening else { return None };
+            Some((at, what))
+        })
     }
 
     /// Whether a crash may take what was acknowledged there.
@@ -117,15 +239,68 @@ impl History {
         self.relaxed.contains(&place.topic)
     }
 
+    /// Whether a record may go because a later one has its key.
+    pub fn is_compacted(&self, place: Place) -> bool {
+        self.compacted.contains(&place.topic)
+    }
+
     /// Whether there was a crash.
     pub fn has_crash(&self) -> bool {
-        self.happenings.contains(&Happening::Crash)
+        self.known.has_crash
+    }
+
+    /// What was damaged of this log, in order: the first offset, and one after the last if it is known.
+    fn damages(&self, place: Place) -> impl Iterator<Item = (i64, Option<i64>)> {
+        let damages = self.known.damages.iter().filter(move |(damaged, ..)| *damaged == place);
+        damages.map(|(_, from, until)| (*from, *until))
+    }
+
+    /// Whether the end of the log may be lost, or may have been.
+    pub fn may_miss_its_end(&self, place: Place) -> bool {
+        self.damages(place).any(|(_, until)| until.is_none())
+    }
+
+    /// Where the damaged records around this offset end; `None` if it is not among any.
+    pub fn past_damage(&self, place: Place, offset: i64) -> Option<i64> {
+        let around = self.damages(place).filter_map(|(from, until)| Some(from..until?));
+        around.filter(|range| range.contains(&offset)).map(|range| range.end).max()
+    }
+
+    /// Whether the topic that comes and goes lost something.
+    pub fn is_passing_damaged(&self) -> bool {
+        self.known.is_passing_damaged
     }
 
     /// What a crash does not take: whether acknowledgements at this place hold.
     pub fn binds(&self, place: Place) -> bool {
         !(self.is_relaxed(place) && self.has_crash())
     }
+}
+
+/// Writes a number as people do. Every value is written and read so often that formatting it was felt.
+fn push_decimal(bytes: &mut Vec<u8>, number: u32) {
+    let from = bytes.len();
+    let mut left = number;
+    loop {
+        bytes.push(b'0' + (left % 10) as u8);
+        left /= 10;
+        if left == 0 {
+            break;
+        }
+    }
+    bytes[from..].reverse();
+}
+
+/// A number as it is written, and what follows the point behind it.
+fn split_decimal(bytes: &[u8]) -> Option<(u32, &[u8])> {
+    let end = bytes.iter().take(11).position(|byte| *byte == b'.')?;
+    let (digits, rest) = (&bytes[..end], &bytes[end + 1..]);
+    let is_canonical = digits == b"0" || digits.first().is_some_and(|first| *first != b'0');
+    let number = digits.iter().try_fold(0u32, |number, digit| {
+        let digit = digit.checked_sub(b'0').filter(|digit| *digit < 10)?;
+        number.checked_mul(10)?.checked_add(u32::from(digit))
+    });
+    Some((number.filter(|_| is_canonical)?, rest))
 }
 
 #[cfg(test)]
@@ -141,6 +316,13 @@ mod tests {
             bytes.push(b'!');
             assert_eq!(Value::read(&bytes), None);
         }
-        assert_eq!(Value::read(b"hello"), None);
+        for nobody in
+            ["hello", "", ".", "3.", "3.1", "03.1.", "3.+1.", "3.99999999999.", "70000.1."]
+        {
+            let longer = |count: usize| format!("{nobody}{}", "a".repeat(count)).into_bytes();
+            assert!((0..40).all(|count| Value::read(&longer(count)).is_none()), "{nobody}");
+        }
+        let last = Value { writer: u16::MAX, number: u32::MAX };
+        assert_eq!(Value::read(&last.bytes()), Some(last));
     }
 }

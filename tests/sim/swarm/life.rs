@@ -11,17 +11,25 @@
 
 use bytes::Bytes;
 use flumen_broker::shard::input::ConnectionId;
+use flumen_replication::partition::Isolation;
 use flumen_storage::sim_disk::Dice;
 
-use super::client::{Context, Deed, PARTITIONS};
+use super::atlas::Atlas;
+use super::client::{Context, Deed, PARTITIONS, TABLE};
+use super::damage::Reach;
 use super::heap::{Heap, MILLIS, Nanos, SECONDS};
-use super::history::{Happening, History};
+use super::history::{Happening, History, KEYED_WRITER};
+use super::lines::News;
+use super::machine::Finding;
 use super::member::Member;
-use super::node::{Inside, News, Node};
+use super::node::{Inside, Node};
 use super::operator::Operator;
 use super::oracles;
-use super::plan::{Fault, Plan};
+use super::plan::Plan;
 use super::reader::Reader;
+use super::transacted::{TRANSACTIONAL_WRITER, Transacted};
+use super::transactor::Transactor;
+use super::trouble::SURVEY;
 use super::writer::Writer;
 
 /// How long after the last fault everything must have ended: the longest of all hangs and time-outs, several times.
@@ -44,22 +52,33 @@ pub enum Event {
     Fault,
     /// A disk that was full has room again.
     Room { core: usize },
+    /// A disk spoils something.
+    Spoil,
+    /// The process ends for it, or for anything else; with the machine, if the power goes.
+    Fall { power: bool },
+    /// Somebody looks at what the disks have spoilt by now.
+    Survey,
+    /// A process of this number whose disk does not answer is ended.
+    Watchdog { life: u64 },
+    /// The client of a connection reads again.
+    ReadsOn { connection: ConnectionId },
     /// No more faults.
     Heal,
 }
 
 /// One of the clients.
-enum Client {
+pub(super) enum Client {
     Writer(Box<Writer>),
     Reader(Box<Reader>),
     Member(Box<Member>),
     Operator(Box<Operator>),
+    Transactor(Box<Transactor>),
 }
 
-struct Seat {
+pub(super) struct Seat {
     client: Client,
-    connection: Option<ConnectionId>,
-    stalled_until: Nanos,
+    pub(super) connection: Option<ConnectionId>,
+    pub(super) stalled_until: Nanos,
     /// When it will be woken at the latest.
     wake_at: Option<Nanos>,
 }
@@ -72,20 +91,25 @@ pub struct Outcome {
     pub events: u64,
     /// How many values were acknowledged.
     pub acknowledged: usize,
+    /// How many transactions were committed, as their producers know.
+    pub committed: usize,
     /// How many processes the node had.
     pub processes: u64,
 }
 
-struct Life {
-    plan: Plan,
-    events: Heap<Event>,
-    dice: Dice,
-    node: Node,
-    seats: Vec<Seat>,
-    history: History,
+pub(super) struct Life {
+    pub(super) plan: Plan,
+    pub(super) events: Heap<Event>,
+    pub(super) dice: Dice,
+    pub(super) node: Node,
+    pub(super) seats: Vec<Seat>,
+    pub(super) history: History,
+    atlas: Atlas,
+    /// How often a disk spoilt something.
+    pub(super) spoilt: u64,
     partitions: i32,
-    is_healed: bool,
-    healed_at: Nanos,
+    pub(super) is_healed: bool,
+    pub(super) healed_at: Nanos,
     trace: u64,
     count: u64,
 }
@@ -112,7 +136,9 @@ impl Life {
         let mut node = Node::new(&plan, seed);
         node.boot(&mut events, &mut dice);
         let relaxed = if plan.relaxed_every.is_some() { vec![1] } else { Vec::new() };
-        let history = History { happenings: Vec::new(), relaxed };
+        let retained = if plan.retention_bytes.is_some() { vec![1] } else { Vec::new() };
+        let history = History::new(relaxed, retained, vec![TABLE]);
+        let atlas = Atlas::new(plan.groups.len() as u8 + 1);
         let mut life = Self {
             plan,
             events,
@@ -120,6 +146,8 @@ impl Life {
             node,
             seats: Vec::new(),
             history,
+            atlas,
+            spoilt: 0,
             partitions: PARTITIONS,
             is_healed: false,
             healed_at: Nanos::MAX,
@@ -148,7 +176,7 @@ impl Life {
     fn operator(&self) -> &Operator {
         match &self.seats[0].client {
             Client::Operator(operator) => operator,
-            Client::Writer(_) | Client::Reader(_) | Client::Member(_) => {
+            Client::Writer(_) | Client::Reader(_) | Client::Member(_) | Client::Transactor(_) => {
                 unreachable!("the operator sits first")
             }
         }
@@ -163,23 +191,54 @@ impl Life {
             let writer = Writer::new(name, is_idempotent, plan.write_every);
             self.seat(Client::Writer(Box::new(writer)));
         }
+        for name in 0..plan.keyed_writers {
+            let writer = Writer::new(KEYED_WRITER + name, true, plan.write_every);
+            self.seat(Client::Writer(Box::new(writer)));
+        }
         for _ in 0..plan.readers {
-            self.seat(Client::Reader(Box::new(Reader::new())));
+            let reader = Reader::new(Isolation::ReadUncommitted);
+            self.seat(Client::Reader(Box::new(reader)));
         }
         for (group, members) in plan.groups.iter().enumerate() {
             for _ in 0..*members {
                 self.seat(Client::Member(Box::new(Member::new(group as u8))));
             }
         }
+        for number in 0..plan.modern_members {
+            let member = Member::modern(plan.groups.len() as u8, number);
+            self.seat(Client::Member(Box::new(member)));
+        }
+        self.transactional_people(&plan);
         let now = self.events.now();
         if !plan.faults.is_empty() {
             let first = plan.fault_every.draw(&mut self.dice);
             self.push(now + first, Event::Fault);
         }
+        if let Some(rot) = &plan.rot {
+            let first = rot.every.draw(&mut self.dice);
+            self.push(now + first, Event::Spoil);
+            self.push(now + SURVEY, Event::Survey);
+        }
         self.push(now + plan.trouble, Event::Heal);
     }
 
-    fn push(&mut self, at: Nanos, event: Event) {
+    /// Those who write in transactions, and one who reads what they have committed.
+    fn transactional_people(&mut self, plan: &Plan) {
+        let mut name = TRANSACTIONAL_WRITER;
+        for (id, transactional) in plan.transactional.iter().enumerate() {
+            for _ in 0..transactional.producers {
+                let transactor = Transactor::new(id as u8, name, *transactional);
+                self.seat(Client::Transactor(Box::new(transactor)));
+                name += 1;
+            }
+        }
+        if name > TRANSACTIONAL_WRITER {
+            let reader = Reader::new(Isolation::ReadCommitted);
+            self.seat(Client::Reader(Box::new(reader)));
+        }
+    }
+
+    pub(super) fn push(&mut self, at: Nanos, event: Event) {
         let draw = self.dice.below(u64::MAX);
         self.events.push(at, draw, event);
     }
@@ -198,6 +257,7 @@ impl Life {
         match event {
             Event::Inside { life, core, what } => self.node.happen(life, core, what, events, dice),
             Event::Boot { life } if life == self.node.life => {
+                self.node.consider_accepting(dice);
                 self.node.boot(events, dice);
                 if !self.is_healed && self.dice.below(self.plan.fault_in_recovery + 1) == 1 {
                     let at = self.events.now() + self.dice.below(2 * MILLIS);
@@ -207,9 +267,41 @@ impl Life {
             Event::Boot { .. } => {}
             Event::News { client, connection, news } => self.tell(client, connection, news),
             Event::Wake { client } => self.wake(client),
+            Event::ReadsOn { connection } => self.node.read_on(connection, events, dice),
             Event::Fault => self.strike(),
+            Event::Spoil => self.spoil(),
+            Event::Fall { power } => self.fall(power),
+            Event::Watchdog { life } if life == self.node.life => self.fall(false),
+            Event::Watchdog { .. } => {}
+            Event::Survey => self.survey(),
             Event::Room { core } => self.node.limit_disk(core, None),
             Event::Heal => self.heal(),
+        }
+        self.note_findings();
+    }
+
+    /// What the machine knows comes into the history.
+    fn note_findings(&mut self) {
+        for finding in self.node.take_findings() {
+            match finding {
+                Finding::Crash => drop(self.history.note(Happening::Crash)),
+                Finding::Damaged { core, reaches } => self.note_damage(core, reaches),
+                Finding::Met { core, reaches } => {
+                    self.note_damage(core, reaches);
+                    self.node.trust(core);
+                }
+                Finding::Accepted { core } => {
+                    self.atlas.note_accepted(core, self.node.cores(), &mut self.history);
+                }
+            }
+        }
+    }
+
+    fn note_damage(&mut self, core: usize, reaches: Vec<Reach>) {
+        // To find out whose a log is means to look a whole disk through.
+        if !reaches.is_empty() {
+            self.atlas.learn(self.node.disk(core), &self.history);
+            self.atlas.note(reaches, &mut self.history);
         }
     }
 
@@ -236,6 +328,11 @@ impl Life {
             Event::Fault => 6,
             Event::Room { .. } => 7,
             Event::Heal => 8,
+            Event::Spoil => 9,
+            Event::Fall { power } => 10 + u64::from(*power),
+            Event::Survey => 12,
+            Event::Watchdog { .. } => 13,
+            Event::ReadsOn { .. } => 14,
         };
         for word in [self.events.now(), kind] {
             self.trace = (self.trace ^ word).wrapping_mul(0x0100_0000_01b3);
@@ -280,7 +377,7 @@ impl Life {
     }
 
     /// Lets a client act, and does what it wants.
-    fn act(&mut self, number: usize, act: impl FnOnce(&mut Client, &mut Context<'_>)) {
+    pub(super) fn act(&mut self, number: usize, act: impl FnOnce(&mut Client, &mut Context<'_>)) {
         let mut context = Context {
             now: self.events.now(),
             dice: &mut self.dice,
@@ -315,62 +412,16 @@ impl Life {
             }
             Deed::HangUp => {
                 if let Some(connection) = self.seats[number].connection {
-                    self.node.close(connection, events, dice);
+                    if self.node.knows(connection) {
+                        self.node.close(connection, events, dice);
+                    } else {
+                        let at = events.now() + MILLIS;
+                        let news = News::Closed;
+                        self.push(at, Event::News { client: number, connection, news });
+                    }
                 }
             }
             Deed::WakeAt(at) => self.wake_at(number, at),
-        }
-    }
-
-    fn strike(&mut self) {
-        if self.is_healed {
-            return;
-        }
-        let fault = self.plan.faults[self.dice.below(self.plan.faults.len() as u64) as usize];
-        let now = self.events.now();
-        let core = self.dice.below(self.node.cores() as u64) as usize;
-        let span = (10 + self.dice.below(4_000)) * MILLIS;
-        let (events, dice) = (&mut self.events, &mut self.dice);
-        match fault {
-            Fault::PowerCut => {
-                self.history.note(Happening::Crash);
-                self.node.die(true, span, events, dice);
-            }
-            Fault::Kill => {
-                self.history.note(Happening::Crash);
-                self.node.die(false, span, events, dice);
-            }
-            Fault::Restart => self.node.ask_to_stop(events, dice),
-            Fault::DiskHangs => self.node.hang_disk(core, now + span),
-            Fault::DiskFills => {
-                let more = dice.below(256 << 10);
-                self.node.limit_disk(core, Some(more));
-                self.push(now + span, Event::Room { core });
-            }
-            Fault::Disconnect => {
-                if let Some(connection) = self.node.any_connection(dice) {
-                    self.node.close(connection, events, dice);
-                }
-            }
-            Fault::ClientStalls => {
-                let client = dice.below(self.seats.len() as u64) as usize;
-                self.seats[client].stalled_until = now + span;
-            }
-            Fault::ClockJumps => {
-                let hours = dice.below(49) as i64 - 24;
-                self.node.jump_clock(hours * 3_600_000);
-            }
-            Fault::CoreStalls => self.node.stall(core, now + span.min(500 * MILLIS)),
-        }
-        let next = self.plan.fault_every.draw(&mut self.dice);
-        self.push(now + next, Event::Fault);
-    }
-
-    fn heal(&mut self) {
-        self.is_healed = true;
-        self.healed_at = self.events.now();
-        for core in 0..self.node.cores() {
-            self.node.limit_disk(core, None);
         }
     }
 
@@ -384,11 +435,15 @@ impl Life {
         for (number, seat) in self.seats.iter_mut().enumerate() {
             match &mut seat.client {
                 Client::Writer(writer) if !writer.is_done() => return false,
+                Client::Transactor(transactor) if !transactor.is_done() => return false,
                 Client::Reader(reader) => {
                     readers_are_done &= reader.is_done();
                     idle.push(number);
                 }
-                Client::Writer(_) | Client::Member(_) | Client::Operator(_) => {}
+                Client::Writer(_)
+                | Client::Member(_)
+                | Client::Operator(_)
+                | Client::Transactor(_) => {}
             }
         }
         for number in idle {
@@ -404,7 +459,10 @@ impl Life {
             Client::Writer(writer) if !writer.is_done() => Some(writer.describe()),
             Client::Reader(reader) if !reader.is_done() => Some(reader.describe()),
             Client::Operator(operator) => Some(operator.describe()),
-            Client::Writer(_) | Client::Reader(_) | Client::Member(_) => None,
+            Client::Transactor(it) if !it.is_done() => Some(it.describe()),
+            Client::Writer(_) | Client::Reader(_) | Client::Member(_) | Client::Transactor(_) => {
+                None
+            }
         });
         let each: Vec<String> = each.collect();
         format!(
@@ -415,7 +473,9 @@ impl Life {
         )
     }
 
-    fn end(self) -> Outcome {
+    fn end(mut self) -> Outcome {
+        (0..self.node.cores()).for_each(|core| self.node.survey(core));
+        self.note_findings();
         let wrong = oracles::ask_all(&self.history);
         assert!(
             wrong.is_empty(),
@@ -424,10 +484,14 @@ impl Life {
             self.plan
         );
         let is_acked = |happening: &&Happening| matches!(happening, Happening::Acked { .. });
+        let is_committed = |(_, what): &(usize, &Transacted)| {
+            matches!(what, Transacted::Ended { is_committed: true, .. })
+        };
         Outcome {
             trace: self.trace,
             events: self.count,
             acknowledged: self.history.happenings.iter().filter(is_acked).count(),
+            committed: self.history.transacted().filter(is_committed).count(),
             processes: self.node.life,
         }
     }
@@ -440,6 +504,7 @@ impl Client {
             Self::Reader(it) => it.wake(context),
             Self::Member(it) => it.wake(context),
             Self::Operator(it) => it.wake(context),
+            Self::Transactor(it) => it.wake(context),
         }
     }
 
@@ -449,15 +514,17 @@ impl Client {
             Self::Reader(it) => it.answered(context, frame),
             Self::Member(it) => it.answered(context, frame),
             Self::Operator(it) => it.answered(context, frame),
+            Self::Transactor(it) => it.answered(context, frame),
         }
     }
 
-    fn closed(&mut self, context: &mut Context<'_>) {
+    pub(super) fn closed(&mut self, context: &mut Context<'_>) {
         match self {
             Self::Writer(it) => it.closed(context),
             Self::Reader(it) => it.closed(context),
             Self::Member(it) => it.closed(context),
             Self::Operator(it) => it.closed(context),
+            Self::Transactor(it) => it.closed(context),
         }
     }
 }

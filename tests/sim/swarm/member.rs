@@ -1,10 +1,12 @@
-//! A member of a classic consumer group.
+//! A member of a consumer group, classic or of the new kind.
 //!
 //! Does: join, share partitions out if it leads, read from what is committed, commit, leave at times.
 //! Does not: write records.
 //! Invariants: one request at a time; it never commits less than it found; an answer of an earlier membership
 //! changes nothing.
 //! Apart because groups are half of what a broker is used for.
+
+pub mod modern;
 
 use std::collections::BTreeMap;
 
@@ -21,23 +23,30 @@ use flumen_protocol::messages::offset_fetch_request::{
 };
 use flumen_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use flumen_protocol::messages::{
-    GroupId, HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, OffsetCommitRequest,
-    OffsetFetchRequest, StrBytes, SyncGroupRequest,
+    FindCoordinatorRequest, GroupId, HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest,
+    OffsetCommitRequest, OffsetFetchRequest, StrBytes, SyncGroupRequest,
 };
+use flumen_replication::partition::Isolation;
+
+use modern::Modern;
 
 use super::client::{Answer, Context, Line, code, text, topic_name};
 use super::fetching::{self, EARLIEST, FETCH, LIST_OFFSETS};
 use super::heap::{MILLIS, Nanos};
-use super::history::{Happening, Place, Since};
+use super::history::{Happening, History, Place, Since};
 use super::writer::is_retriable;
 
+const FIND: (ApiKey, i16) = (ApiKey::FindCoordinator, 3);
 const JOIN: (ApiKey, i16) = (ApiKey::JoinGroup, 5);
 const SYNC: (ApiKey, i16) = (ApiKey::SyncGroup, 3);
 const HEARTBEAT: (ApiKey, i16) = (ApiKey::Heartbeat, 3);
 const LEAVE: (ApiKey, i16) = (ApiKey::LeaveGroup, 3);
 const COMMIT: (ApiKey, i16) = (ApiKey::OffsetCommit, 7);
+/// The first that members of the new kind may use.
+const COMMIT_MODERN: (ApiKey, i16) = (ApiKey::OffsetCommit, 9);
 const COMMITTED: (ApiKey, i16) = (ApiKey::OffsetFetch, 8);
 
+const ISOLATION: Isolation = Isolation::ReadUncommitted;
 const RETRY: Nanos = 100 * MILLIS;
 const HEARTBEAT_EVERY: Nanos = 700 * MILLIS;
 const SESSION_MS: i32 = 3_000;
@@ -45,18 +54,31 @@ const REBALANCE_MS: i32 = 5_000;
 
 /// What a member asks.
 pub enum Question {
+    Find,
     Join,
     Sync,
     Committed(Since),
+    /// The same, only to see whether it still holds.
+    Look(Since),
     Start(Place, Since),
     Fetch(Since, Vec<(Place, i64)>),
     Heartbeat,
     Commit(Vec<(Place, i64)>),
+    /// A commit as of the generation before.
+    LateCommit,
     Leave,
+    /// A heartbeat of the new kind.
+    Beat {
+        sent: Nanos,
+    },
+    /// The last of them.
+    Depart,
 }
 
 /// How far a membership is.
 enum Step {
+    /// Nobody asked yet who coordinates the group, which is what makes the topic that groups live in.
+    Finding,
     Joining,
     /// With what the leader shares out; nothing if another one leads.
     Syncing(Vec<SyncGroupRequestAssignment>),
@@ -70,6 +92,9 @@ pub struct Member {
     group: u8,
     line: Line<Question>,
     name: StrBytes,
+    /// `None`: it speaks the classic protocol.
+    modern: Option<Modern>,
+    /// The generation, or the epoch of a member of the new kind, which is 0 before it has joined.
     generation: i32,
     step: Step,
     /// From where it reads what it was given; `None`: from where the log begins.
@@ -77,20 +102,24 @@ pub struct Member {
     /// What of that is not committed.
     uncommitted: BTreeMap<Place, i64>,
     beaten: Nanos,
+    /// Its connection ended: the node may have started anew, and must not have forgotten anything.
+    must_look: bool,
 }
 
 impl Member {
-    /// A member that never joined.
+    /// A classic member that never joined.
     pub fn new(group: u8) -> Self {
         Self {
             group,
             line: Line::new(),
             name: StrBytes::default(),
+            modern: None,
             generation: -1,
-            step: Step::Joining,
+            step: Step::Finding,
             positions: BTreeMap::new(),
             uncommitted: BTreeMap::new(),
             beaten: 0,
+            must_look: false,
         }
     }
 
@@ -109,14 +138,21 @@ impl Member {
 
     fn go_on(&mut self, context: &mut Context<'_>) {
         match &mut self.step {
+            Step::Finding => self.find(context),
+            Step::Joining if self.modern.is_some() => self.beat_modern(context),
             Step::Joining => self.join(context),
             Step::Syncing(shares) => {
                 let shares = std::mem::take(shares);
                 self.sync(context, shares);
             }
-            Step::Given => self.ask_committed(context),
+            Step::Given => self.ask_committed(context, Question::Committed),
             Step::Consuming => self.consume(context),
         }
+    }
+
+    fn find(&mut self, context: &mut Context<'_>) {
+        let request = FindCoordinatorRequest::default().with_key(self.group_id().0);
+        self.line.send(context, FIND, &request, Question::Find);
     }
 
     fn join(&mut self, context: &mut Context<'_>) {
@@ -142,7 +178,7 @@ impl Member {
         self.line.send(context, SYNC, &request, Question::Sync);
     }
 
-    fn ask_committed(&mut self, context: &mut Context<'_>) {
+    fn ask_committed(&mut self, context: &mut Context<'_>, why: fn(Since) -> Question) {
         let topics = self.positions.keys().map(|place| {
             OffsetFetchRequestTopics::default()
                 .with_name(topic_name(*place))
@@ -153,15 +189,24 @@ impl Member {
             .with_topics(Some(topics.collect()));
         let request = OffsetFetchRequest::default().with_groups(vec![wanted]);
         let since = context.ask();
-        self.line.send(context, COMMITTED, &request, Question::Committed(since));
+        self.line.send(context, COMMITTED, &request, why(since));
     }
 
     fn consume(&mut self, context: &mut Context<'_>) {
+        if self.modern.is_some() && self.positions.is_empty() && context.now < self.beaten + RETRY {
+            return context.wake_in(RETRY);
+        }
         if context.now > self.beaten + HEARTBEAT_EVERY || self.positions.is_empty() {
             return self.beat(context);
         }
+        if std::mem::take(&mut self.must_look) {
+            return self.ask_committed(context, Question::Look);
+        }
         if context.dice.below(300) == 0 {
             return self.leave(context);
+        }
+        if self.generation > 0 && context.dice.below(100) == 0 {
+            return self.commit_late(context);
         }
         if !self.uncommitted.is_empty() && context.dice.below(4) == 0 {
             return self.commit(context);
@@ -169,17 +214,21 @@ impl Member {
         let lost = self.positions.iter().find(|(_, position)| position.is_none());
         if let Some((place, _)) = lost {
             let (place, since) = (*place, context.ask());
-            let request = fetching::offset_request(place, EARLIEST);
+            let request = fetching::offset_request(ISOLATION, place, EARLIEST);
             return self.line.send(context, LIST_OFFSETS, &request, Question::Start(place, since));
         }
         let wanted = self.positions.iter().filter_map(|(place, at)| Some((*place, (*at)?)));
         let wanted: Vec<(Place, i64)> = wanted.collect();
         let since = context.ask();
-        let request = fetching::request(&wanted, 300, 1 << context.dice.below(20));
+        let max_bytes = 1 << context.dice.below(20);
+        let request = fetching::request(ISOLATION, &wanted, 300, max_bytes);
         self.line.send(context, FETCH, &request, Question::Fetch(since, wanted));
     }
 
     fn beat(&mut self, context: &mut Context<'_>) {
+        if self.modern.is_some() {
+            return self.beat_modern(context);
+        }
         self.beaten = context.now;
         let request = HeartbeatRequest::default()
             .with_group_id(self.group_id())
@@ -189,6 +238,9 @@ impl Member {
     }
 
     fn leave(&mut self, context: &mut Context<'_>) {
+        if self.modern.is_some() {
+            return self.leave_modern(context);
+        }
         let member = MemberIdentity::default().with_member_id(self.name.clone());
         let request =
             LeaveGroupRequest::default().with_group_id(self.group_id()).with_members(vec![member]);
@@ -211,31 +263,64 @@ impl Member {
             .with_generation_id_or_member_epoch(self.generation)
             .with_member_id(self.name.clone())
             .with_topics(topics.collect());
-        self.line.send(context, COMMIT, &request, Question::Commit(offsets));
+        self.line.send(context, self.commit_api(), &request, Question::Commit(offsets));
+    }
+
+    /// What was on its way when the group moved on must not count any more.
+    fn commit_late(&mut self, context: &mut Context<'_>) {
+        let place = *self.positions.keys().next().expect("it was given something");
+        let partition = OffsetCommitRequestPartition::default()
+            .with_partition_index(place.partition)
+            .with_committed_offset(0);
+        let topic = OffsetCommitRequestTopic::default()
+            .with_name(topic_name(place))
+            .with_partitions(vec![partition]);
+        let request = OffsetCommitRequest::default()
+            .with_group_id(self.group_id())
+            .with_generation_id_or_member_epoch(self.generation - 1)
+            .with_member_id(self.name.clone())
+            .with_topics(vec![topic]);
+        self.line.send(context, self.commit_api(), &request, Question::LateCommit);
+    }
+
+    fn commit_api(&self) -> (ApiKey, i16) {
+        if self.modern.is_some() { COMMIT_MODERN } else { COMMIT }
     }
 
     /// A frame came.
     pub fn answered(&mut self, context: &mut Context<'_>, frame: Bytes) {
         let (question, answer) = self.line.answered(context.now, frame);
         let outcome = match question {
+            Question::Find => {
+                let code = answer.read::<FindCoordinatorRequest>(FIND).error_code;
+                succeed(code).map(|()| self.step = Step::Joining)
+            }
             Question::Join => self.take_join(context, answer),
             Question::Sync => self.take_sync(context, answer),
             Question::Committed(since) => self.take_committed(context, answer, since),
+            Question::Look(since) => self.note_committed(context, answer, since).map(drop),
             Question::Start(place, since) => {
-                let start = fetching::take_offset(context, answer, place, EARLIEST, since);
+                let asked = (place, EARLIEST);
+                let start = fetching::take_offset(context, answer, ISOLATION, asked, since);
                 start.map(|start| self.begin_at(place, start))
             }
             Question::Fetch(since, wanted) => {
-                let given = fetching::take(context, answer, &wanted, since);
-                given.into_iter().try_for_each(|given| self.take_records(&given))
+                let given = fetching::take(context, answer, ISOLATION, &wanted, since);
+                let history = &*context.history;
+                let taken = given.iter().map(|given| self.take_records(history, given));
+                // One place that refuses must not keep the others from going on.
+                taken.fold(Ok(()), Result::and)
             }
             Question::Heartbeat => succeed(answer.read::<HeartbeatRequest>(HEARTBEAT).error_code),
             Question::Commit(offsets) => self.take_commit(context, answer, &offsets),
+            Question::LateCommit => self.take_late_commit(answer),
             Question::Leave => {
                 let response = answer.read::<LeaveGroupRequest>(LEAVE);
-                self.forget();
+                self.forget(context);
                 succeed(response.error_code)
             }
+            Question::Beat { sent } => self.take_beat(context, answer, sent),
+            Question::Depart => Self::take_departure(answer),
         };
         match outcome {
             Ok(()) => self.go_on(context),
@@ -249,9 +334,15 @@ impl Member {
             ErrorCode::RebalanceInProgress | ErrorCode::IllegalGeneration => {
                 self.step = Step::Joining;
             }
-            ErrorCode::UnknownMemberId => self.forget(),
+            ErrorCode::UnknownMemberId => self.forget(context),
+            // The next heartbeat tells the epoch that counts.
+            ErrorCode::StaleMemberEpoch => self.beaten = 0,
+            ErrorCode::FencedMemberEpoch | ErrorCode::GroupIdNotFound if self.modern.is_some() => {
+                self.forget(context);
+            }
             code => {
                 assert!(is_retriable(code), "group {} is refused: {code:?}", self.group);
+                self.doubt(context.now, false);
                 if let Step::Syncing(_) = self.step {
                     // What it was to share out went with the request.
                     self.step = Step::Joining;
@@ -261,7 +352,10 @@ impl Member {
         context.wake_in(RETRY);
     }
 
-    fn forget(&mut self) {
+    fn forget(&mut self, context: &mut Context<'_>) {
+        if self.modern.is_some() {
+            return self.give_all_up(context);
+        }
         (self.name, self.generation, self.step) = (StrBytes::default(), -1, Step::Joining);
     }
 
@@ -303,21 +397,34 @@ impl Member {
         Ok(())
     }
 
+    /// What the group committed for the places it was asked for.
+    fn note_committed(
+        &self,
+        context: &mut Context<'_>,
+        answer: Answer,
+        since: Since,
+    ) -> Result<Vec<(Place, i64)>, ErrorCode> {
+        let mut response = answer.read::<OffsetFetchRequest>(COMMITTED);
+        let told = response.groups.remove(0);
+        succeed(told.error_code)?;
+        let mut offsets = Vec::new();
+        for told in told.topics.into_iter().flat_map(|topic| topic.partitions) {
+            succeed(told.error_code)?;
+            let place = Place { topic: 0, partition: told.partition_index };
+            let (group, offset) = (self.group, told.committed_offset);
+            context.history.note(Happening::CommitRead { group, place, offset, since });
+            offsets.push((place, offset));
+        }
+        Ok(offsets)
+    }
+
     fn take_committed(
         &mut self,
         context: &mut Context<'_>,
         answer: Answer,
         since: Since,
     ) -> Result<(), ErrorCode> {
-        let mut response = answer.read::<OffsetFetchRequest>(COMMITTED);
-        let told = response.groups.remove(0);
-        succeed(told.error_code)?;
-        let partitions = told.topics.into_iter().flat_map(|topic| topic.partitions);
-        for told in partitions {
-            succeed(told.error_code)?;
-            let place = Place { topic: 0, partition: told.partition_index };
-            let (group, offset) = (self.group, told.committed_offset);
-            context.history.note(Happening::CommitRead { group, place, offset, since });
+        for (place, offset) in self.note_committed(context, answer, since)? {
             self.positions.insert(place, (offset >= 0).then_some(offset));
         }
         self.step = Step::Consuming;
@@ -328,9 +435,15 @@ impl Member {
         self.positions.insert(place, Some(start));
     }
 
-    fn take_records(&mut self, given: &fetching::Given) -> Result<(), ErrorCode> {
+    fn take_records(
+        &mut self,
+        history: &History,
+        given: &fetching::Given,
+    ) -> Result<(), ErrorCode> {
         match given.code {
-            ErrorCode::None if given.records.is_empty() => Ok(()),
+            ErrorCode::None if self.positions.get(&given.place) == Some(&Some(given.next)) => {
+                Ok(())
+            }
             ErrorCode::None => {
                 self.positions.insert(given.place, Some(given.next));
                 self.uncommitted.insert(given.place, given.next);
@@ -340,7 +453,13 @@ impl Member {
                 self.positions.insert(given.place, None);
                 Ok(())
             }
-            refused => Err(refused),
+            refused => {
+                let damage = history.past_damage(given.place, given.next);
+                if refused == ErrorCode::KafkaStorageError && damage.is_some() {
+                    self.positions.insert(given.place, damage);
+                }
+                Err(refused)
+            }
         }
     }
 
@@ -350,7 +469,7 @@ impl Member {
         answer: Answer,
         offsets: &[(Place, i64)],
     ) -> Result<(), ErrorCode> {
-        let response = answer.read::<OffsetCommitRequest>(COMMIT);
+        let response = answer.read::<OffsetCommitRequest>(self.commit_api());
         let told = response.topics.iter().flat_map(|topic| &topic.partitions);
         let mut outcome = Ok(());
         for ((place, offset), told) in offsets.iter().zip(told) {
@@ -366,12 +485,26 @@ impl Member {
         outcome
     }
 
+    /// A commit of an earlier generation must be refused.
+    fn take_late_commit(&self, answer: Answer) -> Result<(), ErrorCode> {
+        let response = answer.read::<OffsetCommitRequest>(self.commit_api());
+        match code(response.topics[0].partitions[0].error_code) {
+            ErrorCode::None => panic!("a commit of an earlier generation is taken"),
+            ErrorCode::IllegalGeneration | ErrorCode::StaleMemberEpoch => Ok(()),
+            refused => Err(refused),
+        }
+    }
+
     /// The connection is gone.
     pub fn closed(&mut self, context: &mut Context<'_>) {
-        let was_sharing = self.line.closed().iter().any(|asked| matches!(asked, Question::Sync));
+        self.must_look = true;
+        let unanswered = self.line.closed();
+        let was_sharing = unanswered.iter().any(|asked| matches!(asked, Question::Sync));
         if was_sharing {
             self.step = Step::Joining;
         }
+        let may_have_beaten = unanswered.iter().any(|it| matches!(it, Question::Beat { .. }));
+        self.doubt(context.now, may_have_beaten);
         context.wake_in(RETRY);
     }
 }

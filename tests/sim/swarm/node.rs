@@ -1,27 +1,25 @@
-//! A node as plain values: shards and their recovery, disks, wires between cores, connections.
+//! A node as plain values: shards and their recovery, disks, wires between cores.
 //!
-//! Does: deliver inputs after delays, carry effects out, die and start again.
+//! Does: deliver inputs after delays, carry effects out, start again.
 //! Does not: decide anything a broker decides, or know what clients say.
-//! Invariants: inputs of a core and bytes of a connection are first in, first out; nothing of an earlier
-//! process reaches a later one but what is on the disks.
-//! Apart because the broker's rim (`pump`, `net`, `io`) is replaced by this, and nothing else of it.
+//! Invariants: inputs of a core are first in, first out; nothing of an earlier process reaches a later one but
+//! what is on the disks.
+//! Apart because the broker's rim (`pump`, `net`, `io`) is replaced by this, and nothing else of it. What its
+//! clients hang on is in `lines.rs`, what becomes of it when something breaks in `machine.rs`.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use flumen_broker::config::options::Options;
-use flumen_broker::net::slots::{Next, Slots};
 use flumen_broker::shard::effect::Effect;
-use flumen_broker::shard::input::{CloseReason, ConnectionId, Input};
+use flumen_broker::shard::input::{ConnectionId, Input};
 use flumen_broker::shard::memory::RequestMemory;
 use flumen_broker::shard::shard::{Identity, Shard};
-use flumen_protocol::ids::{CoreId, NodeId};
+use flumen_protocol::ids::{CoreId, LogId, NodeId};
 use flumen_protocol::time::{Monotonic, Now, Wall};
-use flumen_storage::answers::StoreConfig;
-use flumen_storage::error::{DiskErrorKind, StorageError};
+use flumen_storage::answers::{Recovered, StoreConfig};
 use flumen_storage::format::node::NodeRecord;
 use flumen_storage::journal::journal::JournalConfig;
 use flumen_storage::op::DiskOp;
@@ -31,14 +29,24 @@ use flumen_storage::store::Store;
 
 use super::heap::{Heap, MILLIS, Nanos, SECONDS};
 use super::life::Event;
+use super::lines::Connection;
+use super::machine::{Finding, Spoilt};
+use super::member::modern::SESSION;
 use super::plan::Plan;
 
-/// Bytes of open requests a core may hold.
-const MEMORY: usize = 16 << 20;
+/// Partitions of the topic that holds what groups commit.
+pub const OFFSETS_PARTITIONS: usize = 2;
+/// Partitions of the topic that holds transactional ids.
+const TRANSACTIONS_PARTITIONS: i32 = 2;
 /// When the world begins, milliseconds since 1970.
 const BIRTH: i64 = 1_700_000_000_000;
 /// How long it takes to start a process anew.
 const BOOT: Nanos = 50 * MILLIS;
+/// Requests up to this many bytes are taken whatever memory there is, as the broker's rim does.
+const SMALL_REQUEST_BYTES: usize = 1_000;
+/// How much longer everything takes on a disk that is slow, and the most it takes.
+const SLOWNESS: Nanos = 100;
+const SLOW_MAX: Nanos = 2 * SECONDS;
 
 /// What happens inside a node, each to a core.
 #[derive(Debug)]
@@ -52,63 +60,58 @@ pub enum Inside {
 }
 
 /// Where a core is in its life.
-enum State {
+pub(super) enum State {
     Down,
     Opening(Box<Opening>),
     Up(Box<Shard>),
 }
 
-struct Core {
-    disk: SimDisk,
-    state: State,
-    inbox: VecDeque<Input>,
+pub(super) struct Core {
+    pub(super) disk: SimDisk,
+    pub(super) state: State,
+    pub(super) inbox: VecDeque<Input>,
+    /// Requests that wait for memory.
+    pub(super) pressed: VecDeque<Input>,
     /// When its next turn is; other turns in the heap are overtaken by this one.
-    turn_at: Option<Nanos>,
-    /// It has no turn, and its disk does nothing, before these.
-    stalled_until: Nanos,
-    hanging_until: Nanos,
-    memory: Rc<RequestMemory>,
-    is_serving: bool,
+    pub(super) turn_at: Option<Nanos>,
+    /// It has no turn, its disk does nothing, or takes its time, before these.
+    pub(super) stalled_until: Nanos,
+    pub(super) hanging_until: Nanos,
+    pub(super) slow_until: Nanos,
+    pub(super) memory: Rc<RequestMemory>,
+    pub(super) is_serving: bool,
     /// It takes nothing more from clients.
-    is_deaf: bool,
-    has_stopped: bool,
-}
-
-/// One connection, as the broker's side sees it.
-struct Connection {
-    client: usize,
-    core: usize,
-    slots: Slots,
-    /// When the bytes sent last arrive, in each direction.
-    to_core: Nanos,
-    to_client: Nanos,
-}
-
-/// What a client is told.
-#[derive(Debug)]
-pub enum News {
-    Answer(Bytes),
-    Closed,
+    pub(super) is_deaf: bool,
+    pub(super) has_stopped: bool,
+    /// What its disk has spoilt.
+    pub(super) spoilt: Spoilt,
 }
 
 /// A node of several cores.
 pub struct Node {
-    record: NodeRecord,
+    pub(super) record: NodeRecord,
     options: Arc<Options>,
-    plan: Plan,
-    cores: Vec<Core>,
+    pub(super) plan: Plan,
+    pub(super) cores: Vec<Core>,
     /// How many processes there were, this one included.
     pub life: u64,
-    wires: BTreeMap<(usize, usize), Nanos>,
-    connections: BTreeMap<ConnectionId, Connection>,
-    next_connection: u64,
+    pub(super) wires: BTreeMap<(usize, usize), Nanos>,
+    pub(super) connections: BTreeMap<ConnectionId, Connection>,
+    pub(super) next_connection: u64,
+    /// Connections of which nothing comes any more.
+    pub(super) cut: BTreeSet<ConnectionId>,
     /// How far the wall clock is off, milliseconds.
-    clock_jump: i64,
+    pub(super) clock_jump: i64,
     /// Somebody asked the process to stop.
-    is_stopping: bool,
+    pub(super) is_stopping: bool,
+    /// An operator gives up what is damaged: with this start, with the next one.
+    pub(super) accepts: bool,
+    pub(super) accepts_next: bool,
+    /// What clients cannot know, and oracles must.
+    pub(super) findings: Vec<Finding>,
 }
 
-type Events = Heap<Event>;
+pub(super) type Events = Heap<Event>;
 
 impl Node {
     /// A node that never ran.
@@ -122,21 +125,27 @@ impl Node {
         };
         let mut options = Options::default();
         options.num_partitions = 2;
-        options.offsets_topic_num_partitions = 2;
+        options.offsets_topic_num_partitions = OFFSETS_PARTITIONS as i32;
         options.group_initial_rebalance_delay_ms = 100;
         options.group_min_session_timeout_ms = 1000;
+        options.consumer_groups.session_timeout_ms = (SESSION / MILLIS) as i32;
         options.log_retention_check_interval_ms = 2000;
+        options.log_cleaner_backoff_ms = 500;
+        options.transactions.state_log_num_partitions = TRANSACTIONS_PARTITIONS;
         let core = |number: u16| Core {
             disk: SimDisk::new(seed ^ u64::from(number) << 32),
             state: State::Down,
             inbox: VecDeque::new(),
+            pressed: VecDeque::new(),
             turn_at: None,
             stalled_until: 0,
             hanging_until: 0,
-            memory: Rc::new(RequestMemory::new(MEMORY)),
+            slow_until: 0,
+            memory: Rc::new(RequestMemory::new(plan.memory_bytes)),
             is_serving: false,
             is_deaf: false,
             has_stopped: false,
+            spoilt: Spoilt::default(),
         };
         Self {
             record,
@@ -147,8 +156,12 @@ impl Node {
             wires: BTreeMap::new(),
             connections: BTreeMap::new(),
             next_connection: 0,
+            cut: BTreeSet::new(),
             clock_jump: 0,
             is_stopping: false,
+            accepts: false,
+            accepts_next: false,
+            findings: Vec::new(),
         }
     }
 
@@ -172,10 +185,11 @@ impl Node {
     pub fn boot(&mut self, events: &mut Events, dice: &mut Dice) {
         self.life += 1;
         self.is_stopping = false;
+        self.accepts = std::mem::take(&mut self.accepts_next);
         let journal = JournalConfig {
             file_bytes: self.plan.journal_file_bytes,
             window_bytes: self.plan.journal_file_bytes * self.plan.journal_files,
-            ..JournalConfig::default()
+            commits_in_flight: self.plan.commits_in_flight,
         };
         let store = StoreConfig {
             cache_bytes: self.plan.cache_bytes,
@@ -183,35 +197,23 @@ impl Node {
             ..StoreConfig::DEFAULT
         };
         for core in 0..self.cores.len() {
+            self.examine(core);
             let identity = self.record.identity(CoreId(core as u16));
-            self.cores[core].state =
-                State::Opening(Box::new(Store::open(store, journal, identity)));
+            let opening = Store::open(store, journal, identity);
+            let opening = if self.accepts { opening.accept_damage() } else { opening };
+            self.cores[core].state = State::Opening(Box::new(opening));
             self.go_on_opening(core, events, dice);
         }
     }
 
     fn go_on_opening(&mut self, core: usize, events: &mut Events, dice: &mut Dice) {
         let now = self.now(events);
-        let it = &mut self.cores[core];
-        let State::Opening(opening) = &mut it.state else { return };
+        let State::Opening(opening) = &mut self.cores[core].state else { return };
         let mut ops = Vec::new();
         opening.next_ops(now, &mut ops);
         if let Some((store, recovered)) = opening.finish() {
             assert!(ops.is_empty(), "recovery that is complete asks for nothing");
-            let identity = Identity {
-                core: CoreId(core as u16),
-                cores: self.record.core_count,
-                node: self.record.node,
-                cluster_id: "simulated".to_owned(),
-                options: self.options.clone(),
-            };
-            let held = recovered.logs.iter().find(|log| log.held.is_some());
-            assert!(held.is_none(), "nobody damaged anything: {held:?}");
-            it.memory = Rc::new(RequestMemory::new(MEMORY));
-            let seed = self.life ^ dice.below(u64::MAX);
-            let shard = Shard::open(identity, store, recovered, it.memory.clone(), seed, now);
-            it.state = State::Up(Box::new(shard.expect("it opens")));
-            return self.wake(core, events, dice);
+            return self.open_shard(core, store, recovered, events, dice);
         }
         let wakeup = opening.next_wakeup();
         self.submit(core, ops, events, dice);
@@ -220,12 +222,45 @@ impl Node {
         }
     }
 
+    fn open_shard(
+        &mut self,
+        core: usize,
+        store: Store,
+        recovered: Recovered,
+        events: &mut Events,
+        dice: &mut Dice,
+    ) {
+        let identity = Identity {
+            core: CoreId(core as u16),
+            cores: self.record.core_count,
+            node: self.record.node,
+            cluster_id: "simulated".to_owned(),
+            options: self.options.clone(),
+        };
+        let now = self.now(events);
+        let held = recovered.logs.iter().filter(|log| log.held.is_some());
+        let held: Vec<LogId> = held.map(|log| log.log).collect();
+        let memory = Rc::new(RequestMemory::new(self.plan.memory_bytes));
+        let seed = self.life ^ dice.below(u64::MAX);
+        match Shard::open(identity, store, recovered, memory.clone(), seed, now) {
+            Ok(shard) => {
+                self.cores[core].memory = memory;
+                self.cores[core].state = State::Up(Box::new(shard));
+                self.take_up(core, &held);
+                self.wake(core, events, dice);
+            }
+            Err(why) => self.refuse(core, &why, events, dice),
+        }
+    }
+
     fn submit(&mut self, core: usize, ops: Vec<DiskOp>, events: &mut Events, dice: &mut Dice) {
+        let is_slow = events.now() < self.cores[core].slow_until;
         for op in ops {
             self.cores[core].disk.submit(op);
-            let at = events.now() + self.plan.pace.disk.draw(dice);
+            let time = self.plan.pace.disk.draw(dice);
+            let time = if is_slow { (time * SLOWNESS).min(SLOW_MAX) } else { time };
             let what = Event::Inside { life: self.life, core, what: Inside::Disk };
-            events.push(at, dice.below(u64::MAX), what);
+            events.push(events.now() + time, dice.below(u64::MAX), what);
         }
     }
 
@@ -246,13 +281,51 @@ impl Node {
             Inside::Disk => self.work_disk(core, events, dice),
             Inside::Input(input) if self.cores[core].is_deaf && is_of_client(&input) => {}
             Inside::Input(input) => {
-                self.cores[core].inbox.push_back(*input);
+                self.take_input(core, *input);
                 self.wake(core, events, dice);
             }
         }
     }
 
-    fn wake(&mut self, core: usize, events: &mut Events, dice: &mut Dice) {
+    /// A large request waits until there is memory, and others of its connection behind it.
+    fn take_input(&mut self, core: usize, input: Input) {
+        let it = &mut self.cores[core];
+        if let Input::Request { connection, frame, .. } = &input {
+            if self.cut.contains(connection) {
+                return;
+            }
+            let is_small = frame.len() <= SMALL_REQUEST_BYTES;
+            let is_behind = it.pressed.iter().any(|before| is_of(before, *connection));
+            if is_behind || !(is_small || it.memory.has_room()) {
+                return it.pressed.push_back(input);
+            }
+            it.memory.charge(frame.len());
+        } else if let Input::Closed { connection, .. } = &input {
+            it.pressed.retain(|waiting| !is_of(waiting, *connection));
+        }
+        it.inbox.push_back(input);
+    }
+
+    /// Requests that waited for memory come in as long as there is some.
+    fn take_pressed(&mut self, core: usize, events: &mut Events, dice: &mut Dice) {
+        let it = &mut self.cores[core];
+        let count = it.inbox.len();
+        while it.memory.has_room()
+            && let Some(input) = it.pressed.pop_front()
+        {
+            if let Input::Request { frame, .. } = &input
+                && !it.is_deaf
+            {
+                it.memory.charge(frame.len());
+                it.inbox.push_back(input);
+            }
+        }
+        if it.inbox.len() > count {
+            self.wake(core, events, dice);
+        }
+    }
+
+    pub(super) fn wake(&mut self, core: usize, events: &mut Events, dice: &mut Dice) {
         let at = events.now() + self.plan.pace.turn.draw(dice);
         self.turn_at(core, at, events, dice);
     }
@@ -273,35 +346,21 @@ impl Node {
             let what = Event::Inside { life: self.life, core, what: Inside::Disk };
             return events.push(it.hanging_until, dice.below(u64::MAX), what);
         }
-        let Some(done) = it.disk.step() else { return };
+        let done = it.disk.step();
+        self.note_faults(core);
+        let Some(done) = done else { return };
         let now = self.now(events);
         match &mut self.cores[core].state {
             State::Down => {}
             State::Opening(opening) => match opening.on_done(done, now) {
                 Ok(()) => self.go_on_opening(core, events, dice),
-                Err(error) => self.give_up(&error, events, dice),
+                Err(error) => self.give_up(core, &error, events, dice),
             },
             State::Up(_) => {
                 self.cores[core].inbox.push_back(Input::Disk { done, journal: None });
                 self.wake(core, events, dice);
             }
         }
-    }
-
-    /// A start that a full disk prevents is tried again, as a service manager does.
-    fn give_up(&mut self, error: &StorageError, events: &mut Events, dice: &mut Dice) {
-        let full = |error: &flumen_storage::error::DiskError| error.kind == DiskErrorKind::NoSpace;
-        let is_full = match error {
-            StorageError::NoSpace(error) | StorageError::DeviceFailed(error) => full(error),
-            StorageError::Unreadable(_)
-            | StorageError::Foreign { .. }
-            | StorageError::NewerFormat { .. }
-            | StorageError::Corrupt { .. }
-            | StorageError::NeedsOperator { .. }
-            | StorageError::InUse { .. } => false,
-        };
-        assert!(is_full, "a start fails: {error}");
-        self.die(false, SECONDS, events, dice);
     }
 
     fn turn(&mut self, core: usize, events: &mut Events, dice: &mut Dice) {
@@ -333,6 +392,7 @@ impl Node {
                 return;
             }
         }
+        self.take_pressed(core, events, dice);
         // Now + 1: the world's clocks are one ahead of its events.
         self.turn_at(core, next, events, dice);
     }
@@ -353,12 +413,13 @@ impl Node {
             }
             Effect::Respond { connection, slot, answer } => {
                 let length = answer.iter().map(Bytes::len).sum();
-                self.cores[core].memory.recount_answer(length, 0);
+                self.forget_answer(core, connection, length, events.now());
                 if let Some(it) = self.connections.get_mut(&connection) {
                     it.slots.fill(slot, answer);
                     self.flush(connection, events, dice);
                 }
             }
+            Effect::Mute { .. } => unreachable!("nobody has a quota here"),
             Effect::CloseAt { connection, slot } => {
                 if let Some(it) = self.connections.get_mut(&connection) {
                     it.slots.fill_last(slot);
@@ -380,144 +441,8 @@ impl Node {
                     self.die(false, BOOT, events, dice);
                 }
             }
-            Effect::Halt(error) => panic!("core {core} halts: {error}"),
+            Effect::Halt(error) => self.halt(core, &error, events, dice),
         }
-    }
-
-    /// Gives the client what is next in order.
-    fn flush(&mut self, connection: ConnectionId, events: &mut Events, dice: &mut Dice) {
-        loop {
-            let Some(it) = self.connections.get_mut(&connection) else { return };
-            match it.slots.next_filled() {
-                None => return,
-                Some(Next::Answer(parts)) => {
-                    let answer: Bytes = parts.concat().into();
-                    if !answer.is_empty() {
-                        self.tell(connection, News::Answer(answer), events, dice);
-                    }
-                }
-                Some(Next::Close) => return self.close(connection, events, dice),
-            }
-        }
-    }
-
-    fn tell(&mut self, name: ConnectionId, news: News, events: &mut Events, dice: &mut Dice) {
-        let Some(it) = self.connections.get_mut(&name) else { return };
-        let at = it.to_client.max(events.now() + self.plan.pace.net.draw(dice));
-        it.to_client = at + 1;
-        let event = Event::News { client: it.client, connection: name, news };
-        events.push(at, dice.below(u64::MAX), event);
-    }
-
-    /// Ends a connection; both sides are told.
-    pub fn close(&mut self, connection: ConnectionId, events: &mut Events, dice: &mut Dice) {
-        self.tell(connection, News::Closed, events, dice);
-        let Some(it) = self.connections.remove(&connection) else { return };
-        if let State::Up(_) = self.cores[it.core].state {
-            let reason = CloseReason::ByPeer;
-            let input = Input::Closed { connection, peer: peer(), reason };
-            let at = it.to_core.max(events.now());
-            let what = Inside::Input(Box::new(input));
-            let event = Event::Inside { life: self.life, core: it.core, what };
-            events.push(at, dice.below(u64::MAX), event);
-        }
-    }
-
-    /// Opens a connection to any core, if the node serves.
-    pub fn connect(
-        &mut self,
-        client: usize,
-        events: &mut Events,
-        dice: &mut Dice,
-    ) -> Option<ConnectionId> {
-        if !self.is_serving() || self.is_stopping {
-            return None;
-        }
-        let core = dice.below(self.cores.len() as u64) as usize;
-        self.next_connection += 1;
-        let connection = ConnectionId(self.next_connection);
-        let at = events.now() + self.plan.pace.net.draw(dice);
-        let slots = Slots::default();
-        let it = Connection { client, core, slots, to_core: at + 1, to_client: at + 1 };
-        self.connections.insert(connection, it);
-        let what = Inside::Input(Box::new(Input::Opened { connection }));
-        events.push(at, dice.below(u64::MAX), Event::Inside { life: self.life, core, what });
-        Some(connection)
-    }
-
-    /// Takes a request (a whole frame, length included) from a client.
-    pub fn receive(
-        &mut self,
-        connection: ConnectionId,
-        frame: &Bytes,
-        events: &mut Events,
-        dice: &mut Dice,
-    ) {
-        let Some(it) = self.connections.get_mut(&connection) else { return };
-        let slot = it.slots.reserve();
-        let at = it.to_core.max(events.now() + self.plan.pace.net.draw(dice));
-        it.to_core = at + 1;
-        let frame = BytesMut::from(&frame[4..]);
-        let core = it.core;
-        self.cores[core].memory.charge(frame.len());
-        let input =
-            Input::Request { connection, slot, listener: 0, peer: peer(), frame, answer_bytes: 0 };
-        let what = Inside::Input(Box::new(input));
-        events.push(at, dice.below(u64::MAX), Event::Inside { life: self.life, core, what });
-    }
-
-    /// The process ends at once, with the machine if the power goes, and is started again later.
-    pub fn die(&mut self, power: bool, later: Nanos, events: &mut Events, dice: &mut Dice) {
-        self.life += 1;
-        for core in &mut self.cores {
-            core.state = State::Down;
-            core.inbox.clear();
-            core.turn_at = None;
-            (core.stalled_until, core.hanging_until) = (0, 0);
-            (core.is_serving, core.is_deaf, core.has_stopped) = (false, false, false);
-            if power { core.disk.crash() } else { core.disk.kill() }
-        }
-        self.wires.clear();
-        let all: Vec<ConnectionId> = self.connections.keys().copied().collect();
-        all.into_iter().for_each(|connection| self.close(connection, events, dice));
-        let life = self.life;
-        events.push(events.now() + later, dice.below(u64::MAX), Event::Boot { life });
-    }
-
-    /// The process is asked to stop; it is started again once it has.
-    pub fn ask_to_stop(&mut self, events: &mut Events, dice: &mut Dice) {
-        if self.is_serving() && !self.is_stopping {
-            self.is_stopping = true;
-            self.cores[0].inbox.push_back(Input::Stop);
-            self.wake(0, events, dice);
-        }
-    }
-
-    /// Any connection.
-    pub fn any_connection(&self, dice: &mut Dice) -> Option<ConnectionId> {
-        let count = self.connections.len() as u64;
-        let nth = (count > 0).then(|| dice.below(count) as usize)?;
-        self.connections.keys().nth(nth).copied()
-    }
-
-    /// A core's disk does nothing until then.
-    pub fn hang_disk(&mut self, core: usize, until: Nanos) {
-        self.cores[core].hanging_until = until;
-    }
-
-    /// A core does nothing until then.
-    pub fn stall(&mut self, core: usize, until: Nanos) {
-        self.cores[core].stalled_until = until;
-    }
-
-    /// A core's disk takes so many bytes more than it holds, or as many as anybody likes.
-    pub fn limit_disk(&mut self, core: usize, more: Option<u64>) {
-        self.cores[core].disk.limit(more);
-    }
-
-    /// The wall clock jumps.
-    pub fn jump_clock(&mut self, milliseconds: i64) {
-        self.clock_jump += milliseconds;
     }
 }
 
@@ -526,6 +451,7 @@ fn is_of_client(input: &Input) -> bool {
     matches!(input, Input::Request { .. } | Input::Opened { .. })
 }
 
-fn peer() -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], 1000))
+/// Whether it comes from this connection.
+pub(super) fn is_of(input: &Input, of: ConnectionId) -> bool {
+    matches!(input, Input::Request { connection, .. } if *connection == of)
 }

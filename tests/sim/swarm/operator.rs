@@ -6,6 +6,8 @@
 //! Invariants: what is not answered is asked again until it is, before anything else is.
 //! Apart because changes of metadata meet everything else that goes on.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use flumen_protocol::api_table::ApiKey;
 use flumen_protocol::batch::builder::{BatchBuilder, NewRecord};
@@ -15,17 +17,19 @@ use flumen_protocol::messages::create_topics_request::{CreatableTopic, Creatable
 use flumen_protocol::messages::delete_records_request::{
     DeleteRecordsPartition, DeleteRecordsTopic,
 };
+use flumen_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use flumen_protocol::messages::incremental_alter_configs_request::{
     AlterConfigsResource, AlterableConfig,
 };
 use flumen_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use flumen_protocol::messages::{
     CreatePartitionsRequest, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest,
-    IncrementalAlterConfigsRequest, ProduceRequest, TopicName,
+    DescribeConfigsRequest, IncrementalAlterConfigsRequest, ProduceRequest, TopicName,
 };
+use flumen_replication::partition::Isolation;
 
 use super::client::{
-    Answer, Context, Line, PARTITIONS, PARTITIONS_MAX, TOPICS, code, text, topic_name,
+    Answer, Context, Line, PARTITIONS, PARTITIONS_MAX, TABLE, TOPICS, code, text, topic_name,
 };
 use super::fetching::{self, LATEST, LIST_OFFSETS};
 use super::heap::{MILLIS, Nanos};
@@ -37,12 +41,16 @@ const CREATE: (ApiKey, i16) = (ApiKey::CreateTopics, 5);
 const DELETE: (ApiKey, i16) = (ApiKey::DeleteTopics, 3);
 const GROW: (ApiKey, i16) = (ApiKey::CreatePartitions, 2);
 const CONFIGURE: (ApiKey, i16) = (ApiKey::IncrementalAlterConfigs, 1);
+const DESCRIBE: (ApiKey, i16) = (ApiKey::DescribeConfigs, 1);
 const DELETE_RECORDS: (ApiKey, i16) = (ApiKey::DeleteRecords, 2);
 const PRODUCE: (ApiKey, i16) = (ApiKey::Produce, 9);
 
+const ISOLATION: Isolation = Isolation::ReadUncommitted;
 const RETRY: Nanos = 100 * MILLIS;
 /// The topic that comes and goes.
 const PASSING: &str = "passing";
+/// What is written there.
+pub const PASSING_VALUE: &[u8] = b"passing";
 /// Batches that each of its lives gets.
 const PASSING_BATCHES: i64 = 3;
 const TIMEOUT_MS: i32 = 5_000;
@@ -54,6 +62,8 @@ enum Task {
     Found(u8),
     Grow,
     Configure(u8, u64),
+    /// Look whether a topic has the setting it was given last.
+    LookAtSetting(u8),
     DeleteRecords(Place, i64),
     LookAtEnd(Place),
     /// Make the passing topic, write to it, and delete it.
@@ -71,13 +81,16 @@ pub struct Operator {
     is_uncertain: bool,
     /// How many batches the passing topic has been given, and at least how many of them it has.
     filled: i64,
+    /// `segment.bytes` of each topic, in KiB, and since when, where nobody doubts what was set last.
+    settings: BTreeMap<u8, Option<(u64, Nanos)>>,
 }
 
 impl Operator {
     /// An operator before he begins.
     pub fn new(plan: &Plan) -> Self {
         let (line, plan) = (Line::new(), plan.clone());
-        Self { line, plan, task: Task::Found(0), is_uncertain: false, filled: 0 }
+        let (task, settings) = (Task::Found(0), BTreeMap::new());
+        Self { line, plan, task, is_uncertain: false, filled: 0, settings }
     }
 
     /// Whether the topics are there.
@@ -131,7 +144,16 @@ impl Operator {
                     IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
                 line.send(context, CONFIGURE, &request, since);
             }
+            Task::LookAtSetting(topic) => {
+                let resource = DescribeConfigsResource::default()
+                    .with_resource_type(2)
+                    .with_resource_name(text(TOPICS[usize::from(topic)]))
+                    .with_configuration_keys(Some(vec![text("segment.bytes")]));
+                let request = DescribeConfigsRequest::default().with_resources(vec![resource]);
+                line.send(context, DESCRIBE, &request, since);
+            }
             Task::DeleteRecords(place, offset) => {
+                context.history.note(Happening::DeleteAsked(place, offset));
                 let partition = DeleteRecordsPartition::default()
                     .with_partition_index(place.partition)
                     .with_offset(offset);
@@ -144,7 +166,7 @@ impl Operator {
                 line.send(context, DELETE_RECORDS, &request, since);
             }
             Task::LookAtEnd(place) => {
-                let request = fetching::offset_request(place, LATEST);
+                let request = fetching::offset_request(ISOLATION, place, LATEST);
                 line.send(context, LIST_OFFSETS, &request, since);
             }
             Task::Make => {
@@ -193,10 +215,15 @@ impl Operator {
                 *context.partitions += i32::from(told == ErrorCode::None);
                 told
             }
-            Task::Configure(..) => {
+            Task::Configure(topic, kib) => {
                 let response = answer.read::<IncrementalAlterConfigsRequest>(CONFIGURE);
-                code(response.responses[0].error_code)
+                let code = code(response.responses[0].error_code);
+                if code == ErrorCode::None {
+                    self.note_setting(topic, (kib, context.now));
+                }
+                code
             }
+            Task::LookAtSetting(topic) => self.take_setting(context.now, topic, answer),
             Task::DeleteRecords(place, _) => {
                 let response = answer.read::<DeleteRecordsRequest>(DELETE_RECORDS);
                 let told = &response.topics[0].partitions[0];
@@ -211,23 +238,51 @@ impl Operator {
                 }
             }
             Task::LookAtEnd(place) => {
-                let told = fetching::take_offset(context, answer, place, LATEST, since);
+                let asked = (place, LATEST);
+                let told = fetching::take_offset(context, answer, ISOLATION, asked, since);
                 told.map_or_else(|code| code, |_| ErrorCode::None)
             }
-            Task::Fill => self.take_fill(answer),
+            Task::Fill => self.take_fill(answer, context.history.is_passing_damaged()),
         }
     }
 
-    fn take_fill(&mut self, answer: Answer) -> ErrorCode {
+    /// A change that was asked for twice may be carried out twice, the second time after a later one.
+    fn note_setting(&mut self, topic: u8, set: (u64, Nanos)) {
+        let before = self.settings.get(&topic).copied().unwrap_or(Some(set));
+        let is_sure = !self.is_uncertain && before.is_some();
+        self.settings.insert(topic, is_sure.then_some(set));
+    }
+
+    fn take_setting(&self, now: Nanos, topic: u8, answer: Answer) -> ErrorCode {
+        let response = answer.read::<DescribeConfigsRequest>(DESCRIBE);
+        let told = &response.results[0];
+        let code = code(told.error_code);
+        if code == ErrorCode::None
+            && let Some(Some((kib, since))) = self.settings.get(&topic)
+            // Another core hears of it a little later.
+            && now > since + 1000 * MILLIS
+        {
+            let value = told.configs[0].value.as_deref();
+            assert_eq!(value, Some(&*(kib << 10).to_string()), "a setting of {topic} is lost");
+        }
+        code
+    }
+
+    /// A topic of which a disk has spoilt something may have lost its end, and take nothing more.
+    fn take_fill(&mut self, answer: Answer, is_damaged: bool) -> ErrorCode {
         let response = answer.read::<ProduceRequest>(PRODUCE);
         let told = &response.responses[0].partition_responses[0];
         let code = code(told.error_code);
+        if is_damaged && code == ErrorCode::KafkaStorageError {
+            self.filled = PASSING_BATCHES;
+            return ErrorCode::None;
+        }
         if code == ErrorCode::None {
             let (base, filled) = (told.base_offset, self.filled);
             if filled == 0 && !self.is_uncertain {
                 assert_eq!(base, 0, "a topic that was made anew begins anew");
             }
-            assert!(base >= filled, "the passing topic lost what it was given");
+            assert!(is_damaged || base >= filled, "the passing topic lost what it was given");
             self.filled = base + 1;
         }
         code
@@ -241,20 +296,23 @@ impl Operator {
             }
             Task::Make => self.filled = 0,
             Task::Fill | Task::Unmake | Task::Found(_) | Task::Grow => {}
-            Task::Configure(..) | Task::DeleteRecords(..) | Task::LookAtEnd(_) => {}
+            Task::Configure(..) | Task::LookAtSetting(_) => {}
+            Task::DeleteRecords(..) | Task::LookAtEnd(_) => {}
         }
         match self.task {
             Task::Make => return Task::Fill,
             Task::Fill if self.filled < PASSING_BATCHES => return Task::Fill,
             Task::Fill => return Task::Unmake,
             Task::Unmake | Task::Found(_) | Task::Grow => {}
-            Task::Configure(..) | Task::DeleteRecords(..) | Task::LookAtEnd(_) => {}
+            Task::Configure(..) | Task::LookAtSetting(_) => {}
+            Task::DeleteRecords(..) | Task::LookAtEnd(_) => {}
         }
-        let topic = dice.below(TOPICS.len() as u64) as u8;
+        let topic = dice.below(u64::from(TABLE)) as u8;
         let place = Place { topic, partition: dice.below(PARTITIONS as u64) as i32 };
         match dice.below(8) {
             0 if *context.partitions < PARTITIONS_MAX => Task::Grow,
             1 => Task::Configure(topic, 1024 + dice.below(1024)),
+            6 => Task::LookAtSetting(topic),
             2 => Task::DeleteRecords(place, dice.below(60) as i64),
             3 if dice.below(4) == 0 => Task::DeleteRecords(place, -1),
             4 | 5 => Task::Make,
@@ -271,6 +329,17 @@ impl Operator {
 
 fn found_request(plan: &Plan, topic: u8) -> CreateTopicsRequest {
     let mut configs = vec![("segment.bytes", (1 << 20).to_string())];
+    if topic == TABLE {
+        // Segments are closed early, and cleaned as soon as anything in them is dirty.
+        let segment_ms = plan.segment_ms.unwrap_or(100).min(100);
+        configs.extend([
+            ("cleanup.policy", "compact".to_owned()),
+            ("segment.ms", segment_ms.to_string()),
+            ("min.cleanable.dirty.ratio", "0.01".to_owned()),
+        ]);
+        return create_request(TOPICS[usize::from(topic)], PARTITIONS, configs);
+    }
+    configs.extend(plan.segment_ms.map(|time| ("segment.ms", time.to_string())));
     if topic == 1 {
         configs.extend(plan.relaxed_every.map(|every| ("flush.messages", every.to_string())));
         configs.extend(plan.retention_bytes.map(|bytes| ("retention.bytes", bytes.to_string())));
@@ -299,7 +368,7 @@ fn create_request(
 fn fill_request() -> ProduceRequest {
     let mut batch = BatchBuilder::new();
     let timestamp = 1_700_000_000_000;
-    batch.push(&NewRecord { timestamp, key: None, value: Some(b"passing"), headers: &[] });
+    batch.push(&NewRecord { timestamp, key: None, value: Some(PASSING_VALUE), headers: &[] });
     let data =
         PartitionProduceData::default().with_index(0).with_records(Some(batch.finish().freeze()));
     let topic = TopicProduceData::default()

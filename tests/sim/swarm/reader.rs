@@ -1,6 +1,6 @@
 //! A consumer without a group: reads somewhere, follows, jumps; and in the end reads everything.
 //!
-//! Does: fetch with all kinds of limits and waits.
+//! Does: fetch with all kinds of limits and waits, everything or only what is committed in transactions.
 //! Does not: write or commit.
 //! Invariants: its last reading of a place begins where the log begins and ends where it ended when it got there.
 //! Apart because it is the witness of everything else.
@@ -9,18 +9,27 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use flumen_protocol::error_code::ErrorCode;
+use flumen_replication::partition::Isolation;
 
 use super::client::{Context, Line, PARTITIONS, TOPICS};
 use super::fetching::{self, EARLIEST, FETCH, LATEST, LIST_OFFSETS};
 use super::heap::{MILLIS, Nanos};
-use super::history::{Happening, Place, Since, Value};
+use super::history::{BIRTH, Happening, Place, Since, Value};
+use super::transacted::Transacted;
 use super::writer::is_retriable;
 
 const RETRY: Nanos = 50 * MILLIS;
+/// So many refusals of what is known to be damaged are no accident, and so many of what is not.
+const REFUSALS: u32 = 5;
+const REFUSALS_UNEXPLAINED: u32 = 400;
+/// How long it waits in the end for transactions that are not decided, in milliseconds: longer than any may take.
+const PATIENCE_MS: u64 = 40_000;
 
 /// What a reader asks.
 pub enum Question {
     Fetch(Since),
+    /// The first record of a time or later.
+    Time(i64, Since),
     /// EARLIEST or LATEST.
     Offset(i64, Since),
 }
@@ -34,19 +43,35 @@ struct Whole {
 
 /// A consumer without a group.
 pub struct Reader {
+    isolation: Isolation,
     line: Line<Question>,
     place: Place,
     position: Option<i64>,
     /// Places to be read whole, once it is the end. `None` before.
     left: Option<VecDeque<Place>>,
     whole: Option<Whole>,
+    /// It asks behind the end, to hear whether something is lost there.
+    is_probing: bool,
+    /// How often the same fetch was refused.
+    refusals: u32,
+    /// Since when it reads everything and waits for transactions, if it does.
+    waits_since: Option<(Since, Nanos)>,
 }
 
 impl Reader {
     /// A reader that has read nothing.
-    pub fn new() -> Self {
-        let place = Place { topic: 0, partition: 0 };
-        Self { line: Line::new(), place, position: Some(0), left: None, whole: None }
+    pub fn new(isolation: Isolation) -> Self {
+        Self {
+            isolation,
+            line: Line::new(),
+            place: Place { topic: 0, partition: 0 },
+            position: Some(0),
+            left: None,
+            whole: None,
+            is_probing: false,
+            refusals: 0,
+            waits_since: None,
+        }
     }
 
     /// From now on it reads everything there is, once.
@@ -95,20 +120,33 @@ impl Reader {
             Some(Some(_)) => {}
             Some(None) => return,
         }
+        let may_look_up = self.isolation == Isolation::ReadUncommitted && self.left.is_none();
+        if may_look_up && context.dice.below(12) == 0 {
+            return self.ask_time(context);
+        }
         let Some(position) = self.position else {
             let which =
                 if self.left.is_some() || context.dice.below(2) == 0 { EARLIEST } else { LATEST };
             let since = context.ask();
-            let request = fetching::offset_request(self.place, which);
+            let request = fetching::offset_request(self.isolation, self.place, which);
             return self.line.send(context, LIST_OFFSETS, &request, Question::Offset(which, since));
         };
         let (wait_ms, max_bytes) = match self.left {
+            Some(_) if self.waits_since.is_some() => (1_000, 1 << 20),
             Some(_) => (0, 1 << 20),
             None => (context.dice.below(2000) as i32, 1 << context.dice.below(21)),
         };
         let since = context.ask();
-        let request = fetching::request(&[(self.place, position)], wait_ms, max_bytes);
+        let wanted = [(self.place, position)];
+        let request = fetching::request(self.isolation, &wanted, wait_ms, max_bytes);
         self.line.send(context, FETCH, &request, Question::Fetch(since));
+    }
+
+    fn ask_time(&mut self, context: &mut Context<'_>) {
+        let time = BIRTH + context.dice.below(2_000) as i64;
+        let since = context.ask();
+        let request = fetching::offset_request(self.isolation, self.place, time);
+        self.line.send(context, LIST_OFFSETS, &request, Question::Time(time, since));
     }
 
     /// Now and then it reads elsewhere.
@@ -127,22 +165,65 @@ impl Reader {
         let (question, answer) = self.line.answered(context.now, frame);
         let outcome = match question {
             Question::Offset(which, since) => {
-                let told = fetching::take_offset(context, answer, self.place, which, since);
+                let asked = (self.place, which);
+                let told = fetching::take_offset(context, answer, self.isolation, asked, since);
                 told.map(|offset| self.begin_at(offset))
+            }
+            Question::Time(time, since) => {
+                fetching::take_time(context, answer, self.place, time, since)
             }
             Question::Fetch(since) => {
                 let wanted = [(self.place, self.position.expect("a fetch has a position"))];
-                let given = fetching::take(context, answer, &wanted, since).remove(0);
-                self.take(context, given)
+                let mut given = fetching::take(context, answer, self.isolation, &wanted, since);
+                self.take(context, given.remove(0))
             }
         };
         match outcome {
             Ok(()) => self.go_on(context),
             Err(code) => {
                 assert!(is_retriable(code), "{:?} cannot be read: {code:?}", self.place);
+                if code == ErrorCode::KafkaStorageError {
+                    self.meet_damage(context);
+                }
                 context.wake_in(RETRY);
             }
         }
+    }
+
+    /// A fetch is refused: goes on behind what is damaged, if it is; at the end only when the refusal lasts.
+    fn meet_damage(&mut self, context: &mut Context<'_>) {
+        let Some(from) = self.position else { return };
+        if self.is_probing {
+            context.history.note(Happening::Held(self.place));
+            return self.end_whole(context);
+        }
+        let damage = context.history.past_damage(self.place, from);
+        if self.left.is_none() {
+            // Whatever it was, there are other places.
+            self.position = damage;
+            return;
+        }
+        self.refusals += 1;
+        let enough = if damage.is_some() { REFUSALS } else { REFUSALS_UNEXPLAINED };
+        if self.refusals >= enough {
+            let (place, to) = (self.place, damage.unwrap_or(from + 1));
+            context.history.note(Happening::Denied { place, from, to });
+            (self.refusals, self.position) = (0, Some(to));
+        }
+    }
+
+    /// The log was read whole.
+    fn end_whole(&mut self, context: &mut Context<'_>) {
+        let Whole { start, end, records } = self.whole.take().expect("it reads a whole log");
+        let place = self.place;
+        context.history.note(match self.isolation {
+            Isolation::ReadUncommitted => Happening::ReadWhole { place, start, end, records },
+            Isolation::ReadCommitted => {
+                Happening::Transacted(Transacted::ReadCommitted { place, start, end, records })
+            }
+        });
+        self.left.as_mut().expect("it reads whole logs").pop_front();
+        (self.refusals, self.is_probing) = (0, false);
     }
 
     fn begin_at(&mut self, offset: i64) {
@@ -154,6 +235,10 @@ impl Reader {
 
     fn take(&mut self, context: &mut Context<'_>, given: fetching::Given) -> Result<(), ErrorCode> {
         match given.code {
+            ErrorCode::None | ErrorCode::OffsetOutOfRange if self.is_probing => {
+                self.end_whole(context);
+                return Ok(());
+            }
             ErrorCode::None => {}
             // Deleted while we read, or lost by a relaxed topic in a power cut.
             ErrorCode::OffsetOutOfRange => {
@@ -167,12 +252,26 @@ impl Reader {
         whole.end = given.end;
         whole.records.extend(given.records);
         if given.next >= given.end {
-            let Whole { start, end, records } = self.whole.take().expect("it was just there");
-            let place = self.place;
-            context.history.note(Happening::ReadWhole { place, start, end, records });
-            self.left.as_mut().expect("it reads whole logs").pop_front();
+            if given.is_undecided && self.waits(context) {
+                return Ok(());
+            }
+            if !context.history.may_miss_its_end(self.place) {
+                self.end_whole(context);
+            } else {
+                (self.is_probing, self.position) = (true, Some(given.end + 1));
+            }
         }
         Ok(())
+    }
+
+    /// Something is not decided here, when nobody begins anything any more. Whether that may still be.
+    fn waits(&mut self, context: &mut Context<'_>) -> bool {
+        let begun = self.waits_since.unwrap_or_else(|| (context.ask(), context.now));
+        self.waits_since = Some(begun);
+        let (since, waited_ms) = (begun.0, (context.now - begun.1) / MILLIS);
+        let place = self.place;
+        context.history.note_transacted(Transacted::Undecided { place, waited_ms, since });
+        waited_ms < PATIENCE_MS
     }
 
     /// The connection is gone.

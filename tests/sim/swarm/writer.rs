@@ -10,15 +10,15 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use flumen_protocol::api_table::ApiKey;
-use flumen_protocol::batch::builder::{BatchBuilder, NewRecord};
+use flumen_protocol::batch::builder::BatchBuilder;
 use flumen_protocol::error_code::ErrorCode;
 use flumen_protocol::ids::{ProducerEpoch, ProducerId, Sequence};
 use flumen_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use flumen_protocol::messages::{InitProducerIdRequest, ProduceRequest, WireProducerId};
 
-use super::client::{Answer, Context, Line, PARTITIONS, code, topic_name};
+use super::client::{Answer, Context, Line, PARTITIONS, TABLE, code, topic_name};
 use super::heap::{MILLIS, Nanos};
-use super::history::{Happening, Place, Since, Value};
+use super::history::{Happening, KEYED_WRITER, Place, Since, Value};
 use super::plan::Range;
 
 const PRODUCE: (ApiKey, i16) = (ApiKey::Produce, 9);
@@ -29,12 +29,16 @@ const IN_FLIGHT_MAX: usize = 5;
 const QUEUED_MAX: usize = 12;
 /// How long to wait before something is tried again.
 const RETRY: Nanos = 100 * MILLIS;
+/// How long nothing is written to a log that refuses because something of it is lost.
+const HELD: Nanos = 3_000 * MILLIS;
+/// How long a plain writer waits when its last batch may still be on its way: longer than a core has no turn.
+const ADRIFT: Nanos = 1_000 * MILLIS;
 
 /// What a writer asks.
 pub enum Question {
     Identity,
-    /// The batch of this place that begins with this value.
-    Produce(Place, Value, Since),
+    /// Batches of different places, each by its first value.
+    Produce(Vec<(Place, Value)>, Since),
 }
 
 struct Batch {
@@ -50,6 +54,8 @@ struct Batch {
 struct Lane {
     next_sequence: i32,
     queue: VecDeque<Batch>,
+    /// Nothing is written there before.
+    rests_until: Nanos,
 }
 
 /// A producer.
@@ -111,9 +117,13 @@ impl Writer {
         if queued >= if self.is_idempotent { QUEUED_MAX } else { 1 } {
             return;
         }
-        let topic = context.dice.below(2) as u8;
+        let is_keyed = self.name >= KEYED_WRITER;
+        let topic = if is_keyed { TABLE } else { context.dice.below(2) as u8 };
         let partitions = if topic == 0 { *context.partitions } else { PARTITIONS };
         let place = Place { topic, partition: context.dice.below(partitions as u64) as i32 };
+        if self.lanes.get(&place).is_some_and(|lane| context.now < lane.rests_until) {
+            return;
+        }
         let count = 1 + context.dice.below(8);
         let (name, first) = (self.name, self.next_number);
         self.next_number += count as u32;
@@ -133,15 +143,21 @@ impl Writer {
             return;
         }
         if self.is_idempotent && (self.identity.is_none() || self.must_bump) {
-            return self.ask_identity(context);
+            return self.renew_identity(context);
         }
         let most = if self.is_idempotent { IN_FLIGHT_MAX } else { 1 };
-        let places: Vec<Place> = self.lanes.keys().copied().collect();
-        for place in places {
-            while self.line.open() < most {
-                let Some(at) = self.sendable(place) else { break };
-                self.send_batch(context, place, at);
+        while self.line.open() < most {
+            let places = self.lanes.keys();
+            let ready = places.filter_map(|place| Some((*place, self.sendable(*place)?)));
+            let mut ready: Vec<(Place, usize)> = ready.collect();
+            if ready.is_empty() {
+                return;
             }
+            // Kafka's producer puts into one request what it has for a broker.
+            if context.dice.below(2) == 0 {
+                ready.truncate(1);
+            }
+            self.send_batches(context, &ready);
         }
     }
 
@@ -152,30 +168,54 @@ impl Writer {
         queue.iter().skip(next).all(|batch| !batch.is_sent).then_some(next)
     }
 
-    fn send_batch(&mut self, context: &mut Context<'_>, place: Place, at: usize) {
-        let lane = self.lanes.get_mut(&place).expect("the lane is known");
-        let batch = &mut lane.queue[at];
-        if !batch.was_sent {
-            for value in &batch.values {
-                context.history.note(Happening::Sent(place, *value));
+    fn send_batches(&mut self, context: &mut Context<'_>, ready: &[(Place, usize)]) {
+        let identity = self.identity.filter(|_| self.is_idempotent);
+        let mut topics: BTreeMap<u8, Vec<PartitionProduceData>> = BTreeMap::new();
+        let mut asked = Vec::with_capacity(ready.len());
+        for (place, at) in ready {
+            let lane = self.lanes.get_mut(place).expect("the lane is known");
+            let batch = &mut lane.queue[*at];
+            if !batch.was_sent {
+                for value in &batch.values {
+                    context.history.note(Happening::Sent(*place, *value));
+                }
             }
+            (batch.is_sent, batch.was_sent) = (true, true);
+            let data = PartitionProduceData::default()
+                .with_index(place.partition)
+                .with_records(Some(records(batch, identity)));
+            topics.entry(place.topic).or_default().push(data);
+            asked.push((*place, batch.values[0]));
         }
-        (batch.is_sent, batch.was_sent) = (true, true);
         let since = context.history.note(Happening::Asked);
-        let first = batch.values[0];
-        let records = records(batch, self.identity.filter(|_| self.is_idempotent));
-        let data =
-            PartitionProduceData::default().with_index(place.partition).with_records(Some(records));
-        let topic = TopicProduceData::default()
-            .with_name(topic_name(place))
-            .with_partition_data(vec![data]);
+        let topics = topics.into_iter().map(|(topic, data)| {
+            let name = topic_name(Place { topic, partition: 0 });
+            TopicProduceData::default().with_name(name).with_partition_data(data)
+        });
         // A time-out beyond every hang, or a short one that is met.
         let timeout = if context.dice.below(4) == 0 { 500 } else { 30_000 };
+        let is_even = asked[0].1.number.is_multiple_of(2);
         let request = ProduceRequest::default()
-            .with_acks(if self.is_idempotent || first.number.is_multiple_of(2) { -1 } else { 1 })
+            .with_acks(if self.is_idempotent || is_even { -1 } else { 1 })
             .with_timeout_ms(timeout)
-            .with_topic_data(vec![topic]);
-        self.line.send(context, PRODUCE, &request, Question::Produce(place, first, since));
+            .with_topic_data(topics.collect());
+        self.line.send(context, PRODUCE, &request, Question::Produce(asked, since));
+    }
+
+    /// Another identity, or the next epoch of the one there is, which Kafka's producer takes by itself
+    /// (KIP-360): once nothing of the old one is under way.
+    fn renew_identity(&mut self, context: &mut Context<'_>) {
+        if self.line.open() > 0 {
+            return;
+        }
+        if let Some((id, epoch)) = self.identity
+            && context.dice.below(2) == 0
+        {
+            self.identity = Some((id, epoch + 1));
+            self.must_bump = false;
+            return self.send(context);
+        }
+        self.ask_identity(context);
     }
 
     fn ask_identity(&mut self, context: &mut Context<'_>) {
@@ -196,12 +236,16 @@ impl Writer {
         let (question, answer) = self.line.answered(context.now, frame);
         match question {
             Question::Identity => self.take_identity(context, answer),
-            Question::Produce(place, first, since) => {
+            Question::Produce(asked, since) => {
                 let response = answer.read::<ProduceRequest>(PRODUCE);
-                let told = &response.responses[0].partition_responses[0];
-                assert_eq!(told.index, place.partition);
-                let outcome = (code(told.error_code), told.base_offset);
-                self.take_outcome(context, place, first, outcome, since);
+                let told = response.responses.iter().flat_map(|topic| &topic.partition_responses);
+                let told: Vec<_> = told.collect();
+                assert_eq!(told.len(), asked.len(), "every batch is answered");
+                for ((place, first), told) in asked.into_iter().zip(told) {
+                    assert_eq!(told.index, place.partition);
+                    let outcome = (code(told.error_code), told.base_offset);
+                    self.take_outcome(context, place, first, outcome, since);
+                }
             }
         }
         self.send(context);
@@ -241,6 +285,11 @@ impl Writer {
                     context.history.note(Happening::Acked { place, value, offset, since });
                 }
             }
+            ErrorCode::KafkaStorageError if context.history.may_miss_its_end(place) => {
+                // It may be held for good. Nobody knows what became of what was sent.
+                lane.queue.clear();
+                lane.rests_until = context.now + HELD;
+            }
             _ if !self.is_idempotent => {
                 let batch = lane.queue.remove(at).expect("it was just found");
                 if is_definite(code) {
@@ -252,7 +301,8 @@ impl Writer {
             ErrorCode::OutOfOrderSequenceNumber | ErrorCode::UnknownProducerId => {
                 lane.queue[at].is_sent = false;
                 if at == 0 {
-                    let may_forget = !context.history.binds(place);
+                    let history = &context.history;
+                    let may_forget = !history.binds(place) || history.may_miss_its_end(place);
                     assert!(
                         may_forget,
                         "{first} is refused with {code:?} and nothing is before it"
@@ -286,19 +336,31 @@ impl Writer {
         }
     }
 
+    /// Nobody will say what became of this batch; whether it is given up.
+    fn lose(&mut self, place: Place, first: Value) -> bool {
+        let lane = self.lanes.get_mut(&place).expect("the lane is known");
+        let at = lane.queue.iter().position(|batch| batch.values[0] == first);
+        match at {
+            Some(at) if self.is_idempotent => lane.queue[at].is_sent = false,
+            Some(at) => return lane.queue.remove(at).is_some(),
+            None => {}
+        }
+        false
+    }
+
     /// The connection is gone.
     pub fn closed(&mut self, context: &mut Context<'_>) {
+        let mut adrift = false;
         for question in self.line.closed() {
-            let Question::Produce(place, first, _) = question else { continue };
-            let lane = self.lanes.get_mut(&place).expect("the lane is known");
-            let at = lane.queue.iter().position(|batch| batch.values[0] == first);
-            match at {
-                Some(at) if self.is_idempotent => lane.queue[at].is_sent = false,
-                Some(at) => drop(lane.queue.remove(at)),
-                None => {}
+            let Question::Produce(asked, _) = question else { continue };
+            for (place, first) in asked {
+                adrift |= self.lose(place, first);
             }
         }
         self.rest(context);
+        if adrift {
+            self.rests_until = context.now + ADRIFT;
+        }
     }
 }
 
@@ -308,11 +370,7 @@ fn records(batch: &Batch, identity: Option<(i64, i16)>) -> Bytes {
         let sequence = Sequence(batch.sequence);
         builder = builder.with_producer(ProducerId(id), ProducerEpoch(epoch), sequence);
     }
-    for value in &batch.values {
-        let bytes = value.bytes();
-        let timestamp = 1_700_000_000_000 + i64::from(value.number);
-        builder.push(&NewRecord { timestamp, key: None, value: Some(&bytes), headers: &[] });
-    }
+    batch.values.iter().for_each(|value| value.write(&mut builder));
     builder.finish().freeze()
 }
 

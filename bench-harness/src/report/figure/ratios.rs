@@ -80,6 +80,8 @@ fn is_drawn(metric: Metric, study: &Study) -> bool {
         Pace::OneInFlight | Pace::AsFastAsPossible { .. } | Pace::Search { .. } => false,
     });
     match metric {
+        // Of one size each, they say the same as the throughput.
+        Metric::Transactions => false,
         Metric::Throughput | Metric::Delivery => !is_scheduled,
         Metric::CpuShare => producers.is_none(),
         Metric::CpuPerRequest | Metric::ContextSwitches => false,

@@ -558,7 +558,8 @@ impl Group {
         if generation == self.generation { Ok(()) } else { Err(ErrorCode::IllegalGeneration) }
     }
 
-    /// Whether offsets may be committed (G110).
+    /// Whether offsets may be committed (G110), `within` a transaction or outside any. Producers
+    /// name no member before KIP-447, and may end what they began while the group rebalances.
     ///
     /// # Errors
     /// As [`Group::check_generation`]; REBALANCE_IN_PROGRESS while the assignment is being made.
@@ -567,6 +568,7 @@ impl Group {
         id: &str,
         instance: Option<&str>,
         generation: i32,
+        within: bool,
     ) -> Result<(), ErrorCode> {
         let is_empty = self.state == State::Empty;
         if generation < 0 && is_empty {
@@ -575,12 +577,15 @@ impl Group {
         }
         if generation >= 0 || !id.is_empty() || instance.is_some() {
             self.check_generation(id, instance, generation)?;
-        } else if !is_empty {
+        } else if !is_empty && !within {
             return Err(ErrorCode::UnknownMemberId);
         }
         match self.state {
-            State::Completing { .. } => Err(ErrorCode::RebalanceInProgress),
-            State::Empty | State::Preparing { .. } | State::Stable { .. } => Ok(()),
+            State::Completing { .. } if !within => Err(ErrorCode::RebalanceInProgress),
+            State::Empty
+            | State::Preparing { .. }
+            | State::Completing { .. }
+            | State::Stable { .. } => Ok(()),
         }
     }
 }

@@ -27,10 +27,14 @@ use flumen_protocol::messages::{
 use flumen_protocol::time::Wall;
 
 use super::GroupConfig;
+use super::any::AnyGroup;
 use super::classic::{Group, StateName};
+use super::consumer::check_fetch;
 use super::offsets::{Committed, OffsetTable, Place, group_weight, offset_weight, topic_weight};
-use super::requests::{GroupRecord, commit_refused, text};
+use super::pending::PendingOffsets;
+use super::requests::{commit_refused, text};
 use super::stored::{offset_record, stored_bytes};
+use crate::coordinator::machine::StateRecord;
 use crate::limits::{
     COORDINATOR_BATCH_BYTES_MAX, COORDINATOR_OFFSETS_BYTES_MAX, GROUP_NAME_BYTES_MAX,
     GROUP_OFFSETS_MAX, OFFSET_METADATA_BYTES_MAX,
@@ -52,12 +56,33 @@ pub(super) fn check_commit(
     match group {
         Some(group) => {
             let instance = request.group_instance_id.as_deref();
-            group.check_commit(&request.member_id, instance, generation)
+            group.check_commit(&request.member_id, instance, generation, false)
         }
         None if request.group_id.len() > GROUP_NAME_BYTES_MAX => Err(ErrorCode::InvalidGroupId),
         // Somebody who assigns partitions to itself: the group comes into being by this commit.
         None if generation < 0 => Ok(()),
         None if version >= GROUP_ID_NOT_FOUND_VERSION => Err(ErrorCode::GroupIdNotFound),
+        None => Err(ErrorCode::IllegalGeneration),
+    }
+}
+
+/// The same for a commit within a transaction. Producers before KIP-447 name no generation; the others
+/// are told ILLEGAL_GENERATION of a group that is gone.
+///
+/// # Errors
+/// What to answer for every partition.
+pub(super) fn check_commit_within(
+    group: Option<&Group>,
+    request: &OffsetCommitRequest,
+) -> Result<(), ErrorCode> {
+    let generation = request.generation_id_or_member_epoch;
+    match group {
+        Some(group) => {
+            let instance = request.group_instance_id.as_deref();
+            group.check_commit(&request.member_id, instance, generation, true)
+        }
+        None if request.group_id.len() > GROUP_NAME_BYTES_MAX => Err(ErrorCode::InvalidGroupId),
+        None if generation < 0 => Ok(()),
         None => Err(ErrorCode::IllegalGeneration),
     }
 }
@@ -76,7 +101,7 @@ pub(super) fn renews_session(group: &Group, member_id: &str) -> Option<i32> {
 pub(super) struct Accepted {
     pub(super) place: Place,
     pub(super) committed: Committed,
-    pub(super) record: GroupRecord,
+    pub(super) record: StateRecord,
 }
 
 /// What a commit comes to, partition by partition: what to store and what to answer. Of a partition
@@ -85,7 +110,7 @@ pub(super) struct Accepted {
 /// A commit whose records are larger than one batch is refused as a whole, as in Kafka: each
 /// repeats the group's id, so that a small request could lead to gigabytes of them.
 pub(super) fn commit(
-    offsets: &OffsetTable,
+    (offsets, pending): (&OffsetTable, &PendingOffsets),
     config: &GroupConfig,
     request: &OffsetCommitRequest,
     now: Wall,
@@ -93,7 +118,7 @@ pub(super) fn commit(
     let mut wishes: Vec<(Wish<'_>, &OffsetCommitRequestPartition)> = Vec::new();
     let mut known: BTreeMap<Wish<'_>, usize> = BTreeMap::new();
     let mut topics = Vec::with_capacity(request.topics.len());
-    let mut room = Room::of(offsets, &request.group_id);
+    let mut room = Room::of(offsets, pending, &request.group_id);
     for topic in &request.topics {
         let mut answers = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
@@ -152,12 +177,13 @@ struct Room<'o> {
 }
 
 impl<'o> Room<'o> {
-    fn of(offsets: &'o OffsetTable, group: &'o str) -> Self {
+    fn of(offsets: &'o OffsetTable, pending: &PendingOffsets, group: &'o str) -> Self {
+        let held = offsets.bytes() + pending.bytes();
         Self {
             offsets,
             group,
             count: GROUP_OFFSETS_MAX.saturating_sub(offsets.count(group)),
-            bytes: COORDINATOR_OFFSETS_BYTES_MAX.saturating_sub(offsets.bytes()),
+            bytes: COORDINATOR_OFFSETS_BYTES_MAX.saturating_sub(held),
             has_group: offsets.count(group) > 0,
             new_topics: BTreeSet::new(),
         }
@@ -239,17 +265,37 @@ fn committed(
     }
 }
 
-/// The group's offsets: those asked for, each once, or all of them if no topics are named.
+/// The group's offsets: those asked for, each once, or all of them if no topics are named. Those
+/// where something is `pending` are told only to who does not mind that they may change with the end
+/// of a transaction that began long ago (KIP-447).
 pub(super) fn fetch(
-    group: Option<&Group>,
+    group: Option<AnyGroup<'_>>,
     offsets: &OffsetTable,
+    pending: Option<&PendingOffsets>,
     request: &OffsetFetchRequestGroup,
 ) -> OffsetFetchResponseGroup {
+    let unstable: BTreeSet<(&str, i32)> = pending
+        .into_iter()
+        .flat_map(|pending| pending.places(&request.group_id))
+        .map(|place| (&*place.topic, place.partition))
+        .collect();
+    let fetched = |topic: &str, index: i32, committed: Option<&Committed>| {
+        if unstable.contains(&(topic, index)) {
+            return fetched(index, None).with_error_code(ErrorCode::UnstableOffsetCommit.code());
+        }
+        fetched(index, committed)
+    };
     let response = OffsetFetchResponseGroup::default().with_group_id(request.group_id.clone());
+    if let Some(AnyGroup::Consumer(group)) = group
+        && let Err(error) = check_fetch(group, request.member_id.as_ref(), request.member_epoch)
+    {
+        return response.with_error_code(error.code());
+    }
     let Some(asked) = &request.topics else {
-        let topics = group.and_then(|group| offsets.topics(&group.id)).into_iter().flatten();
+        let topics = group.and_then(|group| offsets.topics(group.id())).into_iter().flatten();
         let topics = topics.map(|(topic, partitions)| {
-            let partitions = partitions.iter().map(|(index, one)| fetched(*index, Some(one)));
+            let partitions =
+                partitions.iter().map(|(index, one)| fetched(topic, *index, Some(one)));
             OffsetFetchResponseTopics::default()
                 .with_name(TopicName(text(topic)))
                 .with_partitions(partitions.collect())
@@ -263,8 +309,8 @@ pub(super) fn fetch(
             seen.insert((&*topic.name.0, **index))
         });
         let partitions = first.map(|index| {
-            let found = group.and_then(|group| offsets.get(&group.id, &topic.name, *index));
-            fetched(*index, found)
+            let found = group.and_then(|group| offsets.get(group.id(), &topic.name, *index));
+            fetched(&topic.name, *index, found)
         });
         OffsetFetchResponseTopics::default()
             .with_name(topic.name.clone())
@@ -292,8 +338,8 @@ fn fetched(index: i32, committed: Option<&Committed>) -> OffsetFetchResponsePart
 
 /// Which offsets an OffsetDelete deletes, and its answer.
 pub(super) fn delete_offsets(
-    group: Option<&Group>,
-    offsets: &OffsetTable,
+    group: Option<AnyGroup<'_>>,
+    (offsets, pending): (&OffsetTable, &PendingOffsets),
     request: &OffsetDeleteRequest,
 ) -> (Vec<Place>, OffsetDeleteResponse) {
     let group = match check_delete_offsets(group, &request.group_id) {
@@ -320,28 +366,26 @@ pub(super) fn delete_offsets(
         );
         let indexes = topic.partitions.iter().map(|partition| partition.partition_index);
         let known = indexes.filter(|index| {
-            !is_subscribed && offsets.get(&group.id, &topic.name, *index).is_some()
+            !is_subscribed
+                && (offsets.get(group.id(), &topic.name, *index).is_some()
+                    || pending.contains(&place(group.id(), &topic.name, *index)))
         });
         gone.extend(known.map(|index| (&*topic.name.0, index)));
     }
-    let gone = gone.into_iter().map(|(topic, index)| place(&group.id, topic, index)).collect();
+    let gone = gone.into_iter().map(|(topic, index)| place(group.id(), topic, index)).collect();
     (gone, OffsetDeleteResponse::default().with_topics(topics))
 }
 
 fn check_delete_offsets<'a>(
-    group: Option<&'a Group>,
+    group: Option<AnyGroup<'a>>,
     group_id: &str,
-) -> Result<&'a Group, ErrorCode> {
+) -> Result<AnyGroup<'a>, ErrorCode> {
     if group_id.is_empty() {
         return Err(ErrorCode::InvalidGroupId);
     }
     let group = group.ok_or(ErrorCode::GroupIdNotFound)?;
     // Only what consumers subscribe to is known; what others use, nobody can say while they run.
-    if group.state_name() == StateName::Empty || group.is_consumer() {
-        Ok(group)
-    } else {
-        Err(ErrorCode::NonEmptyGroup)
-    }
+    if group.is_empty() || group.is_consumer() { Ok(group) } else { Err(ErrorCode::NonEmptyGroup) }
 }
 
 fn place(group: &str, topic: &str, partition: i32) -> Place {

@@ -8,38 +8,45 @@
 //! Apart because there must be one owner of the maps.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use flumen_protocol::error_code::ErrorCode;
-use flumen_protocol::ids::Offset;
+use flumen_protocol::ids::{Offset, ProducerId};
 use flumen_protocol::messages::{
     HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, LeaveGroupRequest, LeaveGroupResponse,
     OffsetCommitRequest, SyncGroupRequest,
 };
-use flumen_protocol::time::{Monotonic, Now};
+use flumen_protocol::time::{Monotonic, Now, WallTrust};
 
 use super::GroupConfig;
 use super::admin::{check_delete, describe, list};
+use super::any::GroupState;
 use super::classic::{Group, StateName};
 use super::commit::{Accepted, check_commit, commit, delete_offsets, fetch, renews_session};
+use super::consumer::{Consumers, asker, check_commit as check_consumer_commit};
 use super::join::{check_join, join, refuse};
 use super::member::{Joiner, Waiting};
 use super::offsets::{OffsetTable, Place};
+use super::pending::PendingOffsets;
 use super::presence::{heartbeat, leave, sync};
 use super::rebalance::{join_is_over, prepare, session_is_over, sync_is_over};
 use super::requests::{
-    GroupEffect, GroupRecord, GroupRequest, GroupResponse, commit_refused, delete_result,
-    leave_refused, sync_refused,
+    GroupEffect, GroupRequest, GroupResponse, commit_refused, delete_result, leave_refused,
+    sync_refused,
 };
 use super::roster::Roster;
-use super::stored::{ReplayError, Stored, group_gone_record, offset_gone_record, read};
+use super::stored::{Stored, read};
 use super::turn::Turn;
 use crate::coordinator::Ticket;
+use crate::coordinator::machine::{ReplayError, StateRecord};
 use crate::coordinator::timers::{Alarm, Timers};
 use crate::dice::Dice;
 use crate::limits::{
-    ALARMS_PER_TURN_MAX, COORDINATOR_GROUPS_BYTES_MAX, EXPIRY_GROUPS_PER_STEP, GROUPS_MAX,
+    ALARM_EFFORT_PER_TURN_MAX, ALARMS_PER_TURN_MAX, COORDINATOR_GROUPS_BYTES_MAX,
+    EXPIRY_GROUPS_PER_STEP, GROUPS_MAX,
 };
+use crate::metadata::image::Image;
 
 /// A committed offset, for metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,20 +67,27 @@ pub struct GroupRow<'a> {
     /// Its id.
     pub id: &'a str,
     /// Its state.
-    pub state: StateName,
+    pub state: GroupState,
     /// How many members it has.
     pub members: usize,
-    /// Its generation.
+    /// Its generation, or its epoch.
     pub generation: i32,
 }
 
 /// All groups of one partition of the offsets topic.
 #[derive(Clone, Debug)]
 pub struct GroupCoordinator {
-    config: GroupConfig,
-    groups: Roster,
-    offsets: OffsetTable,
-    timers: Timers,
+    pub(super) config: GroupConfig,
+    /// Classic groups, and those only known by their offsets.
+    pub(super) groups: Roster,
+    /// Groups of the new kind. Invariant: no id is also in `groups`.
+    pub(super) consumers: Consumers,
+    pub(super) offsets: OffsetTable,
+    /// What transactions have written that have not ended.
+    pub(super) pending: PendingOffsets,
+    pub(super) timers: Timers,
+    /// The cluster's metadata as it was learned last.
+    pub(super) image: Arc<Image>,
     /// The last group the expiry sweep under way has looked at.
     swept: Option<String>,
 }
@@ -85,19 +99,31 @@ impl GroupCoordinator {
         Self {
             config,
             groups: Roster::default(),
+            consumers: Consumers::default(),
             offsets: OffsetTable::default(),
+            pending: PendingOffsets::default(),
             timers: Timers::default(),
+            image: Arc::default(),
             swept: None,
         }
     }
 
-    /// Applies a record of the log, oldest first.
+    /// Applies a record of the log, oldest first; `within` the transaction of a producer, or none.
     ///
     /// # Errors
     /// When it is none that Kafka writes; nothing has changed then.
-    pub fn replay(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), ReplayError> {
-        let stored = read(key, value)?;
-        self.apply(stored);
+    pub fn replay(
+        &mut self,
+        within: Option<ProducerId>,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) -> Result<(), ReplayError> {
+        match (within, read(key, value)?) {
+            (Some(producer), Stored::Offset { place, committed }) => {
+                self.apply_within(producer, place, committed);
+            }
+            (Some(_) | None, stored) => self.apply(stored),
+        }
         Ok(())
     }
 
@@ -115,6 +141,7 @@ impl GroupCoordinator {
             }
         });
         assert!(out.is_empty(), "nobody has asked anything yet");
+        self.consumers_loaded(now);
         self.arm_expiry(now);
     }
 
@@ -131,56 +158,92 @@ impl GroupCoordinator {
             GroupRequest::Join { request, version, client_id, client_host } => {
                 let waiting = Waiting { ticket, version };
                 let joiner = Joiner::new(&request, waiting, client_id, client_host);
-                let turn = Turn { config: &self.config, now, timers: &mut self.timers, out };
-                return join_group(&mut self.groups, turn, dice, &request, joiner);
+                return self.join(now, dice, &request, joiner, out);
             }
-            GroupRequest::Sync { request } => return self.sync(now, ticket, &request, out),
+            GroupRequest::Sync { request } => {
+                if !self.sync_consumer_group(now, ticket, &request, out) {
+                    self.sync(now, ticket, &request, out);
+                }
+                return;
+            }
+            GroupRequest::ConsumerHeartbeat { request, version, client_id, client_host } => {
+                let asker = asker(&request, version, &client_id, &client_host);
+                return self.consumer_heartbeat(now, dice, ticket, &asker, out);
+            }
+            GroupRequest::DescribeConsumer { group_id, version } => {
+                self.describe_consumer_group(&group_id, version)
+            }
             GroupRequest::CommitOffsets { request, version } => {
                 return self.commit(now, ticket, (&request, version), out);
             }
-            GroupRequest::Delete { group_id } => return self.delete(ticket, &group_id, out),
+            GroupRequest::CommitWithin { request, producer } => {
+                return self.commit_within(now, ticket, (&request, producer), out);
+            }
+            GroupRequest::Delete { group_id } => return self.delete(now, ticket, &group_id, out),
             GroupRequest::DeleteOffsets { request } => {
-                let group = self.groups.get(&request.group_id);
-                let (gone, response) = delete_offsets(group, &self.offsets, &request);
+                let group = self.any(&request.group_id);
+                let known = (&self.offsets, &self.pending);
+                let (gone, response) = delete_offsets(group, known, &request);
                 return self.forget(gone, (ticket, GroupResponse::DeleteOffsets(response)), out);
             }
             GroupRequest::TopicsDeleted { names } => {
                 return self.topics_deleted(ticket, &names, out);
             }
             GroupRequest::Heartbeat { request } => {
-                let error = self.heartbeat(now, &request, out);
+                let error = self
+                    .heartbeat_consumer_group(now, &request, out)
+                    .unwrap_or_else(|| self.heartbeat(now, &request, out));
                 let response = HeartbeatResponse::default().with_error_code(error.code());
                 GroupResponse::Heartbeat(response)
             }
             GroupRequest::Leave { request, version } => {
+                if self.leave_consumer_group(now, ticket, (&request, version), out) {
+                    return;
+                }
                 GroupResponse::Leave(self.leave(now, &request, version, out))
             }
-            GroupRequest::FetchOffsets { request, .. } => {
-                // Every answer waits for what was appended before it, and no transaction is open:
-                // stable offsets are all there are.
-                let group = self.groups.get(&request.group_id);
-                GroupResponse::FetchOffsets(fetch(group, &self.offsets, &request))
+            GroupRequest::FetchOffsets { request, require_stable } => {
+                let group = self.any(&request.group_id);
+                let pending = require_stable.then_some(&self.pending);
+                GroupResponse::FetchOffsets(fetch(group, &self.offsets, pending, &request))
             }
             GroupRequest::Describe { group_id, version } => {
-                let group = self.groups.get(&group_id);
-                GroupResponse::Describe(describe(group, &group_id, version))
+                self.describe_classic_group(&group_id, version)
             }
-            GroupRequest::List { wanted } => GroupResponse::List(list(self.groups.iter(), &wanted)),
+            GroupRequest::List { wanted } => {
+                GroupResponse::List(list(self.groups.iter(), self.consumers.iter(), &wanted))
+            }
         };
         out.push(GroupEffect::Reply { ticket, response });
     }
 
-    /// Does what has fallen due, a bounded number of things at a time.
-    pub fn on_time(&mut self, now: Now, out: &mut Vec<GroupEffect>) {
+    /// Does what has fallen due, a bounded number of things at a time. Nothing expires by a wall clock
+    /// that is in doubt.
+    pub fn on_time(&mut self, now: Now, wall: WallTrust, out: &mut Vec<GroupEffect>) {
         // Taken first: what is armed meanwhile waits for the next turn, even if it is due at once.
         let timers = &mut self.timers;
         let due: Vec<Alarm> = std::iter::from_fn(|| timers.take_due(now.monotonic))
             .take(ALARMS_PER_TURN_MAX)
             .collect();
+        let mut effort_left = ALARM_EFFORT_PER_TURN_MAX;
         for alarm in due {
+            let effort = self.effort(&alarm);
+            if effort > effort_left {
+                self.timers.arm(alarm, now.monotonic);
+                continue;
+            }
+            effort_left -= effort;
             let mut turn = Turn { config: &self.config, now, timers: &mut self.timers, out };
             let groups = &mut self.groups;
             match alarm {
+                Alarm::Session { group, member } if self.consumers.contains(&group) => {
+                    self.consumer_session_is_over(now, (&group, &member), out);
+                }
+                Alarm::Member { group, member, wait } => {
+                    self.consumer_wait_is_over(now, (&group, &member, wait), out);
+                }
+                Alarm::Patterns { group } => self.go_on_resolving(now, &group, out),
+                Alarm::Assignment { group } => self.go_on_assigning(now, &group, out),
                 Alarm::Session { group, member } => {
                     groups.change(&group, |group| session_is_over(group, &mut turn, &member));
                 }
@@ -190,7 +253,10 @@ impl GroupCoordinator {
                 Alarm::Sync { group } => {
                     groups.change(&group, |group| sync_is_over(group, &mut turn));
                 }
-                Alarm::Expiry => self.sweep(now, out),
+                Alarm::Expiry => match wall {
+                    WallTrust::Trusted => self.sweep(now, out),
+                    WallTrust::Doubted => self.arm_expiry(now),
+                },
             }
         }
     }
@@ -219,12 +285,19 @@ impl GroupCoordinator {
 
     /// The groups, for metrics.
     pub fn groups(&self) -> impl Iterator<Item = GroupRow<'_>> {
-        self.groups.iter().map(|group| GroupRow {
+        let classic = self.groups.iter().map(|group| GroupRow {
             id: &group.id,
-            state: group.state_name(),
+            state: GroupState::Classic(group.state_name()),
             members: group.members().len(),
             generation: group.generation,
-        })
+        });
+        let consumers = self.consumers.iter().map(|group| GroupRow {
+            id: &group.id,
+            state: GroupState::Consumer(group.state()),
+            members: group.members().len(),
+            generation: group.epoch(),
+        });
+        classic.chain(consumers)
     }
 
     /// The committed offsets, for metrics: with the partitions' ends they give the lag.
@@ -242,8 +315,48 @@ impl GroupCoordinator {
     }
 }
 
+/// A part of the committed offsets, for metrics.
+impl GroupCoordinator {
+    /// Those behind a group, topic and partition, in this order; `("", "", -1)` is before all.
+    pub fn committed_after<'c>(
+        &'c self,
+        place: (&'c str, &'c str, i32),
+    ) -> impl Iterator<Item = CommittedRow<'c>> {
+        self.offsets.after(place).map(|(group, topic, partition, committed)| CommittedRow {
+            group,
+            topic,
+            partition,
+            offset: committed.offset,
+        })
+    }
+}
+
 /// Requests that touch more than one group's state.
 impl GroupCoordinator {
+    fn describe_classic_group(&self, group_id: &str, version: i16) -> GroupResponse {
+        let group = self.groups.get(group_id);
+        let is_other_kind = self.consumers.contains(group_id);
+        GroupResponse::Describe(describe(group, group_id, (version, is_other_kind)))
+    }
+
+    fn join(
+        &mut self,
+        now: Now,
+        dice: &mut Dice,
+        request: &JoinGroupRequest,
+        joiner: Joiner,
+        out: &mut Vec<GroupEffect>,
+    ) {
+        if check_join(request, &joiner, &self.config).is_ok()
+            && self.join_consumer_group(now, dice, &request.group_id, &joiner, out)
+        {
+            return;
+        }
+        let others = (self.consumers.count(), self.consumers.bytes());
+        let turn = Turn { config: &self.config, now, timers: &mut self.timers, out };
+        join_group((&mut self.groups, others), turn, dice, request, joiner);
+    }
+
     fn sync(
         &mut self,
         now: Now,
@@ -254,7 +367,10 @@ impl GroupCoordinator {
         let mut turn = Turn { config: &self.config, now, timers: &mut self.timers, out };
         let given: usize = request.assignments.iter().map(|one| one.assignment.len()).sum();
         let held = self.groups.get(&request.group_id).map_or(0, Group::assignments_bytes);
-        if given > held && self.groups.bytes() - held + given > COORDINATOR_GROUPS_BYTES_MAX {
+        let others = self.consumers.bytes();
+        if given > held
+            && self.groups.bytes() + others - held + given > COORDINATOR_GROUPS_BYTES_MAX
+        {
             let refusal = sync_refused(ErrorCode::CoordinatorNotAvailable);
             return turn.reply(ticket, GroupResponse::Sync(refusal));
         }
@@ -310,9 +426,14 @@ impl GroupCoordinator {
         out: &mut Vec<GroupEffect>,
     ) {
         let mut turn = Turn { config: &self.config, now, timers: &mut self.timers, out };
+        let consumer = self.consumers.get(&request.group_id);
         let group = self.groups.get(&request.group_id);
-        let mut checked = check_commit(group, request, version);
-        if group.is_none() && self.groups.count() >= GROUPS_MAX {
+        let mut checked = match consumer {
+            Some(group) => check_consumer_commit(group, request, Some(version)),
+            None => check_commit(group, request, version),
+        };
+        let count = self.groups.count() + self.consumers.count();
+        if group.is_none() && consumer.is_none() && count >= GROUPS_MAX {
             checked = checked.and(Err(ErrorCode::CoordinatorNotAvailable));
         }
         if let Err(error) = checked {
@@ -324,7 +445,8 @@ impl GroupCoordinator {
         {
             turn.renew_session(&group.id, &request.member_id, session_ms);
         }
-        let (accepted, response) = commit(&self.offsets, &self.config, request, now.wall);
+        let known = (&self.offsets, &self.pending);
+        let (accepted, response) = commit(known, &self.config, request, now.wall);
         let mut records = Vec::with_capacity(accepted.len());
         for Accepted { place, committed, record } in accepted {
             self.apply(Stored::Offset { place, committed });
@@ -333,14 +455,15 @@ impl GroupCoordinator {
         append_or_reply(records, (ticket, GroupResponse::CommitOffsets(response)), out);
     }
 
-    fn delete(&mut self, ticket: Ticket, group_id: &str, out: &mut Vec<GroupEffect>) {
-        let error = check_delete(self.groups.get(group_id));
+    fn delete(&mut self, now: Now, ticket: Ticket, group_id: &str, out: &mut Vec<GroupEffect>) {
+        let error = check_delete(self.any(group_id));
         let response = GroupResponse::Delete(delete_result(group_id, error));
         let mut records = Vec::new();
         if error == ErrorCode::None {
-            let gone = self.offsets.places(group_id, |_, _| true);
+            let mut gone = self.offsets.places(group_id, |_, _| true);
+            gone.extend(self.pending_only(self.pending.places(group_id)));
             self.tombstone(gone, &mut records);
-            self.tombstone_group(group_id.to_owned(), &mut records);
+            self.delete_group(now, group_id, &mut records, out);
         }
         append_or_reply(records, (ticket, response), out);
     }
@@ -354,6 +477,8 @@ impl GroupCoordinator {
                 gone.extend(self.offsets.places(group, |topic, _| is_gone(topic)));
             }
         }
+        let pending = self.pending.all_places().filter(|place| is_gone(&place.topic));
+        gone.extend(self.pending_only(pending));
         self.forget(gone, (ticket, GroupResponse::TopicsDeleted(ErrorCode::None)), out);
     }
 
@@ -375,15 +500,21 @@ impl GroupCoordinator {
     /// Looks at the next groups of a sweep: drops their expired offsets, and groups that are empty
     /// and hold no offsets any more.
     fn sweep(&mut self, now: Now, out: &mut Vec<GroupEffect>) {
-        let step = self.groups.ids_behind(self.swept.take(), EXPIRY_GROUPS_PER_STEP);
+        let last = self.swept.take();
+        let mut step = self.consumers.ids_behind(last.as_ref(), EXPIRY_GROUPS_PER_STEP);
+        step.extend(self.groups.ids_behind(last, EXPIRY_GROUPS_PER_STEP));
+        step.sort_unstable();
+        step.truncate(EXPIRY_GROUPS_PER_STEP);
         let mut records = Vec::new();
         for id in &step {
-            let Some(group) = self.groups.get(id) else { continue };
-            let is_unused = group.state_name() == StateName::Empty && group.pending().is_empty();
-            let gone = self.offsets.expired(group, now.wall, self.config.offsets_retention_ms);
+            let Some(group) = self.any(id) else { continue };
+            let is_unused = group.is_unused();
+            let is_held = self.pending.places(id).next().is_some();
+            let mut gone = self.offsets.expired(group, now.wall, self.config.offsets_retention_ms);
+            gone.retain(|place| !self.pending.contains(place));
             self.tombstone(gone, &mut records);
-            if is_unused && self.offsets.count(id) == 0 {
-                self.tombstone_group(id.clone(), &mut records);
+            if is_unused && !is_held && self.offsets.count(id) == 0 {
+                self.delete_group(now, id, &mut records, out);
             }
         }
         if !records.is_empty() {
@@ -403,48 +534,10 @@ impl GroupCoordinator {
     }
 }
 
-/// What records mean.
-impl GroupCoordinator {
-    fn apply(&mut self, stored: Stored) {
-        match stored {
-            Stored::Group(group) => {
-                self.groups.put(*group);
-            }
-            Stored::GroupGone { id } => {
-                let Some(group) = self.groups.take(&id) else { return };
-                for member in group.members().keys().chain(group.pending()) {
-                    let (group, member) = (id.clone(), member.clone());
-                    self.timers.cancel(&Alarm::Session { group, member });
-                }
-            }
-            Stored::Offset { place, committed } => {
-                // A group that is only known by its offsets: a simple one, without a record.
-                if !self.groups.contains(&place.group) {
-                    self.groups.put(Group::new(&place.group, None));
-                }
-                self.offsets.put(place, committed);
-            }
-            Stored::OffsetGone { place } => self.offsets.remove(&place),
-            Stored::Unknown => {}
-        }
-    }
-
-    fn tombstone(&mut self, gone: Vec<Place>, records: &mut Vec<GroupRecord>) {
-        for place in gone {
-            records.push(offset_gone_record(&place));
-            self.apply(Stored::OffsetGone { place });
-        }
-    }
-
-    fn tombstone_group(&mut self, id: String, records: &mut Vec<GroupRecord>) {
-        records.push(group_gone_record(&id));
-        self.apply(Stored::GroupGone { id });
-    }
-}
-
-/// A JoinGroup may create its group, if it comes without a member id.
+/// A JoinGroup may create its group, if it comes without a member id. `others` are how many groups of
+/// the new kind there are beside, and what they weigh.
 fn join_group(
-    groups: &mut Roster,
+    (groups, others): (&mut Roster, (usize, usize)),
     mut turn: Turn<'_>,
     dice: &mut Dice,
     request: &JoinGroupRequest,
@@ -457,7 +550,7 @@ fn join_group(
     }
     let known_bytes = groups.get(group_id).and_then(|group| group.joiner_bytes(&joiner));
     let grows = known_bytes.is_none_or(|bytes| joiner.weight_bytes() > bytes);
-    if grows && groups.bytes() + joiner.weight_bytes() > COORDINATOR_GROUPS_BYTES_MAX {
+    if grows && groups.bytes() + others.1 + joiner.weight_bytes() > COORDINATOR_GROUPS_BYTES_MAX {
         return refuse(&mut turn, &joiner, ErrorCode::CoordinatorNotAvailable, &member_id);
     }
     if groups.contains(group_id) {
@@ -467,7 +560,7 @@ fn join_group(
     if !member_id.is_empty() {
         return refuse(&mut turn, &joiner, ErrorCode::UnknownMemberId, &member_id);
     }
-    if groups.count() >= GROUPS_MAX {
+    if groups.count() + others.0 >= GROUPS_MAX {
         return refuse(&mut turn, &joiner, ErrorCode::CoordinatorNotAvailable, "");
     }
     let mut group = Group::new(group_id, Some(turn.now.wall));
@@ -479,7 +572,7 @@ fn join_group(
 }
 
 fn append_or_reply(
-    records: Vec<GroupRecord>,
+    records: Vec<StateRecord>,
     (ticket, response): (Ticket, GroupResponse),
     out: &mut Vec<GroupEffect>,
 ) {

@@ -8,10 +8,12 @@
 //! Apart because offsets outlive the groups' members, and simple consumers have nothing else.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use flumen_protocol::ids::{LeaderEpoch, Offset};
 use flumen_protocol::time::Wall;
 
+use super::any::AnyGroup;
 use super::classic::{Group, StateName};
 
 /// Whose offset of which partition.
@@ -33,6 +35,16 @@ pub(super) struct Committed {
     pub(super) at: Wall,
     /// When it expires whatever the group does; only clients of OffsetCommit 2–4 ask for it.
     pub(super) expires: Option<Wall>,
+}
+
+impl Committed {
+    /// Whether it is too old, counted from when the group became empty or else from its commit.
+    fn has_expired(&self, now: Wall, emptied: Option<Wall>, retention_ms: i64) -> bool {
+        match self.expires {
+            Some(at) => now >= at,
+            None => now.0.saturating_sub(emptied.unwrap_or(self.at).0) >= retention_ms,
+        }
+    }
 }
 
 /// Topic → partition → offset.
@@ -150,12 +162,40 @@ impl OffsetTable {
         self.groups.iter().map(|(group, offsets)| (group.as_str(), &offsets.topics))
     }
 
+    /// All offsets behind a place, in the order of groups, topics and partitions.
+    pub(super) fn after<'t>(
+        &'t self,
+        (group, topic, partition): (&'t str, &'t str, i32),
+    ) -> impl Iterator<Item = (&'t str, &'t str, i32, &'t Committed)> {
+        let from = |name: &'t str| (Bound::Included(name), Bound::Unbounded);
+        self.groups.range::<str, _>(from(group)).flat_map(move |(of, offsets)| {
+            let is_group = of == group;
+            let topics = offsets.topics.range::<str, _>(from(if is_group { topic } else { "" }));
+            topics.flat_map(move |(on, partitions)| {
+                let is_topic = is_group && on == topic;
+                let after = if is_topic { Bound::Excluded(partition) } else { Bound::Unbounded };
+                let rest = partitions.range((after, Bound::Unbounded));
+                rest.map(move |(index, one)| (of.as_str(), on.as_str(), *index, one))
+            })
+        })
+    }
+
     /// Which offsets of `group` are too old (G112).
     ///
     /// A group that is empty loses all of them together, counted from when it became empty. Of
     /// running consumers only topics they no longer subscribe to expire; of everything else that
     /// runs, nothing. What a simple consumer committed expires by its commit time.
-    pub(super) fn expired(&self, group: &Group, now: Wall, retention_ms: i64) -> Vec<Place> {
+    pub(super) fn expired(&self, group: AnyGroup<'_>, now: Wall, retention_ms: i64) -> Vec<Place> {
+        match group {
+            AnyGroup::Classic(group) => self.expired_of_classic(group, now, retention_ms),
+            // By commit time, whether the group is empty or not.
+            AnyGroup::Consumer(group) => self.places(&group.id, |topic, committed| {
+                !group.subscribes_to(topic) && committed.has_expired(now, None, retention_ms)
+            }),
+        }
+    }
+
+    fn expired_of_classic(&self, group: &Group, now: Wall, retention_ms: i64) -> Vec<Place> {
         let is_simple = group.protocol_type.is_none();
         let state = group.state_name();
         let emptied = match state {
@@ -171,10 +211,7 @@ impl OffsetTable {
         self.places(&group.id, |topic, committed| {
             may_expire
                 && !group.subscribes_to(topic)
-                && match committed.expires {
-                    Some(at) => now >= at,
-                    None => now.0.saturating_sub(emptied.unwrap_or(committed.at).0) >= retention_ms,
-                }
+                && committed.has_expired(now, emptied, retention_ms)
         })
     }
 }
@@ -254,9 +291,9 @@ mod tests {
         table.put(place("a", 0), committed(1));
         table.put(place("a", 1), Committed { expires: Some(Wall(1_010)), ..committed(1) });
         let group = Group::new("g", None);
-        assert_eq!(table.expired(&group, Wall(1_009), 100), []);
-        assert_eq!(table.expired(&group, Wall(1_010), 100), [place("a", 1)]);
-        assert_eq!(table.expired(&group, Wall(1_100), 100).len(), 2);
+        assert_eq!(table.expired(AnyGroup::Classic(&group), Wall(1_009), 100), []);
+        assert_eq!(table.expired(AnyGroup::Classic(&group), Wall(1_010), 100), [place("a", 1)]);
+        assert_eq!(table.expired(AnyGroup::Classic(&group), Wall(1_100), 100).len(), 2);
     }
 
     #[test]
@@ -265,7 +302,35 @@ mod tests {
         table.put(place("a", 0), committed(1));
         let mut group = Group::new("g", Some(Wall(5_000)));
         group.protocol_type = Some("connect".to_owned());
-        assert_eq!(table.expired(&group, Wall(5_099), 100), []);
-        assert_eq!(table.expired(&group, Wall(5_100), 100), [place("a", 0)]);
+        assert_eq!(table.expired(AnyGroup::Classic(&group), Wall(5_099), 100), []);
+        assert_eq!(table.expired(AnyGroup::Classic(&group), Wall(5_100), 100), [place("a", 0)]);
+    }
+
+    #[test]
+    fn pages_of_any_length_show_every_offset_once() {
+        let mut table = OffsetTable::default();
+        for group in ["a", "b", "c"] {
+            for topic in ["t", "u"] {
+                for partition in 0..4 {
+                    let (group, topic) = (group.to_owned(), topic.to_owned());
+                    table.put(Place { group, topic, partition }, committed(1));
+                }
+            }
+        }
+        let all: Vec<_> = table.after(("", "", -1)).map(|(g, t, p, _)| (g, t, p)).collect();
+        assert_eq!(all.len(), 24);
+        for length in 1..=25 {
+            let (mut seen, mut last) = (Vec::new(), ("", "", -1));
+            loop {
+                let page: Vec<_> =
+                    table.after(last).take(length).map(|(g, t, p, _)| (g, t, p)).collect();
+                let Some(end) = page.last() else { break };
+                last = *end;
+                seen.extend(page);
+            }
+            assert_eq!(seen, all, "pages of {length}");
+        }
+        // What the last page ended with may be gone when the next is asked for.
+        assert_eq!(table.after(("a", "tt", 9)).next().map(|row| row.1), Some("u"));
     }
 }

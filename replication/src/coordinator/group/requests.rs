@@ -1,13 +1,15 @@
 //! What a group coordinator is asked and what it answers.
 //!
-//! Does: name every request, response and effect; build the refusal that fits a request.
+//! Does: name every request and response; build the refusal that fits a request.
 //! Does not: decide anything.
 //! Invariants: a response is of the same kind as its request, whole, and encodable at the request's
 //! version.
 //! Apart because the broker's API rooms need these words and nothing else of the coordinator.
 
-use bytes::Bytes;
+use std::convert::Infallible;
+
 use flumen_protocol::error_code::ErrorCode;
+use flumen_protocol::messages::consumer_group_describe_response;
 use flumen_protocol::messages::delete_groups_response::DeletableGroupResult;
 use flumen_protocol::messages::describe_groups_response::DescribedGroup;
 use flumen_protocol::messages::leave_group_response::MemberResponse;
@@ -17,14 +19,15 @@ use flumen_protocol::messages::offset_commit_response::{
 use flumen_protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
 use flumen_protocol::messages::offset_fetch_response::OffsetFetchResponseGroup;
 use flumen_protocol::messages::{
-    GroupId, HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, JoinGroupResponse,
-    LeaveGroupRequest, LeaveGroupResponse, ListGroupsResponse, OffsetCommitRequest,
-    OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse, StrBytes, SyncGroupRequest,
-    SyncGroupResponse,
+    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, GroupId, HeartbeatRequest,
+    HeartbeatResponse, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse,
+    ListGroupsResponse, OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest,
+    OffsetDeleteResponse, StrBytes, SyncGroupRequest, SyncGroupResponse,
 };
 
 use super::admin::ListFilter;
-use crate::coordinator::Ticket;
+use crate::coordinator::machine::Decision;
+use crate::coordinator::producer::Producer;
 
 /// What a coordinator may be asked. Batched APIs arrive one group at a time.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,6 +60,24 @@ pub enum GroupRequest {
         /// Its version.
         version: i16,
     },
+    /// ConsumerGroupHeartbeat (key 68), versions 0 and 1.
+    ConsumerHeartbeat {
+        /// The request as it was decoded.
+        request: ConsumerGroupHeartbeatRequest,
+        /// Its version.
+        version: i16,
+        /// The client id of the request header; empty if null.
+        client_id: String,
+        /// Where the client is, as Kafka prints it: `/127.0.0.1`.
+        client_host: String,
+    },
+    /// One group of ConsumerGroupDescribe (key 69), versions 0 and 1.
+    DescribeConsumer {
+        /// Which group.
+        group_id: String,
+        /// The request's version.
+        version: i16,
+    },
     /// OffsetCommit (key 8), versions 2–9. Topics the client may not see or that do not exist were
     /// taken out by the broker.
     CommitOffsets {
@@ -64,6 +85,14 @@ pub enum GroupRequest {
         request: OffsetCommitRequest,
         /// Its version.
         version: i16,
+    },
+    /// TxnOffsetCommit (key 28), versions 0–5, in the form of OffsetCommit: offsets that count when the
+    /// producer's transaction is committed. The broker has made sure that it is open here.
+    CommitWithin {
+        /// The request; no retention time.
+        request: OffsetCommitRequest,
+        /// Whose transaction it is.
+        producer: Producer,
     },
     /// One group of OffsetFetch (key 9), versions 1–9; older ones are put into this form.
     FetchOffsets {
@@ -112,8 +141,14 @@ pub enum GroupResponse {
     Heartbeat(HeartbeatResponse),
     /// To [`GroupRequest::Leave`].
     Leave(LeaveGroupResponse),
+    /// To [`GroupRequest::ConsumerHeartbeat`].
+    ConsumerHeartbeat(ConsumerGroupHeartbeatResponse),
+    /// To [`GroupRequest::DescribeConsumer`].
+    DescribeConsumer(consumer_group_describe_response::DescribedGroup),
     /// To [`GroupRequest::CommitOffsets`].
     CommitOffsets(OffsetCommitResponse),
+    /// To [`GroupRequest::CommitWithin`].
+    CommitWithin(OffsetCommitResponse),
     /// To [`GroupRequest::FetchOffsets`].
     FetchOffsets(OffsetFetchResponseGroup),
     /// To [`GroupRequest::Describe`].
@@ -128,34 +163,8 @@ pub enum GroupResponse {
     TopicsDeleted(ErrorCode),
 }
 
-/// A record for the offsets topic, in Kafka's own format. No value: a tombstone.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GroupRecord {
-    /// The record's key.
-    pub key: Bytes,
-    /// The record's value.
-    pub value: Option<Bytes>,
-}
-
-/// What a coordinator wants done.
-#[derive(Clone, Debug, PartialEq)]
-pub enum GroupEffect {
-    /// Answer, as soon as everything appended so far is committed.
-    Reply {
-        /// Whom.
-        ticket: Ticket,
-        /// With what.
-        response: GroupResponse,
-    },
-    /// Append these records, in this order, and answer when they are committed. If that fails the
-    /// answers are turned into refusals ([`GroupResponse::refused`]) and the machine is dropped.
-    Append {
-        /// At least one record; the machine has applied them already.
-        records: Vec<GroupRecord>,
-        /// Who waits for them.
-        replies: Vec<(Ticket, GroupResponse)>,
-    },
-}
+/// What a coordinator of groups wants done.
+pub type GroupEffect = Decision<GroupResponse, Infallible>;
 
 impl GroupRequest {
     /// The whole answer that says `error` and nothing else.
@@ -174,8 +183,17 @@ impl GroupRequest {
                 let response = LeaveGroupResponse::default().with_error_code(error.code());
                 GroupResponse::Leave(response)
             }
+            Self::ConsumerHeartbeat { .. } => {
+                GroupResponse::ConsumerHeartbeat(consumer_heartbeat_refused(error, error.message()))
+            }
+            Self::DescribeConsumer { group_id, .. } => {
+                GroupResponse::DescribeConsumer(describe_consumer_refused(group_id, error))
+            }
             Self::CommitOffsets { request, .. } => {
                 GroupResponse::CommitOffsets(commit_refused(request, error))
+            }
+            Self::CommitWithin { request, .. } => {
+                GroupResponse::CommitWithin(commit_refused(request, error))
             }
             Self::FetchOffsets { request, .. } => {
                 let response = OffsetFetchResponseGroup::default()
@@ -220,11 +238,16 @@ impl GroupResponse {
             Self::Leave(_) => {
                 Self::Leave(LeaveGroupResponse::default().with_error_code(error.code()))
             }
-            Self::CommitOffsets(mut response) => {
-                let partitions = response.topics.iter_mut().flat_map(|t| t.partitions.iter_mut());
-                partitions.for_each(|partition| partition.error_code = error.code());
-                Self::CommitOffsets(response)
+            Self::ConsumerHeartbeat(_) => {
+                Self::ConsumerHeartbeat(consumer_heartbeat_refused(error, error.message()))
             }
+            Self::DescribeConsumer(response) => {
+                Self::DescribeConsumer(describe_consumer_refused(&response.group_id, error))
+            }
+            Self::CommitOffsets(response) => {
+                Self::CommitOffsets(commit_taken_back(response, error))
+            }
+            Self::CommitWithin(response) => Self::CommitWithin(commit_taken_back(response, error)),
             Self::FetchOffsets(response) => {
                 let refusal = OffsetFetchResponseGroup::default()
                     .with_group_id(response.group_id)
@@ -247,6 +270,12 @@ impl GroupResponse {
             Self::TopicsDeleted(_) => Self::TopicsDeleted(error),
         }
     }
+}
+
+fn commit_taken_back(mut response: OffsetCommitResponse, error: ErrorCode) -> OffsetCommitResponse {
+    let partitions = response.topics.iter_mut().flat_map(|topic| topic.partitions.iter_mut());
+    partitions.for_each(|partition| partition.error_code = error.code());
+    response
 }
 
 /// A JoinGroup answer with an error: no generation, no leader, no members.
@@ -275,6 +304,28 @@ pub(super) fn join_for_version(mut response: JoinGroupResponse, version: i16) ->
 /// A SyncGroup answer with an error and an empty assignment.
 pub(super) fn sync_refused(error: ErrorCode) -> SyncGroupResponse {
     SyncGroupResponse::default().with_error_code(error.code())
+}
+
+/// A ConsumerGroupHeartbeat answer with an error and the reason in words.
+pub(super) fn consumer_heartbeat_refused(
+    error: ErrorCode,
+    message: &str,
+) -> ConsumerGroupHeartbeatResponse {
+    ConsumerGroupHeartbeatResponse::default()
+        .with_member_id(None)
+        .with_assignment(None)
+        .with_error_code(error.code())
+        .with_error_message(Some(text(message)))
+}
+
+fn describe_consumer_refused(
+    group_id: &str,
+    error: ErrorCode,
+) -> consumer_group_describe_response::DescribedGroup {
+    consumer_group_describe_response::DescribedGroup::default()
+        .with_group_id(GroupId(text(group_id)))
+        .with_error_code(error.code())
+        .with_error_message(Some(text(error.message())))
 }
 
 /// An OffsetCommit answer with the same error for every partition asked for.

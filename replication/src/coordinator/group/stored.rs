@@ -6,57 +6,20 @@
 //! with the one protocol that was chosen, and their assignment.
 //! Apart because memory and log are different things that must not drift into each other.
 
-use std::fmt;
-
 use bytes::Bytes;
-use flumen_protocol::ids::{Offset, PartitionIndex};
+use flumen_protocol::ids::PartitionIndex;
 use flumen_protocol::internal_topics::offsets::{
     GroupMember, GroupValue, Key, OffsetKey, OffsetValue, read_group_value, read_key,
     read_offset_value, write_group_key, write_group_value, write_offset_key, write_offset_value,
 };
 use flumen_protocol::time::Wall;
-use flumen_protocol::wire::read::DecodeError;
 
 use super::classic::Group;
+use super::consumer::{ConsumerRecord, Fact};
 use super::member::{Member, Protocol};
 use super::offsets::{Committed, Place};
-use super::requests::GroupRecord;
+use crate::coordinator::machine::{ReplayError, StateRecord};
 use crate::limits::COORDINATOR_RECORD_BYTES_MAX;
-
-/// Why a record of the offsets topic cannot be replayed. The partition cannot be loaded then: going
-/// on would lose what the record says without anybody noticing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ReplayError {
-    /// The key is none of Kafka's.
-    Key(DecodeError),
-    /// The value does not fit its key.
-    Value(DecodeError),
-    /// The bytes given are no whole, valid batches; where the first bad one begins.
-    Batch {
-        /// Offset of the batch, or of the first one after it that was expected.
-        offset: Offset,
-    },
-    /// The batch is part of a transaction, which this version does not write.
-    Transactional {
-        /// Its first offset.
-        offset: Offset,
-    },
-}
-
-impl fmt::Display for ReplayError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Key(error) => write!(f, "a record's key cannot be read: {error}"),
-            Self::Value(error) => write!(f, "a record's value cannot be read: {error}"),
-            Self::Batch { offset } => write!(f, "the batch at offset {offset} is damaged"),
-            Self::Transactional { offset } => {
-                write!(f, "the batch at offset {offset} is transactional")
-            }
-        }
-    }
-}
-
-impl std::error::Error for ReplayError {}
 
 /// What a record of the offsets topic says.
 #[derive(Debug)]
@@ -69,6 +32,8 @@ pub(super) enum Stored {
     Offset { place: Place, committed: Committed },
     /// An offset was deleted or has expired.
     OffsetGone { place: Place },
+    /// Something of a group of the new kind.
+    Consumer(Box<ConsumerRecord>),
     /// A record of a newer Kafka: skipped, as Kafka does (KIP-915).
     Unknown,
 }
@@ -80,6 +45,10 @@ pub(super) enum Stored {
 pub(super) fn read(key: &[u8], value: Option<&[u8]>) -> Result<Stored, ReplayError> {
     let stored = match (read_key(key).map_err(ReplayError::Key)?, value) {
         (Key::Unknown { .. }, _) => Stored::Unknown,
+        (Key::Consumer { group, key }, value) => {
+            let fact = Fact::read(&key, value).map_err(ReplayError::Value)?;
+            Stored::Consumer(Box::new(ConsumerRecord { group: group.to_owned(), fact }))
+        }
         (Key::Group { group }, None) => Stored::GroupGone { id: group.to_owned() },
         (Key::Group { group }, Some(value)) => {
             let value = read_group_value(value).map_err(ReplayError::Value)?;
@@ -152,7 +121,7 @@ fn restore_member(member: &GroupMember<'_>, protocol: &str) -> Member {
 }
 
 /// The record that says how a group stands now.
-pub(super) fn group_record(group: &Group) -> GroupRecord {
+pub(super) fn group_record(group: &Group) -> StateRecord {
     let protocol = group.protocol.as_deref();
     let members = group.members_by_age();
     // Kept alive here, since the record borrows from them.
@@ -176,16 +145,16 @@ pub(super) fn group_record(group: &Group) -> GroupRecord {
         state_timestamp: group.since.map_or(-1, |since| since.0),
         members: stored.collect(),
     };
-    GroupRecord { key: write_group_key(&group.id), value: Some(write_group_value(&value)) }
+    StateRecord { key: write_group_key(&group.id), value: Some(write_group_value(&value)) }
 }
 
 /// The record that says that a group is no more.
-pub(super) fn group_gone_record(id: &str) -> GroupRecord {
-    GroupRecord { key: write_group_key(id), value: None }
+pub(super) fn group_gone_record(id: &str) -> StateRecord {
+    StateRecord { key: write_group_key(id), value: None }
 }
 
 /// The record of a committed offset.
-pub(super) fn offset_record(place: &Place, committed: &Committed) -> GroupRecord {
+pub(super) fn offset_record(place: &Place, committed: &Committed) -> StateRecord {
     let value = OffsetValue {
         offset: committed.offset,
         leader_epoch: committed.leader_epoch,
@@ -194,22 +163,22 @@ pub(super) fn offset_record(place: &Place, committed: &Committed) -> GroupRecord
         expire_timestamp: committed.expires.map(|at| at.0),
         topic_id: None,
     };
-    GroupRecord { key: offset_key(place), value: Some(write_offset_value(&value)) }
+    StateRecord { key: offset_key(place), value: Some(write_offset_value(&value)) }
 }
 
 /// The record that says that an offset is no more.
-pub(super) fn offset_gone_record(place: &Place) -> GroupRecord {
-    GroupRecord { key: offset_key(place), value: None }
+pub(super) fn offset_gone_record(place: &Place) -> StateRecord {
+    StateRecord { key: offset_key(place), value: None }
 }
 
 /// What a record takes of a batch: what it says, and its lengths and numbers as the batch has them.
-pub(super) fn stored_bytes(record: &GroupRecord) -> usize {
+pub(super) fn stored_bytes(record: &StateRecord) -> usize {
     const FRAMING_BYTES: usize = 12;
     record.key.len() + record.value.as_ref().map_or(0, Bytes::len) + FRAMING_BYTES
 }
 
 /// Whether a batch can hold this record at all.
-pub(super) fn fits_a_batch(record: &GroupRecord) -> bool {
+pub(super) fn fits_a_batch(record: &StateRecord) -> bool {
     record.value.as_ref().map_or(0, Bytes::len) <= COORDINATOR_RECORD_BYTES_MAX
 }
 

@@ -13,8 +13,9 @@ use flumen_protocol::time::Now;
 
 use super::GroupConfig;
 use super::member::Waiting;
-use super::requests::{GroupEffect, GroupRecord, GroupResponse, join_for_version};
+use super::requests::{GroupEffect, GroupResponse, join_for_version};
 use crate::coordinator::Ticket;
+use crate::coordinator::machine::StateRecord;
 use crate::coordinator::timers::{Alarm, Timers};
 
 /// The surroundings of one decision.
@@ -40,7 +41,7 @@ impl Turn<'_> {
     /// Appends records and answers when they are committed.
     pub(super) fn append(
         &mut self,
-        records: Vec<GroupRecord>,
+        records: Vec<StateRecord>,
         replies: Vec<(Ticket, GroupResponse)>,
     ) {
         assert!(!records.is_empty(), "nothing to append");

@@ -6,10 +6,10 @@ extern crate alloc;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MIN_CHANGE: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_CHANGE: u8 = 8;
+pub const ENUM_MAX_CHANGE: u8 = 10;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_CHANGE: [Change; 9] = [
+pub const ENUM_VALUES_CHANGE: [Change; 11] = [
   Change::NONE,
   Change::TopicCreated,
   Change::TopicDeleted,
@@ -19,6 +19,8 @@ pub const ENUM_VALUES_CHANGE: [Change; 9] = [
   Change::BrokerRegistered,
   Change::FeatureLevelSet,
   Change::BrokerSettingsReplaced,
+  Change::ClientQuotasReplaced,
+  Change::GroupSettingsReplaced,
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -35,9 +37,11 @@ impl Change {
   pub const BrokerRegistered: Self = Self(6);
   pub const FeatureLevelSet: Self = Self(7);
   pub const BrokerSettingsReplaced: Self = Self(8);
+  pub const ClientQuotasReplaced: Self = Self(9);
+  pub const GroupSettingsReplaced: Self = Self(10);
 
   pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 8;
+  pub const ENUM_MAX: u8 = 10;
   pub const ENUM_VALUES: &'static [Self] = &[
     Self::NONE,
     Self::TopicCreated,
@@ -48,6 +52,8 @@ impl Change {
     Self::BrokerRegistered,
     Self::FeatureLevelSet,
     Self::BrokerSettingsReplaced,
+    Self::ClientQuotasReplaced,
+    Self::GroupSettingsReplaced,
   ];
   /// Returns the variant's name or "" if unknown.
   pub fn variant_name(self) -> Option<&'static str> {
@@ -61,6 +67,8 @@ impl Change {
       Self::BrokerRegistered => Some("BrokerRegistered"),
       Self::FeatureLevelSet => Some("FeatureLevelSet"),
       Self::BrokerSettingsReplaced => Some("BrokerSettingsReplaced"),
+      Self::ClientQuotasReplaced => Some("ClientQuotasReplaced"),
+      Self::GroupSettingsReplaced => Some("GroupSettingsReplaced"),
       _ => None,
     }
   }
@@ -1471,6 +1479,462 @@ impl ::core::fmt::Debug for BrokerSettingsReplaced<'_> {
       ds.finish()
   }
 }
+pub enum QuotaPartOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct QuotaPart<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for QuotaPart<'a> {
+  type Inner = QuotaPart<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> QuotaPart<'a> {
+  pub const VT_KIND: ::flatbuffers::VOffsetT = 4;
+  pub const VT_NAME: ::flatbuffers::VOffsetT = 6;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    QuotaPart { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args QuotaPartArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<QuotaPart<'bldr>> {
+    let mut builder = QuotaPartBuilder::new(_fbb);
+    if let Some(x) = args.name { builder.add_name(x); }
+    if let Some(x) = args.kind { builder.add_kind(x); }
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn kind(&self) -> &'a str {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(QuotaPart::VT_KIND, None).unwrap()}
+  }
+  #[inline]
+  pub fn name(&self) -> Option<&'a str> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(QuotaPart::VT_NAME, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for QuotaPart<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("kind", Self::VT_KIND, true)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("name", Self::VT_NAME, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct QuotaPartArgs<'a> {
+    pub kind: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub name: Option<::flatbuffers::WIPOffset<&'a str>>,
+}
+impl<'a> Default for QuotaPartArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    QuotaPartArgs {
+      kind: None, // required field
+      name: None,
+    }
+  }
+}
+
+pub struct QuotaPartBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> QuotaPartBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_kind(&mut self, kind: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(QuotaPart::VT_KIND, kind);
+  }
+  #[inline]
+  pub fn add_name(&mut self, name: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(QuotaPart::VT_NAME, name);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> QuotaPartBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    QuotaPartBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<QuotaPart<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    self.fbb_.required(o, QuotaPart::VT_KIND,"kind");
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for QuotaPart<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("QuotaPart");
+      ds.field("kind", &self.kind());
+      ds.field("name", &self.name());
+      ds.finish()
+  }
+}
+pub enum QuotaBoundOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct QuotaBound<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for QuotaBound<'a> {
+  type Inner = QuotaBound<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> QuotaBound<'a> {
+  pub const VT_KEY: ::flatbuffers::VOffsetT = 4;
+  pub const VT_BOUND: ::flatbuffers::VOffsetT = 6;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    QuotaBound { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args QuotaBoundArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<QuotaBound<'bldr>> {
+    let mut builder = QuotaBoundBuilder::new(_fbb);
+    builder.add_bound(args.bound);
+    if let Some(x) = args.key { builder.add_key(x); }
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn key(&self) -> &'a str {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(QuotaBound::VT_KEY, None).unwrap()}
+  }
+  #[inline]
+  pub fn bound(&self) -> f64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<f64>(QuotaBound::VT_BOUND, Some(0.0)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for QuotaBound<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("key", Self::VT_KEY, true)?
+     .visit_field::<f64>("bound", Self::VT_BOUND, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct QuotaBoundArgs<'a> {
+    pub key: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub bound: f64,
+}
+impl<'a> Default for QuotaBoundArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    QuotaBoundArgs {
+      key: None, // required field
+      bound: 0.0,
+    }
+  }
+}
+
+pub struct QuotaBoundBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> QuotaBoundBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_key(&mut self, key: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(QuotaBound::VT_KEY, key);
+  }
+  #[inline]
+  pub fn add_bound(&mut self, bound: f64) {
+    self.fbb_.push_slot::<f64>(QuotaBound::VT_BOUND, bound, 0.0);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> QuotaBoundBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    QuotaBoundBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<QuotaBound<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    self.fbb_.required(o, QuotaBound::VT_KEY,"key");
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for QuotaBound<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("QuotaBound");
+      ds.field("key", &self.key());
+      ds.field("bound", &self.bound());
+      ds.finish()
+  }
+}
+pub enum ClientQuotasReplacedOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct ClientQuotasReplaced<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for ClientQuotasReplaced<'a> {
+  type Inner = ClientQuotasReplaced<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> ClientQuotasReplaced<'a> {
+  pub const VT_ENTITY: ::flatbuffers::VOffsetT = 4;
+  pub const VT_QUOTAS: ::flatbuffers::VOffsetT = 6;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    ClientQuotasReplaced { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args ClientQuotasReplacedArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<ClientQuotasReplaced<'bldr>> {
+    let mut builder = ClientQuotasReplacedBuilder::new(_fbb);
+    if let Some(x) = args.quotas { builder.add_quotas(x); }
+    if let Some(x) = args.entity { builder.add_entity(x); }
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn entity(&self) -> ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<QuotaPart<'a>>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<QuotaPart>>>>(ClientQuotasReplaced::VT_ENTITY, None).unwrap()}
+  }
+  #[inline]
+  pub fn quotas(&self) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<QuotaBound<'a>>>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<QuotaBound>>>>(ClientQuotasReplaced::VT_QUOTAS, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for ClientQuotasReplaced<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<QuotaPart>>>>("entity", Self::VT_ENTITY, true)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<QuotaBound>>>>("quotas", Self::VT_QUOTAS, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct ClientQuotasReplacedArgs<'a> {
+    pub entity: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<QuotaPart<'a>>>>>,
+    pub quotas: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<QuotaBound<'a>>>>>,
+}
+impl<'a> Default for ClientQuotasReplacedArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    ClientQuotasReplacedArgs {
+      entity: None, // required field
+      quotas: None,
+    }
+  }
+}
+
+pub struct ClientQuotasReplacedBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ClientQuotasReplacedBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_entity(&mut self, entity: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<QuotaPart<'b >>>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ClientQuotasReplaced::VT_ENTITY, entity);
+  }
+  #[inline]
+  pub fn add_quotas(&mut self, quotas: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<QuotaBound<'b >>>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ClientQuotasReplaced::VT_QUOTAS, quotas);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ClientQuotasReplacedBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    ClientQuotasReplacedBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<ClientQuotasReplaced<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    self.fbb_.required(o, ClientQuotasReplaced::VT_ENTITY,"entity");
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for ClientQuotasReplaced<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("ClientQuotasReplaced");
+      ds.field("entity", &self.entity());
+      ds.field("quotas", &self.quotas());
+      ds.finish()
+  }
+}
+pub enum GroupSettingsReplacedOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct GroupSettingsReplaced<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for GroupSettingsReplaced<'a> {
+  type Inner = GroupSettingsReplaced<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> GroupSettingsReplaced<'a> {
+  pub const VT_GROUP: ::flatbuffers::VOffsetT = 4;
+  pub const VT_SETTINGS: ::flatbuffers::VOffsetT = 6;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    GroupSettingsReplaced { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args GroupSettingsReplacedArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<GroupSettingsReplaced<'bldr>> {
+    let mut builder = GroupSettingsReplacedBuilder::new(_fbb);
+    if let Some(x) = args.settings { builder.add_settings(x); }
+    if let Some(x) = args.group { builder.add_group(x); }
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn group(&self) -> &'a str {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(GroupSettingsReplaced::VT_GROUP, None).unwrap()}
+  }
+  #[inline]
+  pub fn settings(&self) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Setting<'a>>>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Setting>>>>(GroupSettingsReplaced::VT_SETTINGS, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for GroupSettingsReplaced<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("group", Self::VT_GROUP, true)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<Setting>>>>("settings", Self::VT_SETTINGS, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct GroupSettingsReplacedArgs<'a> {
+    pub group: Option<::flatbuffers::WIPOffset<&'a str>>,
+    pub settings: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Setting<'a>>>>>,
+}
+impl<'a> Default for GroupSettingsReplacedArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    GroupSettingsReplacedArgs {
+      group: None, // required field
+      settings: None,
+    }
+  }
+}
+
+pub struct GroupSettingsReplacedBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> GroupSettingsReplacedBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_group(&mut self, group: ::flatbuffers::WIPOffset<&'b  str>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(GroupSettingsReplaced::VT_GROUP, group);
+  }
+  #[inline]
+  pub fn add_settings(&mut self, settings: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<Setting<'b >>>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(GroupSettingsReplaced::VT_SETTINGS, settings);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> GroupSettingsReplacedBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    GroupSettingsReplacedBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<GroupSettingsReplaced<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    self.fbb_.required(o, GroupSettingsReplaced::VT_GROUP,"group");
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for GroupSettingsReplaced<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("GroupSettingsReplaced");
+      ds.field("group", &self.group());
+      ds.field("settings", &self.settings());
+      ds.finish()
+  }
+}
 pub enum MetadataRecordOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
@@ -1632,6 +2096,34 @@ impl<'a> MetadataRecord<'a> {
     }
   }
 
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn change_as_client_quotas_replaced(&self) -> Option<ClientQuotasReplaced<'a>> {
+    if self.change_type() == Change::ClientQuotasReplaced {
+      let u = self.change();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { ClientQuotasReplaced::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn change_as_group_settings_replaced(&self) -> Option<GroupSettingsReplaced<'a>> {
+    if self.change_type() == Change::GroupSettingsReplaced {
+      let u = self.change();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { GroupSettingsReplaced::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
 }
 
 impl ::flatbuffers::Verifiable for MetadataRecord<'_> {
@@ -1650,6 +2142,8 @@ impl ::flatbuffers::Verifiable for MetadataRecord<'_> {
           Change::BrokerRegistered => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<BrokerRegistered>>("Change::BrokerRegistered", pos),
           Change::FeatureLevelSet => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<FeatureLevelSet>>("Change::FeatureLevelSet", pos),
           Change::BrokerSettingsReplaced => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<BrokerSettingsReplaced>>("Change::BrokerSettingsReplaced", pos),
+          Change::ClientQuotasReplaced => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<ClientQuotasReplaced>>("Change::ClientQuotasReplaced", pos),
+          Change::GroupSettingsReplaced => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<GroupSettingsReplaced>>("Change::GroupSettingsReplaced", pos),
           _ => Ok(()),
         }
      })?
@@ -1756,6 +2250,20 @@ impl ::core::fmt::Debug for MetadataRecord<'_> {
         },
         Change::BrokerSettingsReplaced => {
           if let Some(x) = self.change_as_broker_settings_replaced() {
+            ds.field("change", &x)
+          } else {
+            ds.field("change", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        Change::ClientQuotasReplaced => {
+          if let Some(x) = self.change_as_client_quotas_replaced() {
+            ds.field("change", &x)
+          } else {
+            ds.field("change", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        Change::GroupSettingsReplaced => {
+          if let Some(x) = self.change_as_group_settings_replaced() {
             ds.field("change", &x)
           } else {
             ds.field("change", &"InvalidFlatbuffer: Union discriminant does not match value.")

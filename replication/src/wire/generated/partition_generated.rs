@@ -407,6 +407,197 @@ impl<'a> ProducerBatch {
 
 }
 
+// struct EndedTransaction, aligned to 8
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq)]
+pub struct EndedTransaction(pub [u8; 32]);
+impl Default for EndedTransaction { 
+  fn default() -> Self { 
+    Self([0; 32])
+  }
+}
+impl ::core::fmt::Debug for EndedTransaction {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+    f.debug_struct("EndedTransaction")
+      .field("first_offset", &self.first_offset())
+      .field("last_offset", &self.last_offset())
+      .field("producer_id", &self.producer_id())
+      .field("epoch", &self.epoch())
+      .finish()
+  }
+}
+
+impl ::flatbuffers::SimpleToVerifyInSlice for EndedTransaction {}
+impl<'a> ::flatbuffers::Follow<'a> for EndedTransaction {
+  type Inner = &'a EndedTransaction;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    unsafe { <&'a EndedTransaction>::follow(buf, loc) }
+  }
+}
+impl<'a> ::flatbuffers::Follow<'a> for &'a EndedTransaction {
+  type Inner = &'a EndedTransaction;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    unsafe { ::flatbuffers::follow_cast_ref::<EndedTransaction>(buf, loc) }
+  }
+}
+impl<'b> ::flatbuffers::Push for EndedTransaction {
+    type Output = EndedTransaction;
+    #[inline]
+    unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+        let src = unsafe { ::core::slice::from_raw_parts(self as *const EndedTransaction as *const u8, <Self as ::flatbuffers::Push>::size()) };
+        dst.copy_from_slice(src);
+    }
+    #[inline]
+    fn alignment() -> ::flatbuffers::PushAlignment {
+        ::flatbuffers::PushAlignment::new(8)
+    }
+}
+
+impl<'a> ::flatbuffers::Verifiable for EndedTransaction {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.in_buffer::<Self>(pos)
+  }
+}
+
+impl<'a> EndedTransaction {
+  #[allow(clippy::too_many_arguments)]
+  pub fn new(
+    first_offset: i64,
+    last_offset: i64,
+    producer_id: i64,
+    epoch: i16,
+  ) -> Self {
+    let mut s = Self([0; 32]);
+    s.set_first_offset(first_offset);
+    s.set_last_offset(last_offset);
+    s.set_producer_id(producer_id);
+    s.set_epoch(epoch);
+    s
+  }
+
+  pub fn first_offset(&self) -> i64 {
+    let mut mem = ::core::mem::MaybeUninit::<<i64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[0..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<i64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_first_offset(&mut self, x: i64) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[0..].as_mut_ptr(),
+        ::core::mem::size_of::<<i64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+  pub fn last_offset(&self) -> i64 {
+    let mut mem = ::core::mem::MaybeUninit::<<i64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[8..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<i64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_last_offset(&mut self, x: i64) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[8..].as_mut_ptr(),
+        ::core::mem::size_of::<<i64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+  pub fn producer_id(&self) -> i64 {
+    let mut mem = ::core::mem::MaybeUninit::<<i64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[16..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<i64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_producer_id(&mut self, x: i64) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[16..].as_mut_ptr(),
+        ::core::mem::size_of::<<i64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+  pub fn epoch(&self) -> i16 {
+    let mut mem = ::core::mem::MaybeUninit::<<i16 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[24..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<i16 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_epoch(&mut self, x: i16) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[24..].as_mut_ptr(),
+        ::core::mem::size_of::<<i16 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+}
+
 pub enum ProducerOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
@@ -425,8 +616,11 @@ impl<'a> ::flatbuffers::Follow<'a> for Producer<'a> {
 impl<'a> Producer<'a> {
   pub const VT_ID: ::flatbuffers::VOffsetT = 4;
   pub const VT_EPOCH: ::flatbuffers::VOffsetT = 6;
-  pub const VT_TOUCHED: ::flatbuffers::VOffsetT = 8;
   pub const VT_BATCHES: ::flatbuffers::VOffsetT = 10;
+  pub const VT_COORDINATOR_EPOCH: ::flatbuffers::VOffsetT = 12;
+  pub const VT_OPEN_SINCE: ::flatbuffers::VOffsetT = 14;
+  pub const VT_MARKER_OFFSET: ::flatbuffers::VOffsetT = 16;
+  pub const VT_LAST_TIMESTAMP: ::flatbuffers::VOffsetT = 18;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -438,8 +632,11 @@ impl<'a> Producer<'a> {
     args: &'args ProducerArgs<'args>
   ) -> ::flatbuffers::WIPOffset<Producer<'bldr>> {
     let mut builder = ProducerBuilder::new(_fbb);
-    builder.add_touched(args.touched);
+    builder.add_last_timestamp(args.last_timestamp);
+    builder.add_marker_offset(args.marker_offset);
+    builder.add_open_since(args.open_since);
     builder.add_id(args.id);
+    builder.add_coordinator_epoch(args.coordinator_epoch);
     if let Some(x) = args.batches { builder.add_batches(x); }
     builder.add_epoch(args.epoch);
     builder.finish()
@@ -461,18 +658,39 @@ impl<'a> Producer<'a> {
     unsafe { self._tab.get::<i16>(Producer::VT_EPOCH, Some(0)).unwrap()}
   }
   #[inline]
-  pub fn touched(&self) -> i64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<i64>(Producer::VT_TOUCHED, Some(0)).unwrap()}
-  }
-  #[inline]
   pub fn batches(&self) -> Option<::flatbuffers::Vector<'a, ProducerBatch>> {
     // Safety:
     // Created from valid Table for this object
     // which contains a valid value in this slot
     unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ProducerBatch>>>(Producer::VT_BATCHES, None)}
+  }
+  #[inline]
+  pub fn coordinator_epoch(&self) -> i32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<i32>(Producer::VT_COORDINATOR_EPOCH, Some(-1)).unwrap()}
+  }
+  #[inline]
+  pub fn open_since(&self) -> i64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<i64>(Producer::VT_OPEN_SINCE, Some(-1)).unwrap()}
+  }
+  #[inline]
+  pub fn marker_offset(&self) -> i64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<i64>(Producer::VT_MARKER_OFFSET, Some(-1)).unwrap()}
+  }
+  #[inline]
+  pub fn last_timestamp(&self) -> i64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<i64>(Producer::VT_LAST_TIMESTAMP, Some(-1)).unwrap()}
   }
 }
 
@@ -484,8 +702,11 @@ impl ::flatbuffers::Verifiable for Producer<'_> {
     v.visit_table(pos)?
      .visit_field::<i64>("id", Self::VT_ID, false)?
      .visit_field::<i16>("epoch", Self::VT_EPOCH, false)?
-     .visit_field::<i64>("touched", Self::VT_TOUCHED, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ProducerBatch>>>("batches", Self::VT_BATCHES, false)?
+     .visit_field::<i32>("coordinator_epoch", Self::VT_COORDINATOR_EPOCH, false)?
+     .visit_field::<i64>("open_since", Self::VT_OPEN_SINCE, false)?
+     .visit_field::<i64>("marker_offset", Self::VT_MARKER_OFFSET, false)?
+     .visit_field::<i64>("last_timestamp", Self::VT_LAST_TIMESTAMP, false)?
      .finish();
     Ok(())
   }
@@ -493,8 +714,11 @@ impl ::flatbuffers::Verifiable for Producer<'_> {
 pub struct ProducerArgs<'a> {
     pub id: i64,
     pub epoch: i16,
-    pub touched: i64,
     pub batches: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ProducerBatch>>>,
+    pub coordinator_epoch: i32,
+    pub open_since: i64,
+    pub marker_offset: i64,
+    pub last_timestamp: i64,
 }
 impl<'a> Default for ProducerArgs<'a> {
   #[inline]
@@ -502,8 +726,11 @@ impl<'a> Default for ProducerArgs<'a> {
     ProducerArgs {
       id: 0,
       epoch: 0,
-      touched: 0,
       batches: None,
+      coordinator_epoch: -1,
+      open_since: -1,
+      marker_offset: -1,
+      last_timestamp: -1,
     }
   }
 }
@@ -522,12 +749,24 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ProducerBuilder<'a, 'b, A> {
     self.fbb_.push_slot::<i16>(Producer::VT_EPOCH, epoch, 0);
   }
   #[inline]
-  pub fn add_touched(&mut self, touched: i64) {
-    self.fbb_.push_slot::<i64>(Producer::VT_TOUCHED, touched, 0);
-  }
-  #[inline]
   pub fn add_batches(&mut self, batches: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ProducerBatch>>) {
     self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Producer::VT_BATCHES, batches);
+  }
+  #[inline]
+  pub fn add_coordinator_epoch(&mut self, coordinator_epoch: i32) {
+    self.fbb_.push_slot::<i32>(Producer::VT_COORDINATOR_EPOCH, coordinator_epoch, -1);
+  }
+  #[inline]
+  pub fn add_open_since(&mut self, open_since: i64) {
+    self.fbb_.push_slot::<i64>(Producer::VT_OPEN_SINCE, open_since, -1);
+  }
+  #[inline]
+  pub fn add_marker_offset(&mut self, marker_offset: i64) {
+    self.fbb_.push_slot::<i64>(Producer::VT_MARKER_OFFSET, marker_offset, -1);
+  }
+  #[inline]
+  pub fn add_last_timestamp(&mut self, last_timestamp: i64) {
+    self.fbb_.push_slot::<i64>(Producer::VT_LAST_TIMESTAMP, last_timestamp, -1);
   }
   #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ProducerBuilder<'a, 'b, A> {
@@ -549,8 +788,11 @@ impl ::core::fmt::Debug for Producer<'_> {
     let mut ds = f.debug_struct("Producer");
       ds.field("id", &self.id());
       ds.field("epoch", &self.epoch());
-      ds.field("touched", &self.touched());
       ds.field("batches", &self.batches());
+      ds.field("coordinator_epoch", &self.coordinator_epoch());
+      ds.field("open_since", &self.open_since());
+      ds.field("marker_offset", &self.marker_offset());
+      ds.field("last_timestamp", &self.last_timestamp());
       ds.finish()
   }
 }
@@ -573,6 +815,7 @@ impl<'a> PartitionState<'a> {
   pub const VT_END_OFFSET: ::flatbuffers::VOffsetT = 4;
   pub const VT_EPOCHS: ::flatbuffers::VOffsetT = 6;
   pub const VT_PRODUCERS: ::flatbuffers::VOffsetT = 8;
+  pub const VT_ENDED: ::flatbuffers::VOffsetT = 10;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -585,6 +828,7 @@ impl<'a> PartitionState<'a> {
   ) -> ::flatbuffers::WIPOffset<PartitionState<'bldr>> {
     let mut builder = PartitionStateBuilder::new(_fbb);
     builder.add_end_offset(args.end_offset);
+    if let Some(x) = args.ended { builder.add_ended(x); }
     if let Some(x) = args.producers { builder.add_producers(x); }
     if let Some(x) = args.epochs { builder.add_epochs(x); }
     builder.finish()
@@ -612,6 +856,13 @@ impl<'a> PartitionState<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Producer>>>>(PartitionState::VT_PRODUCERS, None)}
   }
+  #[inline]
+  pub fn ended(&self) -> Option<::flatbuffers::Vector<'a, EndedTransaction>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, EndedTransaction>>>(PartitionState::VT_ENDED, None)}
+  }
 }
 
 impl ::flatbuffers::Verifiable for PartitionState<'_> {
@@ -623,6 +874,7 @@ impl ::flatbuffers::Verifiable for PartitionState<'_> {
      .visit_field::<i64>("end_offset", Self::VT_END_OFFSET, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, EpochStart>>>("epochs", Self::VT_EPOCHS, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<Producer>>>>("producers", Self::VT_PRODUCERS, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, EndedTransaction>>>("ended", Self::VT_ENDED, false)?
      .finish();
     Ok(())
   }
@@ -631,6 +883,7 @@ pub struct PartitionStateArgs<'a> {
     pub end_offset: i64,
     pub epochs: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, EpochStart>>>,
     pub producers: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Producer<'a>>>>>,
+    pub ended: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, EndedTransaction>>>,
 }
 impl<'a> Default for PartitionStateArgs<'a> {
   #[inline]
@@ -639,6 +892,7 @@ impl<'a> Default for PartitionStateArgs<'a> {
       end_offset: 0,
       epochs: None,
       producers: None,
+      ended: None,
     }
   }
 }
@@ -661,6 +915,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> PartitionStateBuilder<'a, 'b,
     self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(PartitionState::VT_PRODUCERS, producers);
   }
   #[inline]
+  pub fn add_ended(&mut self, ended: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , EndedTransaction>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(PartitionState::VT_ENDED, ended);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> PartitionStateBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     PartitionStateBuilder {
@@ -681,6 +939,7 @@ impl ::core::fmt::Debug for PartitionState<'_> {
       ds.field("end_offset", &self.end_offset());
       ds.field("epochs", &self.epochs());
       ds.field("producers", &self.producers());
+      ds.field("ended", &self.ended());
       ds.finish()
   }
 }

@@ -2,7 +2,7 @@
 //!
 //! Does: compare what the members of each generation were given.
 //! Does not: ask for all partitions: the leader decides, and members here let theirs be.
-//! Invariants: a generation's number is used once, also over crashes.
+//! Invariants: a generation's number is used once, also over crashes, unless a disk lost what says so.
 //! Apart because two members with one partition do each other's work.
 
 use std::collections::BTreeMap;
@@ -14,6 +14,9 @@ pub fn ask(history: &History) -> Vec<String> {
     let mut owners = BTreeMap::new();
     let mut wrong = Vec::new();
     for happening in &history.happenings {
+        if let Happening::GroupDamaged(damaged) = happening {
+            owners.retain(|(group, _, _), _| group != damaged);
+        }
         let Happening::Assigned { group, generation, member, places } = happening else { continue };
         for place in places {
             let owner = owners.entry((*group, *generation, *place)).or_insert(member);

@@ -3,12 +3,13 @@
 //! Does: compare everything seen and acknowledged with everything else.
 //! Does not: forgive a writer that sends twice: an idempotent one may, the others here never do.
 //! Invariants: on a relaxed topic what a crash took may be replaced, so only what was seen between two crashes
-//! is compared there.
+//! is compared there; the same of what a disk may have lost.
 //! Apart because consumers process what they are given, and cannot take it back.
 
 use std::collections::BTreeMap;
 
 use super::super::history::{Happening, History, Place, Value};
+use super::quick::QuickMap;
 
 /// Offsets with two contents and values at two offsets.
 pub fn ask(history: &History) -> Vec<String> {
@@ -25,7 +26,9 @@ pub fn ask(history: &History) -> Vec<String> {
             records.iter().for_each(|(offset, value)| known.take(*place, *offset, *value, true));
         } else if *happening == Happening::Crash {
             crashed_at = at;
-            known.forget(|place| history.is_relaxed(place));
+            known.logs.retain(|place, _| !history.is_relaxed(*place));
+        } else if let Happening::Damaged { place, from, until: None, .. } = happening {
+            known.forget(*place, *from);
         }
     }
     known.wrong
@@ -33,9 +36,15 @@ pub fn ask(history: &History) -> Vec<String> {
 
 #[derive(Default)]
 struct Known {
-    values: BTreeMap<(Place, i64), Value>,
-    offsets: BTreeMap<(Place, Value), i64>,
+    logs: BTreeMap<Place, Log>,
     wrong: Vec<String>,
+}
+
+/// What is known of one log.
+#[derive(Default)]
+struct Log {
+    values: QuickMap<i64, Value>,
+    offsets: QuickMap<Value, i64>,
 }
 
 impl Known {
@@ -43,19 +52,23 @@ impl Known {
         if !counts {
             return;
         }
-        let before = *self.values.entry((place, offset)).or_insert(value);
+        let log = self.logs.entry(place).or_default();
+        let before = *log.values.entry(offset).or_insert(value);
         if before != value {
             self.wrong.push(format!("{place:?}@{offset} was {before} and is {value}"));
         }
-        let before = *self.offsets.entry((place, value)).or_insert(offset);
+        let before = *log.offsets.entry(value).or_insert(offset);
         if before != offset {
             self.wrong.push(format!("{value} is at {place:?}@{before} and @{offset}"));
         }
     }
 
-    fn forget(&mut self, which: impl Fn(Place) -> bool) {
-        self.values.retain(|(place, _), _| !which(*place));
-        self.offsets.retain(|(place, _), _| !which(*place));
+    /// What is there from this offset on may be replaced.
+    fn forget(&mut self, place: Place, from: i64) {
+        if let Some(log) = self.logs.get_mut(&place) {
+            log.values.retain(|offset, _| *offset < from);
+            log.offsets.retain(|_, offset| *offset < from);
+        }
     }
 }
 

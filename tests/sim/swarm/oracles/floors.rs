@@ -28,6 +28,14 @@ impl<K: Ord> Floors<K> {
         }
     }
 
+    /// From this place of the history on no more than `value` is known.
+    pub fn lower(&mut self, key: K, at: Since, value: i64) {
+        let known = self.known.remove(&key).and_then(|known| Some(known.last()?.1));
+        if let Some(known) = known {
+            self.raise(key, at, known.min(value));
+        }
+    }
+
     /// What was known before this place; `None` if nothing was.
     pub fn before(&self, key: &K, since: Since) -> Option<i64> {
         let known = self.known.get(key)?;
@@ -54,6 +62,9 @@ mod tests {
         let before = |since| floors.before(&'a', since);
         assert_eq!([3, 4, 7, 8].map(before), [None, Some(10), Some(10), Some(12)]);
         assert_eq!(floors.before(&'b', 9), None);
+        floors.lower('a', 9, 10);
+        let lowered = [8, 9, 10].map(|since| floors.before(&'a', since));
+        assert_eq!(lowered, [None, None, Some(10)]);
         floors.retain(|key| *key != 'a');
         assert_eq!(floors.before(&'a', 9), None);
     }

@@ -5,25 +5,24 @@
 //! Invariants: a refusal counts whenever it was given, before or after somebody saw the value.
 //! Apart because a record that should not exist is as wrong as one that is missing.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::super::history::{Happening, History, Place, Value};
+use super::quick::QuickMap;
 
 /// Seen values that nobody sent there, and those that were refused.
 pub fn ask(history: &History) -> Vec<String> {
-    let mut sent: BTreeMap<Value, Place> = BTreeMap::new();
-    let mut refused: BTreeSet<Value> = BTreeSet::new();
+    let mut sent: QuickMap<Value, Place> = QuickMap::default();
+    let mut refused: QuickMap<Value, ()> = QuickMap::default();
     for happening in &history.happenings {
         if let Happening::Sent(place, value) = happening {
             sent.insert(*value, *place);
         } else if let Happening::Refused(_, value) = happening {
-            refused.insert(*value);
+            refused.insert(*value, ());
         }
     }
     let judge = |place: &Place, offset: i64, value: &Value| {
         if sent.get(value) != Some(place) {
             Some(format!("{place:?}@{offset} has {value}, which nobody sent there"))
-        } else if refused.contains(value) {
+        } else if refused.contains_key(value) {
             Some(format!("{place:?}@{offset} has {value}, which was refused"))
         } else {
             None

@@ -2,37 +2,52 @@
 //!
 //! Does: compare starts and records with what was deleted and told before they were asked for.
 //! Does not: mind a start beyond what was asked: retention deletes as well.
-//! Invariants: none of this depends on power.
+//! Invariants: a deletion that was acknowledged depends on no power, only on a disk that keeps what it was
+//! given; on a relaxed topic a crash may take one that was not.
 //! Apart because deletion is a promise as well, often one by law.
 
-use super::super::history::{Happening, History, Place, Since};
+use super::super::history::{Happening, History, Place};
 use super::floors::Floors;
 
 /// Records from below a start, and starts that went back.
 pub fn ask(history: &History) -> Vec<String> {
-    let mut known = Floors::new();
+    let (mut deleted, mut told) = (Floors::new(), Floors::new());
+    let mut crashed_at = 0;
     let mut wrong = Vec::new();
     for (at, happening) in history.happenings.iter().enumerate() {
+        let least = |deleted: &Floors<Place>, told: &Floors<Place>, place, since| {
+            let known = deleted.before(&place, since).max(told.before(&place, since));
+            // A log begins at zero.
+            known.unwrap_or(0)
+        };
         if let Happening::Deleted(place, start) = happening {
-            known.raise(*place, at, *start);
+            deleted.raise(*place, at, *start);
+        } else if *happening == Happening::Crash {
+            crashed_at = at;
+            told.retain(|place| !history.is_relaxed(*place));
+        } else if let Happening::Damaged { place, from, until: None, .. } = happening {
+            // A log that ends before the place where it began begins at its end.
+            deleted.lower(*place, at, *from);
+            told.lower(*place, at, *from);
+        } else if let Happening::StartForgotten(place) = happening {
+            deleted.lower(*place, at, 0);
+            told.lower(*place, at, 0);
         } else if let Happening::Start { place, start, since } = happening {
-            let least = least(&known, *place, *since);
+            let least = least(&deleted, &told, *place, *since);
             if *start < least {
                 wrong.push(format!("{place:?} was told to begin at {start}, not at {least}"));
             }
-            known.raise(*place, at, *start);
+            // What was asked before a crash may be told after it.
+            if *since >= crashed_at || !history.is_relaxed(*place) {
+                told.raise(*place, at, *start);
+            }
         } else if let Happening::Seen { place, offset, value, since } = happening
-            && *offset < least(&known, *place, *since)
+            && *offset < least(&deleted, &told, *place, *since)
         {
             wrong.push(format!("{place:?}@{offset} has {value} although it was deleted"));
         }
     }
     wrong
-}
-
-/// A log begins at zero.
-fn least(known: &Floors<Place>, place: Place, since: Since) -> i64 {
-    known.before(&place, since).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -56,6 +71,7 @@ mod tests {
         assert_eq!(accusations(&[sent, deleted.clone(), asked.clone(), seen(4, 2)]).len(), 1);
         let start = |start, since| Happening::Start { place: HERE, start, since };
         assert_eq!(accusations(&[deleted.clone(), asked.clone(), start(4, 1)]).len(), 1);
-        assert_eq!(accusations(&[asked.clone(), start(6, 0), asked, start(5, 2)]).len(), 1);
+        let wanted = Happening::DeleteAsked(HERE, 6);
+        assert_eq!(accusations(&[wanted, start(6, 0), asked, start(5, 2)]).len(), 1);
     }
 }

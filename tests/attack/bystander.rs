@@ -1,0 +1,213 @@
+//! The client that behaves well: what it is told must hold, and how long it waits is what an attack costs.
+//!
+//! Does: append a record every few milliseconds with acks=all, read what there is as often, note how long each took.
+//! Does not: try again. It was there before the attack; not to be served at all is a finding.
+//! Invariants: it never panics, and it has the processor before the attackers that share it, where it may.
+//! Apart because it is the measure, and the attackers are what is measured.
+
+use flumen_protocol::messages::TopicName;
+use flumen_tests::client::{Client, value};
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::pace::{Pace, Until};
+
+/// Appends a second, and reads a second.
+const RATE: u32 = 200;
+/// How long it waits for an answer, as Kafka's clients do (`request.timeout.ms`).
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Longer than any attack.
+const FOR_EVER: Duration = Duration::from_secs(1_000_000);
+/// As urgent as a process may be made without leaving the usual scheduler.
+const NICENESS: &str = "-19";
+
+/// Times, one for each request.
+#[derive(Default)]
+pub struct Times {
+    /// From sending a record to its acknowledgement.
+    pub produced: Vec<Duration>,
+    /// From asking for records to having them, or to hearing that there are none.
+    pub fetched: Vec<Duration>,
+    /// How much later than it wanted to the client sent a record: its own machine's fault.
+    pub late: Vec<Duration>,
+}
+
+impl Times {
+    /// Adds those of another time.
+    pub fn add(&mut self, other: &Self) {
+        self.produced.extend(&other.produced);
+        self.fetched.extend(&other.fetched);
+        self.late.extend(&other.late);
+    }
+}
+
+/// What so many of a thousand do not exceed; zero of nothing.
+pub fn quantile(times: &[Duration], of_thousand: usize) -> Duration {
+    let mut sorted = times.to_vec();
+    sorted.sort_unstable();
+    let place = (sorted.len() * of_thousand).div_ceil(1000).max(1) - 1;
+    sorted.get(place).copied().unwrap_or_default()
+}
+
+/// What one of its threads does until it is told to end.
+type Work = fn(&Shared) -> Result<(), String>;
+
+/// What its threads share.
+struct Shared {
+    address: SocketAddr,
+    topic: TopicName,
+    times: Mutex<Times>,
+    acked: AtomicI64,
+    read: AtomicI64,
+    done: AtomicBool,
+    complaint: Mutex<Option<String>>,
+}
+
+/// The client, in two threads.
+pub struct Bystander {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Bystander {
+    /// Begins to produce to a topic of one partition, and to read from it.
+    pub fn start(address: SocketAddr, topic: &TopicName) -> Self {
+        let shared = Arc::new(Shared {
+            address,
+            topic: topic.clone(),
+            times: Mutex::default(),
+            acked: AtomicI64::new(0),
+            read: AtomicI64::new(0),
+            done: AtomicBool::new(false),
+            complaint: Mutex::default(),
+        });
+        let works: [Work; 2] = [produce, consume];
+        let threads = works.map(|work| {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                hurry();
+                if let Err(complaint) = work(&shared) {
+                    shared.complaint.lock().expect("nobody panics").get_or_insert(complaint);
+                }
+            })
+        });
+        Self { shared, threads: threads.into() }
+    }
+
+    /// The times since they were last taken.
+    pub fn take(&self) -> Times {
+        std::mem::take(&mut *self.shared.times.lock().expect("nobody panics"))
+    }
+
+    /// How many records were acknowledged so far.
+    pub fn acked(&self) -> i64 {
+        self.shared.acked.load(Ordering::Relaxed)
+    }
+
+    /// Why it gave up; `None` while it is served.
+    pub fn complaint(&self) -> Option<String> {
+        self.shared.complaint.lock().expect("nobody panics").clone()
+    }
+
+    /// Ends it; how many records were acknowledged, how many its consumer read, and why it gave up, if it did.
+    pub fn end(self) -> (i64, i64, Option<String>) {
+        self.shared.done.store(true, Ordering::Relaxed);
+        for thread in self.threads {
+            let _ = thread.join();
+        }
+        let shared = &self.shared;
+        let complaint = shared.complaint.lock().expect("nobody panics").clone();
+        (shared.acked.load(Ordering::Relaxed), shared.read.load(Ordering::Relaxed), complaint)
+    }
+}
+
+/// Reads everything from the start; how many records there are.
+///
+/// # Errors
+/// The first record that is not what was sent to its offset, or an error.
+pub fn read_all(address: SocketAddr, topic: &TopicName) -> Result<i64, String> {
+    let mut client = Client::at(address).ok_or("nobody accepts")?;
+    let mut next = 0;
+    loop {
+        let (error, end, values) = client.try_fetch(topic, 0, next).ok_or("no answer")?;
+        if error != 0 {
+            return Err(format!("error {error} at {next}"));
+        }
+        if values.is_empty() {
+            return if next == end { Ok(next) } else { Err(format!("nothing at {next} of {end}")) };
+        }
+        next = judged(&values, next)?;
+    }
+}
+
+/// The offset after these records, which must be what was sent to theirs.
+fn judged(values: &[String], first: i64) -> Result<i64, String> {
+    let mut next = first;
+    for found in values {
+        if *found != value(0, next) {
+            return Err(format!("`{found}` is at offset {next}"));
+        }
+        next += 1;
+    }
+    Ok(next)
+}
+
+fn produce(shared: &Shared) -> Result<(), String> {
+    let client = Client::at(shared.address).ok_or("the producer is not let in")?;
+    let mut client = client.waiting(PATIENCE);
+    let mut pace = Pace::new(RATE, Until::after(FOR_EVER));
+    let mut offset = 0;
+    while !shared.done.load(Ordering::Relaxed) {
+        let late = pace.turn().unwrap_or_default();
+        let asked = Instant::now();
+        let answer = client.try_produce(&shared.topic, 0, offset);
+        let took = asked.elapsed();
+        match answer {
+            Some((0, at)) if at == offset => {}
+            Some((error, at)) => {
+                return Err(format!("record {offset}: error {error}, offset {at}"));
+            }
+            None => return Err(format!("record {offset}: no answer within {took:?}")),
+        }
+        offset += 1;
+        shared.acked.store(offset, Ordering::Relaxed);
+        let mut times = shared.times.lock().expect("nobody panics");
+        times.produced.push(took);
+        times.late.push(late);
+    }
+    Ok(())
+}
+
+fn consume(shared: &Shared) -> Result<(), String> {
+    let client = Client::at(shared.address).ok_or("the consumer is not let in")?;
+    let mut client = client.waiting(PATIENCE);
+    let mut pace = Pace::new(RATE, Until::after(FOR_EVER));
+    let mut next = 0;
+    while !shared.done.load(Ordering::Relaxed) {
+        pace.turn();
+        let asked = Instant::now();
+        let answer = client.try_fetch(&shared.topic, 0, next);
+        let took = asked.elapsed();
+        match answer {
+            Some((0, _, values)) => next = judged(&values, next)?,
+            Some((error, ..)) => return Err(format!("reading at {next}: error {error}")),
+            None => return Err(format!("reading at {next}: no answer within {took:?}")),
+        }
+        shared.read.store(next, Ordering::Relaxed);
+        shared.times.lock().expect("nobody panics").fetched.push(took);
+    }
+    Ok(())
+}
+
+/// Puts this thread before others on its processor, where that is allowed. What it cannot help is in its lateness.
+fn hurry() {
+    let Ok(own) = std::fs::read_link("/proc/thread-self") else { return };
+    let Some(thread) = own.file_name() else { return };
+    let mut command = Command::new("renice");
+    command.args(["-n", NICENESS, "-p"]).arg(thread);
+    let _ = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+}

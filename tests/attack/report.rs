@@ -1,0 +1,190 @@
+//! What an attack has cost, in words.
+//!
+//! Does: print a line for each phase and a verdict for each promise; the last line is `N passed, N failed`.
+//! Does not: measure.
+//! Invariants: ratios are against the same client in the same run.
+//! Apart because what is promised should be read in one place.
+
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use crate::bystander::{Times, quantile};
+use crate::cage::Cage;
+
+/// The name of the phase that all others are compared with.
+pub const BASELINE: &str = "nothing (baseline)";
+/// Lines of the broker's log that are shown after a failure.
+const TAIL: usize = 40;
+/// Of a hundred parts of the limit, how many the broker may have resident.
+const RESIDENT_PARTS_MAX: u64 = 90;
+/// How many MiB the broker may grow by in attacks whose name begins so: 10 or 20 KiB for each of ten thousand connections,
+/// and no more than a cache for what a million producers leave behind.
+const GROWTH_MAX: [(&str, u64); 3] = [("slow", 200), ("idle", 100), ("producer ids", 64)];
+
+/// A part of the run.
+pub struct Phase {
+    pub name: String,
+    /// Whether anything was attacked in it.
+    pub attacked: bool,
+    /// How much the attackers did.
+    pub done: u64,
+    /// Bytes that the broker had resident when it began.
+    pub before: u64,
+    /// The most it had.
+    pub highest: u64,
+    pub times: Times,
+}
+
+/// What was seen so far.
+#[derive(Default)]
+pub struct Report {
+    baseline: Times,
+    attacked: Times,
+    resident_first: u64,
+    /// The most in any phase.
+    resident_most: u64,
+    /// Attacks that cost more memory than they may.
+    expensive: Vec<String>,
+    verdicts: Vec<(&'static str, Result<String, String>)>,
+}
+
+impl Report {
+    /// What the broker has resident before anything happens.
+    pub fn begins(&mut self, resident: Option<(u64, u64)>) {
+        self.resident_first = resident.map_or(0, |(now, _)| now);
+        println!(
+            "{:<34} {:>9} {:>8} {:>8} {:>8} {:>7} {:>8} {:>8} {:>8}",
+            "attack",
+            "done",
+            "p50 ms",
+            "p99 ms",
+            "max ms",
+            "x base",
+            "read p99",
+            "late p99",
+            "RSS MiB"
+        );
+    }
+
+    /// Adds a phase, and prints it.
+    pub fn add(&mut self, phase: Phase) {
+        let times = &phase.times;
+        if phase.name == BASELINE {
+            self.baseline.add(times);
+        }
+        let growth = phase.highest.saturating_sub(phase.before) >> 20;
+        if GROWTH_MAX.iter().any(|(name, most)| phase.name.starts_with(name) && growth > *most) {
+            self.expensive.push(format!("{}: {growth} MiB", phase.name));
+        }
+        self.resident_most = self.resident_most.max(phase.highest);
+        if phase.attacked {
+            self.attacked.add(times);
+        }
+        let of = |thousand| millis(quantile(&times.produced, thousand));
+        println!(
+            "{:<34} {:>9} {:>8.2} {:>8.2} {:>8.2} {:>7.1} {:>8.2} {:>8.2} {:>8}",
+            phase.name,
+            phase.done,
+            of(500),
+            of(990),
+            of(1000),
+            self.ratio_of(times),
+            millis(quantile(&times.fetched, 990)),
+            millis(quantile(&times.late, 990)),
+            phase.highest >> 20,
+        );
+    }
+
+    /// Whether the client that behaves well got on.
+    pub fn served(&mut self, acked: i64, read: i64, complaint: Option<String>) {
+        let verdict = match complaint {
+            Some(complaint) => Err(complaint),
+            None => Ok(format!("{acked} acknowledged, {read} read at once")),
+        };
+        self.verdicts.push(("the_client_that_behaves_was_served", verdict));
+    }
+
+    /// Whether everything acknowledged can be read.
+    pub fn acknowledged(&mut self, acked: i64, read: Result<i64, String>) {
+        let verdict = match read {
+            Ok(count) if count >= acked => Ok(format!("{acked}, and {count} there")),
+            Ok(count) => Err(format!("{acked} acknowledged, {count} there")),
+            Err(complaint) => Err(complaint),
+        };
+        self.verdicts.push(("everything_acknowledged_is_there", verdict));
+    }
+
+    /// Whether memory sufficed.
+    pub fn memory(&mut self, limit: u64, resident: Option<(u64, u64)>, cage: &Cage) {
+        // Nothing more is known of a process that is gone.
+        let (now, highest) = resident.unwrap_or((0, self.resident_most));
+        let said = format!(
+            "{} MiB before, {} at most, {} afterwards, of {}",
+            self.resident_first >> 20,
+            highest >> 20,
+            now >> 20,
+            limit >> 20
+        );
+        let sufficed = highest <= limit / 100 * RESIDENT_PARTS_MAX;
+        self.verdicts.push(("memory_suffices", if sufficed { Ok(said) } else { Err(said) }));
+        let expensive = self.expensive.join(", ");
+        let verdict = if expensive.is_empty() { Ok(expensive) } else { Err(expensive) };
+        self.verdicts.push(("crowds_cost_little_memory", verdict));
+        if let Some(kills) = cage.kills() {
+            let most = cage
+                .highest()
+                .map_or(String::new(), |most| format!("{} MiB with files", most >> 20));
+            let verdict = if kills == 0 { Ok(most) } else { Err(format!("{kills} kills, {most}")) };
+            self.verdicts.push(("the_kernel_killed_nobody", verdict));
+        }
+    }
+
+    /// Whether it is still there.
+    pub fn process(&mut self, ended: Option<ExitStatus>) {
+        let verdict = ended.map_or(Ok(String::new()), |status| Err(status.to_string()));
+        self.verdicts.push(("the_process_lives", verdict));
+    }
+
+    /// How much longer the client that behaves well waited under attack; a verdict only where there is a bound.
+    pub fn ratio(&mut self, most: Option<f64>) {
+        let ratio = self.ratio_of(&self.attacked);
+        let said = format!(
+            "p99 {:.2} ms under attack, {:.2} before: {ratio:.2} times",
+            millis(quantile(&self.attacked.produced, 990)),
+            millis(quantile(&self.baseline.produced, 990)),
+        );
+        println!("{said}");
+        if let Some(most) = most {
+            let verdict = if ratio <= most { Ok(said) } else { Err(said) };
+            self.verdicts.push(("others_hardly_wait_longer", verdict));
+        }
+    }
+
+    /// Prints the verdicts; whether all are good.
+    pub fn say(&self) -> bool {
+        for (name, verdict) in &self.verdicts {
+            match verdict {
+                Ok(said) => println!("PASS {name} {said}"),
+                Err(said) => println!("FAIL {name} {said}"),
+            }
+        }
+        let failed = self.verdicts.iter().filter(|(_, verdict)| verdict.is_err()).count();
+        println!("{} passed, {failed} failed", self.verdicts.len() - failed);
+        failed == 0
+    }
+
+    fn ratio_of(&self, times: &Times) -> f64 {
+        let base = millis(quantile(&self.baseline.produced, 990));
+        if base == 0.0 { 0.0 } else { millis(quantile(&times.produced, 990)) / base }
+    }
+}
+
+/// The last lines of a text.
+pub fn tail(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(TAIL)..].join("\n")
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}

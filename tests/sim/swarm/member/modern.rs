@@ -1,0 +1,148 @@
+//! What is different for a member of a group of the new kind (KIP-848): the broker shares out.
+//!
+//! Does: say with each heartbeat what it has, take over what it is told, leave.
+//! Does not: read or commit; that is the same for all members.
+//! Invariants: what it is told not to have it gives up before it says anything else.
+//! Apart because it is another protocol.
+
+use std::collections::BTreeMap;
+
+use flumen_protocol::api_table::ApiKey;
+use flumen_protocol::error_code::ErrorCode;
+use flumen_protocol::messages::consumer_group_heartbeat_request::TopicPartitions;
+use flumen_protocol::messages::{ConsumerGroupHeartbeatRequest, Uuid};
+
+use super::super::client::{Answer, Context, PATIENCE, text, topic_name};
+use super::super::heap::{MILLIS, Nanos};
+use super::super::history::{Happening, Place};
+use super::{Member, Question, REBALANCE_MS, Step, succeed};
+
+const BEAT: (ApiKey, i16) = (ApiKey::ConsumerGroupHeartbeat, 1);
+/// How long the broker waits for a heartbeat, as the node of a life is set up.
+pub const SESSION: Nanos = 3_000 * MILLIS;
+/// The epoch of who leaves.
+const LEAVE_EPOCH: i32 = -1;
+
+/// What a member of the new kind knows beside.
+pub(super) struct Modern {
+    number: u16,
+    /// The id of the topic it reads, once it was told any of it.
+    topic: Uuid,
+    /// Something was not answered: the next heartbeat says everything.
+    tells_all: bool,
+    /// Until when the broker cannot have given it up.
+    until: Nanos,
+    /// Until then a heartbeat may still arrive at the broker, from a connection that is gone: a partition
+    /// that is not in it is taken for given up.
+    doubted_until: Nanos,
+}
+
+impl Member {
+    /// The how manieth member of a group of the new kind; it never joined.
+    pub fn modern(group: u8, number: u16) -> Self {
+        let modern =
+            Modern { number, topic: Uuid::nil(), tells_all: true, until: 0, doubted_until: 0 };
+        let name = text(&format!("member-{number}"));
+        Self { name, generation: 0, modern: Some(modern), ..Self::new(group) }
+    }
+
+    /// Says that it is there, and what it has.
+    pub(super) fn beat_modern(&mut self, context: &mut Context<'_>) {
+        let joins = self.generation == 0;
+        let modern = self.modern.as_ref().expect("it speaks the new protocol");
+        let tells_all = joins || modern.tells_all;
+        let partitions: Vec<i32> = self.positions.keys().map(|place| place.partition).collect();
+        let owned = if partitions.is_empty() {
+            Vec::new()
+        } else {
+            let topic = TopicPartitions::default().with_topic_id(modern.topic);
+            vec![topic.with_partitions(partitions)]
+        };
+        let says_what_it_has = tells_all || context.dice.below(4) != 0;
+        // Some want the topic by its name, some by a pattern.
+        let by_name = modern.number.is_multiple_of(2);
+        let name = topic_name(Place { topic: 0, partition: 0 });
+        let request = ConsumerGroupHeartbeatRequest::default()
+            .with_group_id(self.group_id())
+            .with_member_id(self.name.clone())
+            .with_member_epoch(self.generation)
+            .with_rebalance_timeout_ms(if tells_all { REBALANCE_MS } else { -1 })
+            .with_subscribed_topic_regex((tells_all && !by_name).then(|| text("ord.*")))
+            .with_subscribed_topic_names((tells_all && by_name).then(|| vec![name]))
+            .with_topic_partitions(says_what_it_has.then_some(owned));
+        self.beaten = context.now;
+        self.line.send(context, BEAT, &request, Question::Beat { sent: context.now });
+    }
+
+    /// Gives everything up and says so.
+    pub(super) fn leave_modern(&mut self, context: &mut Context<'_>) {
+        let request = ConsumerGroupHeartbeatRequest::default()
+            .with_group_id(self.group_id())
+            .with_member_id(self.name.clone())
+            .with_member_epoch(LEAVE_EPOCH);
+        self.give_all_up(context);
+        self.line.send(context, BEAT, &request, Question::Depart);
+    }
+
+    pub(super) fn take_departure(answer: Answer) -> Result<(), ErrorCode> {
+        succeed(answer.read::<ConsumerGroupHeartbeatRequest>(BEAT).error_code)
+    }
+
+    pub(super) fn take_beat(
+        &mut self,
+        context: &mut Context<'_>,
+        answer: Answer,
+        sent: Nanos,
+    ) -> Result<(), ErrorCode> {
+        let response = answer.read::<ConsumerGroupHeartbeatRequest>(BEAT);
+        succeed(response.error_code)?;
+        let modern = self.modern.as_mut().expect("it speaks the new protocol");
+        self.generation = response.member_epoch;
+        modern.tells_all = false;
+        modern.until = sent + SESSION;
+        if let Some(assignment) = response.assignment {
+            let mut places = BTreeMap::new();
+            for topic in assignment.topic_partitions {
+                modern.topic = topic.topic_id;
+                let given = topic.partitions.into_iter();
+                places.extend(given.map(|partition| (Place { topic: 0, partition }, None)));
+            }
+            if !self.positions.keys().eq(places.keys()) {
+                self.positions = places;
+                self.uncommitted.clear();
+                self.step = Step::Given;
+            }
+        }
+        if self.positions.is_empty() || matches!(self.step, Step::Joining) {
+            self.step = Step::Consuming;
+        }
+        self.note_hands(context);
+        Ok(())
+    }
+
+    /// It is no member any more, or not the one the broker knows.
+    pub(super) fn give_all_up(&mut self, context: &mut Context<'_>) {
+        self.generation = 0;
+        self.positions.clear();
+        self.uncommitted.clear();
+        self.step = Step::Joining;
+        self.note_hands(context);
+    }
+
+    /// Its connection ended, or it was told to ask again.
+    pub(super) fn doubt(&mut self, now: Nanos, may_have_beaten: bool) {
+        let Some(modern) = &mut self.modern else { return };
+        modern.tells_all = true;
+        if may_have_beaten {
+            modern.doubted_until = now + PATIENCE;
+        }
+    }
+
+    fn note_hands(&self, context: &mut Context<'_>) {
+        let modern = self.modern.as_ref().expect("it speaks the new protocol");
+        let counts = modern.until > modern.doubted_until + SESSION;
+        let places = self.positions.keys().copied().filter(|_| counts).collect();
+        let (group, member, at, until) = (self.group, modern.number, context.now, modern.until);
+        context.history.note(Happening::InHands { group, member, places, at, until });
+    }
+}

@@ -1,0 +1,96 @@
+//! What damage excuses, and what it does not.
+//!
+//! Does: gather from a history what disks spoilt, what was said about it, and what an operator gave up.
+//! Does not: excuse a loss that nobody was told of, where anything was left to tell it by.
+//! Invariants: only what was asked before the start that met the damage can be lost by it.
+//! Apart because several promises hold but for this.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::super::history::{Happening, History, Place, Since};
+
+/// One loss of one log.
+struct Loss {
+    at: Since,
+    from: i64,
+    until: Option<i64>,
+    is_silent: bool,
+}
+
+/// All damage of a history.
+#[derive(Default)]
+pub struct Damages {
+    losses: BTreeMap<Place, Vec<Loss>>,
+    denied: BTreeMap<Place, Vec<(i64, i64)>>,
+    /// When a log last said that it is held, and when it was last let go.
+    held: BTreeMap<Place, Since>,
+    accepted: BTreeMap<Place, Since>,
+    /// Logs that may begin sooner than they did.
+    forgotten: BTreeSet<Place>,
+}
+
+impl Damages {
+    /// Reads a history.
+    pub fn of(history: &History) -> Self {
+        let mut all = Self::default();
+        for (at, happening) in history.happenings.iter().enumerate() {
+            if let Happening::Damaged { place, from, until, is_silent } = happening {
+                let (from, until, is_silent) = (*from, *until, *is_silent);
+                all.losses.entry(*place).or_default().push(Loss { at, from, until, is_silent });
+            } else if let Happening::Denied { place, from, to } = happening {
+                all.denied.entry(*place).or_default().push((*from, *to));
+            } else if let Happening::Held(place) = happening {
+                all.held.insert(*place, at);
+            } else if let Happening::Accepted(place) = happening {
+                all.accepted.insert(*place, at);
+            } else if let Happening::StartForgotten(place) = happening {
+                all.forgotten.insert(*place);
+            }
+        }
+        all
+    }
+
+    fn losses(&self, place: Place) -> impl Iterator<Item = &Loss> {
+        self.losses.get(&place).into_iter().flatten()
+    }
+
+    /// Whether fetches of this offset were refused for good.
+    pub fn is_denied(&self, place: Place, offset: i64) -> bool {
+        let mut denied = self.denied.get(&place).into_iter().flatten();
+        denied.any(|(from, to)| (*from..*to).contains(&offset))
+    }
+
+    /// Up to where a log never lost its end, nor forgot where it begins: there, what is left at last is what
+    /// always was there.
+    pub fn sure_before(&self, place: Place) -> i64 {
+        let open = self.losses(place).filter(|loss| loss.until.is_none());
+        let forgotten = self.forgotten.contains(&place).then_some(0);
+        open.map(|loss| loss.from).chain(forgotten).min().unwrap_or(i64::MAX)
+    }
+
+    /// Whether what was acknowledged there to a request of that time may be missing in the end.
+    pub fn excuse_loss(&self, place: Place, offset: i64, since: Since) -> bool {
+        let is_denied = self.is_denied(place, offset);
+        let is_held = self.held.contains_key(&place);
+        self.losses(place).filter(|loss| loss.from <= offset).any(|loss| match loss.until {
+            Some(until) => offset < until && is_denied,
+            None => {
+                let is_accepted = self.accepted.get(&place).is_some_and(|at| *at > loss.at);
+                since < loss.at && (loss.is_silent || is_held || is_accepted)
+            }
+        })
+    }
+
+    /// Whether fetches of all these offsets may be refused.
+    pub fn excuse_denial(&self, place: Place, from: i64, to: i64) -> bool {
+        let around = self.losses(place).filter(|loss| loss.from <= from);
+        around.filter_map(|loss| loss.until).any(|until| from < until && to <= until)
+    }
+
+    /// Whether the log may be held: it lost its end and nobody gave that up since.
+    pub fn excuse_hold(&self, place: Place) -> bool {
+        let accepted = self.accepted.get(&place).copied();
+        let open = self.losses(place).filter(|loss| loss.until.is_none());
+        open.map(|loss| loss.at).any(|at| accepted.is_none_or(|accepted| accepted < at))
+    }
+}

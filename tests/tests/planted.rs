@@ -1,0 +1,89 @@
+//! The planted bugs still have their places.
+//!
+//! Does: hold `tests/planted/bugs.toml` against the sources as they are, as text.
+//! Does not: plant or hunt; `scripts/planted.sh` does.
+//! Invariant: whoever changes a line that a bug takes the place of hears of it at once.
+//! Apart, because a hunt takes minutes and this does not.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use flumen_tests::workspace_root;
+
+/// Fewer would prove little.
+const BUGS_MIN: usize = 30;
+/// What a replacement asks to learn whether its bug is switched on.
+const SWITCH: &str = "planted!()";
+
+#[test]
+fn every_planted_bug_has_its_place() {
+    let root = workspace_root();
+    let text = fs::read_to_string(root.join("tests/planted/bugs.toml")).expect("there are bugs");
+    let bugs = bugs(&text);
+    assert!(bugs.len() >= BUGS_MIN, "only {} bugs are planted", bugs.len());
+    let mut wrong = Vec::new();
+    let mut names = BTreeSet::new();
+    for bug in &bugs {
+        let name = &bug.name;
+        if !names.insert(name) {
+            wrong.push(format!("two bugs are called {name}"));
+        }
+        let source = fs::read_to_string(root.join(&bug.file)).unwrap_or_default();
+        wrong.extend(misplaced(&source, bug));
+    }
+    assert!(wrong.is_empty(), "mend tests/planted/bugs.toml:\n{}", wrong.join("\n"));
+}
+
+struct Bug {
+    name: String,
+    why: String,
+    file: String,
+    find: String,
+    replace: String,
+}
+
+fn bugs(text: &str) -> Vec<Bug> {
+    let table: toml::Table = text.parse().expect("bugs.toml is TOML");
+    let bugs = table["bug"].as_array().expect("an array of bugs");
+    let field = |bug: &toml::Value, field: &str| {
+        let text = bug.get(field).and_then(toml::Value::as_str);
+        text.unwrap_or_else(|| panic!("a bug without {field}: {bug}")).to_owned()
+    };
+    let read = |bug: &toml::Value| Bug {
+        name: field(bug, "name"),
+        why: field(bug, "why"),
+        file: field(bug, "file"),
+        find: field(bug, "find"),
+        replace: field(bug, "replace"),
+    };
+    bugs.iter().map(read).collect()
+}
+
+/// What keeps this bug from being planted in this source, if anything does.
+fn misplaced(source: &str, bug: &Bug) -> Option<String> {
+    let Bug { name, why, file, find, replace } = bug;
+    let count = source.matches(find).count();
+    if count != 1 {
+        return Some(format!("{name}: its text stands {count} times in {file}"));
+    }
+    if !replace.contains(SWITCH) {
+        return Some(format!("{name} cannot be switched off"));
+    }
+    why.is_empty().then(|| format!("{name} breaks no promise"))
+}
+
+#[test]
+fn a_bug_without_a_place_is_noticed() {
+    let plant = |find: &str, replace: &str| Bug {
+        name: "it".to_owned(),
+        why: "it is wrong".to_owned(),
+        file: "a.rs".to_owned(),
+        find: find.to_owned(),
+        replace: replace.to_owned(),
+    };
+    let source = "one two two";
+    assert_eq!(misplaced(source, &plant("one", "planted!() || one")), None);
+    assert!(misplaced(source, &plant("two", "planted!() || two")).is_some());
+    assert!(misplaced(source, &plant("three", "planted!() || three")).is_some());
+    assert!(misplaced(source, &plant("one", "three")).is_some());
+}
