@@ -24,71 +24,56 @@ use flumen_protocol::messages::offset_fetch_response::{
 use flumen_protocol::messages::{
     OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse, TopicName,
 };
-use flumen_protocol::time::Wall;
+use flumen_protocol::time::{Now, Wall};
 
 use super::GroupConfig;
 use super::any::AnyGroup;
 use super::classic::{Group, StateName};
-use super::consumer::check_fetch;
+use super::consumer::{check_commit as check_consumer_commit, check_fetch};
+use super::dispatch::GroupCoordinator;
 use super::offsets::{Committed, OffsetTable, Place, group_weight, offset_weight, topic_weight};
 use super::pending::PendingOffsets;
-use super::requests::{commit_refused, text};
+use super::requests::{GroupEffect, commit_refused, text};
 use super::stored::{offset_record, stored_bytes};
+use super::turn::Turn;
 use crate::coordinator::machine::StateRecord;
 use crate::limits::{
     COORDINATOR_BATCH_BYTES_MAX, COORDINATOR_OFFSETS_BYTES_MAX, GROUP_NAME_BYTES_MAX,
-    GROUP_OFFSETS_MAX, OFFSET_METADATA_BYTES_MAX,
+    GROUP_OFFSETS_MAX, GROUPS_MAX, OFFSET_METADATA_BYTES_MAX,
 };
 
 /// The first version of OffsetCommit that is told GROUP_ID_NOT_FOUND.
 const GROUP_ID_NOT_FOUND_VERSION: i16 = 9;
 
-/// Whether this request may commit to this group; `None`: there is no such group.
+/// Whether this request may commit to this group; `None`: there is no such group. A commit within a
+/// transaction has no `version`: producers before KIP-447 name no generation, the others are told
+/// ILLEGAL_GENERATION of a group that is gone.
 ///
 /// # Errors
 /// What to answer for every partition.
-pub(super) fn check_commit(
+fn check_commit(
     group: Option<&Group>,
     request: &OffsetCommitRequest,
-    version: i16,
+    version: Option<i16>,
 ) -> Result<(), ErrorCode> {
     let generation = request.generation_id_or_member_epoch;
     match group {
         Some(group) => {
             let instance = request.group_instance_id.as_deref();
-            group.check_commit(&request.member_id, instance, generation, false)
+            group.check_commit(&request.member_id, instance, generation, version.is_none())
         }
         None if request.group_id.len() > GROUP_NAME_BYTES_MAX => Err(ErrorCode::InvalidGroupId),
         // Somebody who assigns partitions to itself: the group comes into being by this commit.
         None if generation < 0 => Ok(()),
-        None if version >= GROUP_ID_NOT_FOUND_VERSION => Err(ErrorCode::GroupIdNotFound),
-        None => Err(ErrorCode::IllegalGeneration),
-    }
-}
-
-/// The same for a commit within a transaction. Producers before KIP-447 name no generation; the others
-/// are told ILLEGAL_GENERATION of a group that is gone.
-///
-/// # Errors
-/// What to answer for every partition.
-pub(super) fn check_commit_within(
-    group: Option<&Group>,
-    request: &OffsetCommitRequest,
-) -> Result<(), ErrorCode> {
-    let generation = request.generation_id_or_member_epoch;
-    match group {
-        Some(group) => {
-            let instance = request.group_instance_id.as_deref();
-            group.check_commit(&request.member_id, instance, generation, true)
+        None if version.is_some_and(|version| version >= GROUP_ID_NOT_FOUND_VERSION) => {
+            Err(ErrorCode::GroupIdNotFound)
         }
-        None if request.group_id.len() > GROUP_NAME_BYTES_MAX => Err(ErrorCode::InvalidGroupId),
-        None if generation < 0 => Ok(()),
         None => Err(ErrorCode::IllegalGeneration),
     }
 }
 
 /// Whether a commit shows that its member is alive.
-pub(super) fn renews_session(group: &Group, member_id: &str) -> Option<i32> {
+fn renews_session(group: &Group, member_id: &str) -> Option<i32> {
     match group.state_name() {
         StateName::Stable | StateName::PreparingRebalance => {
             group.member(member_id).map(|member| member.session_timeout_ms)
@@ -104,12 +89,45 @@ pub(super) struct Accepted {
     pub(super) record: StateRecord,
 }
 
+impl GroupCoordinator {
+    /// Judges a commit, plain or (`version` is `None`) within a transaction: what to store, and what to
+    /// answer once that is stored. Nothing is to be stored where all of it is refused. A member that
+    /// commits shows that it is alive.
+    pub(super) fn decide_commit(
+        &mut self,
+        now: Now,
+        (request, version): (&OffsetCommitRequest, Option<i16>),
+        out: &mut Vec<GroupEffect>,
+    ) -> (Vec<Accepted>, OffsetCommitResponse) {
+        let consumer = self.consumers.get(&request.group_id);
+        let group = self.groups.get(&request.group_id);
+        let mut checked = match consumer {
+            Some(group) => check_consumer_commit(group, request, version),
+            None => check_commit(group, request, version),
+        };
+        let count = self.groups.count() + self.consumers.count();
+        if group.is_none() && consumer.is_none() && count >= GROUPS_MAX {
+            checked = checked.and(Err(ErrorCode::CoordinatorNotAvailable));
+        }
+        if let Err(error) = checked {
+            return (Vec::new(), commit_refused(request, error));
+        }
+        if let Some(group) = group
+            && let Some(session_ms) = renews_session(group, &request.member_id)
+        {
+            let mut turn = Turn { config: &self.config, now, timers: &mut self.timers, out };
+            turn.renew_session(&group.id, &request.member_id, session_ms);
+        }
+        commit((&self.offsets, &self.pending), &self.config, request, now.wall)
+    }
+}
+
 /// What a commit comes to, partition by partition: what to store and what to answer. Of a partition
 /// named more than once the last counts.
 ///
 /// A commit whose records are larger than one batch is refused as a whole, as in Kafka: each
 /// repeats the group's id, so that a small request could lead to gigabytes of them.
-pub(super) fn commit(
+fn commit(
     (offsets, pending): (&OffsetTable, &PendingOffsets),
     config: &GroupConfig,
     request: &OffsetCommitRequest,

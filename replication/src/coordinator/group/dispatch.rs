@@ -23,8 +23,8 @@ use super::GroupConfig;
 use super::admin::{check_delete, describe, list};
 use super::any::GroupState;
 use super::classic::{Group, StateName};
-use super::commit::{Accepted, check_commit, commit, delete_offsets, fetch, renews_session};
-use super::consumer::{Consumers, asker, check_commit as check_consumer_commit};
+use super::commit::{Accepted, delete_offsets, fetch};
+use super::consumer::{Consumers, asker};
 use super::join::{check_join, join, refuse};
 use super::member::{Joiner, Waiting};
 use super::offsets::{OffsetTable, Place};
@@ -32,8 +32,7 @@ use super::pending::PendingOffsets;
 use super::presence::{heartbeat, leave, sync};
 use super::rebalance::{join_is_over, prepare, session_is_over, sync_is_over};
 use super::requests::{
-    GroupEffect, GroupRequest, GroupResponse, commit_refused, delete_result, leave_refused,
-    sync_refused,
+    GroupEffect, GroupRequest, GroupResponse, delete_result, leave_refused, sync_refused,
 };
 use super::roster::Roster;
 use super::stored::{Stored, read};
@@ -425,28 +424,7 @@ impl GroupCoordinator {
         (request, version): (&OffsetCommitRequest, i16),
         out: &mut Vec<GroupEffect>,
     ) {
-        let mut turn = Turn { config: &self.config, now, timers: &mut self.timers, out };
-        let consumer = self.consumers.get(&request.group_id);
-        let group = self.groups.get(&request.group_id);
-        let mut checked = match consumer {
-            Some(group) => check_consumer_commit(group, request, Some(version)),
-            None => check_commit(group, request, version),
-        };
-        let count = self.groups.count() + self.consumers.count();
-        if group.is_none() && consumer.is_none() && count >= GROUPS_MAX {
-            checked = checked.and(Err(ErrorCode::CoordinatorNotAvailable));
-        }
-        if let Err(error) = checked {
-            let refusal = commit_refused(request, error);
-            return turn.reply(ticket, GroupResponse::CommitOffsets(refusal));
-        }
-        if let Some(group) = group
-            && let Some(session_ms) = renews_session(group, &request.member_id)
-        {
-            turn.renew_session(&group.id, &request.member_id, session_ms);
-        }
-        let known = (&self.offsets, &self.pending);
-        let (accepted, response) = commit(known, &self.config, request, now.wall);
+        let (accepted, response) = self.decide_commit(now, (request, Some(version)), out);
         let mut records = Vec::with_capacity(accepted.len());
         for Accepted { place, committed, record } in accepted {
             self.apply(Stored::Offset { place, committed });

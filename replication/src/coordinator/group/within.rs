@@ -5,20 +5,16 @@
 //! Invariants: a pending offset is never read; the group of one is known as long as it is pending.
 //! Apart from the plain commits because two things happen at two times.
 
-use flumen_protocol::error_code::ErrorCode;
 use flumen_protocol::ids::ProducerId;
 use flumen_protocol::messages::OffsetCommitRequest;
 use flumen_protocol::time::Now;
 
-use super::commit::{Accepted, check_commit_within, commit, renews_session};
-use super::consumer::check_commit;
+use super::commit::Accepted;
 use super::dispatch::GroupCoordinator;
 use super::offsets::{Committed, Place};
-use super::requests::{GroupEffect, GroupResponse, commit_refused};
-use super::turn::Turn;
+use super::requests::{GroupEffect, GroupResponse};
 use crate::coordinator::Ticket;
 use crate::coordinator::producer::{Outcome, Producer};
-use crate::limits::GROUPS_MAX;
 
 impl GroupCoordinator {
     pub(super) fn commit_within(
@@ -28,28 +24,7 @@ impl GroupCoordinator {
         (request, producer): (&OffsetCommitRequest, Producer),
         out: &mut Vec<GroupEffect>,
     ) {
-        let mut turn = Turn { config: &self.config, now, timers: &mut self.timers, out };
-        let group = self.groups.get(&request.group_id);
-        let consumer = self.consumers.get(&request.group_id);
-        let mut checked = match consumer {
-            Some(group) => check_commit(group, request, None),
-            None => check_commit_within(group, request),
-        };
-        let count = self.groups.count() + self.consumers.count();
-        if group.is_none() && consumer.is_none() && count >= GROUPS_MAX {
-            checked = checked.and(Err(ErrorCode::CoordinatorNotAvailable));
-        }
-        if let Err(error) = checked {
-            let refusal = commit_refused(request, error);
-            return turn.reply(ticket, GroupResponse::CommitWithin(refusal));
-        }
-        if let Some(group) = group
-            && let Some(session_ms) = renews_session(group, &request.member_id)
-        {
-            turn.renew_session(&group.id, &request.member_id, session_ms);
-        }
-        let known = (&self.offsets, &self.pending);
-        let (accepted, response) = commit(known, &self.config, request, now.wall);
+        let (accepted, response) = self.decide_commit(now, (request, None), out);
         let mut records = Vec::with_capacity(accepted.len());
         for Accepted { place, committed, record } in accepted {
             self.apply_within(producer.id, place, committed);
