@@ -7,6 +7,7 @@
 //! Apart because this is where Kafka's behaviour lives, and nothing else should.
 
 pub mod configured;
+pub mod each_group;
 pub mod fetch_session;
 pub mod grouped;
 pub mod refusals;

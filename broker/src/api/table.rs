@@ -14,7 +14,7 @@ use flumen_protocol::ids::LogId;
 
 use super::step::{Context, Envelope, Progress, Step};
 use super::{
-    grouped, k00_produce, k01_fetch, k02_list_offsets, k03_metadata, k08_offset_commit,
+    each_group, grouped, k00_produce, k01_fetch, k02_list_offsets, k03_metadata, k08_offset_commit,
     k09_offset_fetch, k10_find_coordinator, k11_join_group, k12_heartbeat, k13_leave_group,
     k14_sync_group, k15_describe_groups, k16_list_groups, k18_api_versions, k19_create_topics,
     k20_delete_topics, k21_delete_records, k22_init_producer_id, k23_offset_for_leader_epoch,
@@ -51,8 +51,8 @@ pub enum Waiting {
     OffsetFetch(k09_offset_fetch::Waiting),
     /// The groups' own topic being made on the way.
     FindCoordinator(k10_find_coordinator::Waiting),
-    /// Several groups described.
-    DescribeGroups(k15_describe_groups::Waiting),
+    /// Several groups described or deleted.
+    EachGroup(each_group::Waiting),
     /// Every core's groups.
     ListGroups(k16_list_groups::Waiting),
     /// Topics being made.
@@ -83,8 +83,6 @@ pub enum Waiting {
     DescribeLogDirs(k35_describe_log_dirs::Waiting),
     /// Topics being grown.
     CreatePartitions(k37_create_partitions::Waiting),
-    /// Groups being deleted.
-    DeleteGroups(k42_delete_groups::Waiting),
     /// Settings being changed one by one.
     IncrementalAlterConfigs(k44_incremental_alter_configs::Waiting),
     /// Offsets being forgotten.
@@ -93,8 +91,6 @@ pub enum Waiting {
     AlterClientQuotas(k49_alter_client_quotas::Waiting),
     /// The controller's quorum being described.
     DescribeQuorum(k55_describe_quorum::Waiting),
-    /// Several groups of the new kind described.
-    ConsumerGroupDescribe(k69_consumer_group_describe::Waiting),
     /// Levels of features being changed.
     UpdateFeatures(k57_update_features::Waiting),
 }
@@ -206,8 +202,7 @@ impl Waiting {
             Self::OffsetDelete(waiting) => waiting.answer(answer),
             Self::OffsetFetch(waiting) => waiting.answer(part, answer),
             Self::FindCoordinator(waiting) => waiting.answer(answer),
-            Self::DescribeGroups(waiting) => waiting.answer(part, answer),
-            Self::ConsumerGroupDescribe(waiting) => waiting.answer(part, answer),
+            Self::EachGroup(waiting) => waiting.answer(part, answer),
             Self::ListGroups(waiting) => waiting.answer(answer),
             Self::CreateTopics(waiting) => waiting.answer(answer),
             Self::DeleteTopics(waiting) => waiting.answer(answer),
@@ -219,7 +214,6 @@ impl Waiting {
             Self::AlterConfigs(waiting) => waiting.answer(answer),
             Self::DescribeLogDirs(waiting) => waiting.answer(answer),
             Self::CreatePartitions(waiting) => waiting.answer(answer),
-            Self::DeleteGroups(waiting) => waiting.answer(part, answer),
             Self::IncrementalAlterConfigs(waiting) => waiting.answer(answer),
             Self::AlterClientQuotas(waiting) => waiting.answer(answer),
             Self::DescribeQuorum(waiting) => waiting.answer(answer),
@@ -244,8 +238,7 @@ impl Waiting {
             Self::OffsetDelete(waiting) => waiting.close(envelope),
             Self::OffsetFetch(waiting) => waiting.close(envelope),
             Self::FindCoordinator(waiting) => waiting.close(context, envelope),
-            Self::DescribeGroups(waiting) => waiting.close(envelope),
-            Self::ConsumerGroupDescribe(waiting) => waiting.close(envelope),
+            Self::EachGroup(waiting) => waiting.close(envelope),
             Self::ListGroups(waiting) => waiting.close(envelope),
             Self::CreateTopics(waiting) => waiting.close(context, envelope),
             Self::DeleteTopics(waiting) => waiting.close(envelope),
@@ -257,7 +250,6 @@ impl Waiting {
             Self::AlterConfigs(waiting) => waiting.close(envelope),
             Self::DescribeLogDirs(waiting) => waiting.close(context, envelope),
             Self::CreatePartitions(waiting) => waiting.close(envelope),
-            Self::DeleteGroups(waiting) => waiting.close(envelope),
             Self::IncrementalAlterConfigs(waiting) => waiting.close(context, envelope),
             Self::AlterClientQuotas(waiting) => waiting.close(envelope),
             Self::DescribeQuorum(waiting) => waiting.close(context, envelope),
@@ -283,8 +275,7 @@ impl Waiting {
             | Self::OffsetDelete(_)
             | Self::OffsetFetch(_)
             | Self::FindCoordinator(_)
-            | Self::DescribeGroups(_)
-            | Self::ConsumerGroupDescribe(_)
+            | Self::EachGroup(_)
             | Self::ListGroups(_)
             | Self::CreateTopics(_)
             | Self::DeleteTopics(_)
@@ -296,7 +287,6 @@ impl Waiting {
             | Self::AlterConfigs(_)
             | Self::DescribeLogDirs(_)
             | Self::CreatePartitions(_)
-            | Self::DeleteGroups(_)
             | Self::IncrementalAlterConfigs(_)
             | Self::AlterClientQuotas(_)
             | Self::DescribeQuorum(_)
