@@ -241,8 +241,12 @@ impl GroupCoordinator {
                 Alarm::Member { group, member, wait } => {
                     self.consumer_wait_is_over(now, (&group, &member, wait), out);
                 }
-                Alarm::Patterns { group } => self.go_on_resolving(now, &group, out),
-                Alarm::Assignment { group } => self.go_on_assigning(now, &group, out),
+                Alarm::Patterns { group } => {
+                    self.go_on(now, &group, out, |pen| pen.go_on_resolving());
+                }
+                Alarm::Assignment { group } => {
+                    self.go_on(now, &group, out, |pen| pen.go_on_assigning());
+                }
                 Alarm::Session { group, member } => {
                     groups.change(&group, |group| session_is_over(group, &mut turn, &member));
                 }

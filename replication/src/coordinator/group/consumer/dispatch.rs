@@ -324,18 +324,17 @@ impl GroupCoordinator {
 
 /// Alarms.
 impl GroupCoordinator {
-    /// A member was silent too long; whether it was one of a group of the new kind.
+    /// A member was silent too long.
     pub(in crate::coordinator::group) fn consumer_session_is_over(
         &mut self,
         now: Now,
         (group, member): (&str, &str),
         out: &mut Vec<GroupEffect>,
-    ) -> bool {
-        let worked = self.work_on(now, group, out, |pen| losses::session_is_over(pen, member));
-        let Some(worked) = worked else { return false };
+    ) {
+        let over = |pen: &mut Pen<'_, '_>| losses::session_is_over(pen, member);
+        let Some(worked) = self.work_on(now, group, out, over) else { return };
         append(worked.records, None, out);
         self.settle(now, group, worked.result, out);
-        true
     }
 
     pub(in crate::coordinator::group) fn consumer_wait_is_over(
@@ -350,24 +349,15 @@ impl GroupCoordinator {
         self.settle(now, group, worked.result, out);
     }
 
-    pub(in crate::coordinator::group) fn go_on_resolving(
+    /// A group goes on for a step of what takes more than one turn.
+    pub(in crate::coordinator::group) fn go_on(
         &mut self,
         now: Now,
         group: &str,
         out: &mut Vec<GroupEffect>,
+        step: impl FnOnce(&mut Pen<'_, '_>),
     ) {
-        if let Some(worked) = self.work_on(now, group, out, |pen| pen.go_on_resolving()) {
-            append(worked.records, None, out);
-        }
-    }
-
-    pub(in crate::coordinator::group) fn go_on_assigning(
-        &mut self,
-        now: Now,
-        group: &str,
-        out: &mut Vec<GroupEffect>,
-    ) {
-        if let Some(worked) = self.work_on(now, group, out, |pen| pen.go_on_assigning()) {
+        if let Some(worked) = self.work_on(now, group, out, step) {
             append(worked.records, None, out);
         }
     }
