@@ -39,7 +39,7 @@ pub enum Decision<R, N> {
         response: R,
     },
     /// Append these records, in this order, and answer when they are committed. If that fails the
-    /// answers are turned into refusals ([`Machine::take_back`]) and the machine is dropped.
+    /// answers are turned into refusals ([`Exchange::take_back`]) and the machine is dropped.
     Append {
         /// At least one record; the machine has applied them already.
         records: Vec<StateRecord>,
@@ -97,16 +97,10 @@ impl fmt::Display for ReplayError {
 impl std::error::Error for ReplayError {}
 
 /// What a machine wants, in its own words.
-pub type DecisionOf<M> = Decision<<M as Machine>::Response, <M as Machine>::Notice>;
+pub type DecisionOf<M> = Decision<<M as Exchange>::Response, <M as Machine>::Notice>;
 
 /// A state machine on the leader of a partition of an internal topic.
-pub trait Machine {
-    /// How it behaves.
-    type Config: Clone;
-    /// What it is asked.
-    type Request;
-    /// What it answers.
-    type Response;
+pub trait Machine: Exchange {
     /// What it tells its owner unasked.
     type Notice;
     /// Whether its log holds records that are part of transactions. A marker in a log that does not ends
@@ -152,6 +146,16 @@ pub trait Machine {
 
     /// Every request that waits for something to happen: to be refused when the machine is dropped.
     fn parked(&self, error: ErrorCode) -> Vec<(Ticket, Self::Response)>;
+}
+
+/// What a machine is asked and answers, and what becomes of both where the machine itself has no say.
+pub trait Exchange {
+    /// How the machine behaves.
+    type Config: Clone;
+    /// What it is asked.
+    type Request;
+    /// What it answers.
+    type Response;
 
     /// How long an answer waits for its records to be committed.
     fn commit_timeout(config: &Self::Config) -> Duration;

@@ -6,7 +6,7 @@
 //! committed, throw the machine away when that fails.
 //! Does not: append, replicate or read; its owner carries the effects out.
 //! Invariants: answers leave in the order of the decisions behind them, and none before the records
-//! it rests on are committed (what [`Machine::waits`] excepts apart); batches are numbered as they
+//! it rests on are committed (what [`Exchange::waits`] excepts apart); batches are numbered as they
 //! are handed out and committed in that order.
 //! Apart because groups and transactions are run the same way.
 //!
@@ -25,7 +25,7 @@ use flumen_protocol::ids::{ProducerId, Sequence};
 use flumen_protocol::time::{Monotonic, Now, WallTrust};
 
 use super::Ticket;
-use super::machine::{Decision, DecisionOf, Machine, ReplayError, StateRecord};
+use super::machine::{Decision, DecisionOf, Exchange, Machine, ReplayError, StateRecord};
 use super::producer::{Outcome, Producer};
 use super::replay::replay_all;
 use crate::dice::Dice;
@@ -54,7 +54,7 @@ pub enum CoordinatorEffect<R, N> {
 }
 
 /// What the coordinator of a machine wants.
-pub type EffectOf<M> = CoordinatorEffect<<M as Machine>::Response, <M as Machine>::Notice>;
+pub type EffectOf<M> = CoordinatorEffect<<M as Exchange>::Response, <M as Machine>::Notice>;
 
 /// Why a batch was not committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

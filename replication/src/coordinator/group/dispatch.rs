@@ -8,6 +8,7 @@
 //! Apart because there must be one owner of the maps.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,7 +39,8 @@ use super::roster::Roster;
 use super::stored::{Stored, read};
 use super::turn::Turn;
 use crate::coordinator::Ticket;
-use crate::coordinator::machine::{ReplayError, StateRecord};
+use crate::coordinator::machine::{Machine, ReplayError, StateRecord};
+use crate::coordinator::producer::Outcome;
 use crate::coordinator::timers::{Alarm, Timers};
 use crate::dice::Dice;
 use crate::limits::{
@@ -91,10 +93,12 @@ pub struct GroupCoordinator {
     swept: Option<String>,
 }
 
-impl GroupCoordinator {
-    /// A coordinator without groups, to be filled by [`GroupCoordinator::replay`].
-    #[must_use]
-    pub fn new(config: GroupConfig) -> Self {
+impl Machine for GroupCoordinator {
+    type Notice = Infallible;
+    /// Offsets may be committed within transactions.
+    const HAS_TRANSACTIONS: bool = true;
+
+    fn new(config: GroupConfig) -> Self {
         Self {
             config,
             groups: Roster::default(),
@@ -107,11 +111,7 @@ impl GroupCoordinator {
         }
     }
 
-    /// Applies a record of the log, oldest first; `within` the transaction of a producer, or none.
-    ///
-    /// # Errors
-    /// When it is none that Kafka writes; nothing has changed then.
-    pub fn replay(
+    fn replay(
         &mut self,
         within: Option<ProducerId>,
         key: &[u8],
@@ -126,9 +126,12 @@ impl GroupCoordinator {
         Ok(())
     }
 
-    /// The log has been replayed to its end: members' sessions begin now, and groups that are too
-    /// large by a changed configuration rebalance.
-    pub fn loaded(&mut self, now: Now) {
+    fn ended(&mut self, producer: ProducerId, outcome: Outcome) {
+        self.transaction_ended(producer, outcome);
+    }
+
+    /// Members' sessions begin now, and groups that are too large by a changed configuration rebalance.
+    fn loaded(&mut self, now: Now, _out: &mut Vec<GroupEffect>) {
         let mut out = Vec::new();
         let mut turn = Turn { config: &self.config, now, timers: &mut self.timers, out: &mut out };
         self.groups.change_all(|group| {
@@ -144,8 +147,7 @@ impl GroupCoordinator {
         self.arm_expiry(now);
     }
 
-    /// Handles a request. It is answered now, with a later effect, or when its group moves on.
-    pub fn handle(
+    fn handle(
         &mut self,
         now: Now,
         dice: &mut Dice,
@@ -216,9 +218,8 @@ impl GroupCoordinator {
         out.push(GroupEffect::Reply { ticket, response });
     }
 
-    /// Does what has fallen due, a bounded number of things at a time. Nothing expires by a wall clock
-    /// that is in doubt.
-    pub fn on_time(&mut self, now: Now, wall: WallTrust, out: &mut Vec<GroupEffect>) {
+    /// A bounded number of things at a time.
+    fn on_time(&mut self, now: Now, wall: WallTrust, out: &mut Vec<GroupEffect>) {
         // Taken first: what is armed meanwhile waits for the next turn, even if it is due at once.
         let timers = &mut self.timers;
         let due: Vec<Alarm> = std::iter::from_fn(|| timers.take_due(now.monotonic))
@@ -264,15 +265,12 @@ impl GroupCoordinator {
         }
     }
 
-    /// When [`GroupCoordinator::on_time`] must be called next.
-    #[must_use]
-    pub fn next_deadline(&self) -> Option<Monotonic> {
+    fn next_deadline(&self) -> Option<Monotonic> {
         self.timers.next()
     }
 
-    /// Every request that is parked with a group: to be refused when the machine is dropped.
-    #[must_use]
-    pub fn parked(&self, error: ErrorCode) -> Vec<(Ticket, GroupResponse)> {
+    /// Those that wait with a group for others.
+    fn parked(&self, error: ErrorCode) -> Vec<(Ticket, GroupResponse)> {
         let mut parked = Vec::new();
         for member in self.groups.iter().flat_map(|group| group.members().values()) {
             if let Some(Waiting { ticket, version }) = member.joining {
@@ -285,8 +283,11 @@ impl GroupCoordinator {
         }
         parked
     }
+}
 
-    /// The groups, for metrics.
+/// What metrics see.
+impl GroupCoordinator {
+    /// The groups.
     pub fn groups(&self) -> impl Iterator<Item = GroupRow<'_>> {
         let classic = self.groups.iter().map(|group| GroupRow {
             id: &group.id,
@@ -303,7 +304,7 @@ impl GroupCoordinator {
         classic.chain(consumers)
     }
 
-    /// The committed offsets, for metrics: with the partitions' ends they give the lag.
+    /// The committed offsets: with the partitions' ends they give the lag.
     pub fn committed(&self) -> impl Iterator<Item = CommittedRow<'_>> {
         self.offsets.groups().flat_map(|(group, topics)| {
             topics.iter().flat_map(move |(topic, partitions)| {
@@ -316,11 +317,8 @@ impl GroupCoordinator {
             })
         })
     }
-}
 
-/// A part of the committed offsets, for metrics.
-impl GroupCoordinator {
-    /// Those behind a group, topic and partition, in this order; `("", "", -1)` is before all.
+    /// The committed offsets behind a group, topic and partition, in this order; `("", "", -1)` is before all.
     pub fn committed_after<'c>(
         &'c self,
         place: (&'c str, &'c str, i32),

@@ -1,77 +1,24 @@
-//! How the runtime runs a coordinator of groups.
+//! What becomes of requests to a coordinator of groups, and of its answers, where it has no say itself.
 //!
-//! Does: answer the runtime's questions with what the coordinator knows.
+//! Does: refuse, take back and time out; show metrics what an active coordinator knows.
 //! Does not: decide anything about groups.
 //! Invariants: none of its own.
 //! Apart because these answers are about answers, not about groups.
 
-use std::convert::Infallible;
 use std::time::Duration;
 
 use flumen_protocol::error_code::ErrorCode;
-use flumen_protocol::ids::ProducerId;
-use flumen_protocol::time::{Monotonic, Now, WallTrust};
 
 use super::GroupConfig;
 use super::dispatch::{CommittedRow, GroupCoordinator, GroupRow};
-use super::requests::{GroupEffect, GroupRequest, GroupResponse};
-use crate::coordinator::Ticket;
-use crate::coordinator::machine::{Machine, ReplayError};
-use crate::coordinator::producer::Outcome;
+use super::requests::{GroupRequest, GroupResponse};
+use crate::coordinator::machine::Exchange;
 use crate::coordinator::runtime::Coordinator;
-use crate::dice::Dice;
 
-impl Machine for GroupCoordinator {
+impl Exchange for GroupCoordinator {
     type Config = GroupConfig;
     type Request = GroupRequest;
     type Response = GroupResponse;
-    type Notice = Infallible;
-    /// Offsets may be committed within transactions.
-    const HAS_TRANSACTIONS: bool = true;
-
-    fn new(config: GroupConfig) -> Self {
-        Self::new(config)
-    }
-
-    fn replay(
-        &mut self,
-        within: Option<ProducerId>,
-        key: &[u8],
-        value: Option<&[u8]>,
-    ) -> Result<(), ReplayError> {
-        self.replay(within, key, value)
-    }
-
-    fn ended(&mut self, producer: ProducerId, outcome: Outcome) {
-        self.ended(producer, outcome);
-    }
-
-    fn loaded(&mut self, now: Now, _out: &mut Vec<GroupEffect>) {
-        self.loaded(now);
-    }
-
-    fn handle(
-        &mut self,
-        now: Now,
-        dice: &mut Dice,
-        ticket: Ticket,
-        request: GroupRequest,
-        out: &mut Vec<GroupEffect>,
-    ) {
-        self.handle(now, dice, ticket, request, out);
-    }
-
-    fn on_time(&mut self, now: Now, wall: WallTrust, out: &mut Vec<GroupEffect>) {
-        self.on_time(now, wall, out);
-    }
-
-    fn next_deadline(&self) -> Option<Monotonic> {
-        self.next_deadline()
-    }
-
-    fn parked(&self, error: ErrorCode) -> Vec<(Ticket, GroupResponse)> {
-        self.parked(error)
-    }
 
     fn commit_timeout(config: &GroupConfig) -> Duration {
         Duration::from_millis(config.commit_timeout_ms)

@@ -44,7 +44,7 @@ impl GroupCoordinator {
     }
 
     /// The transaction of a producer has ended in this coordinator's log.
-    pub fn ended(&mut self, producer: ProducerId, outcome: Outcome) {
+    pub(super) fn transaction_ended(&mut self, producer: ProducerId, outcome: Outcome) {
         for (place, pending) in self.pending.take(producer) {
             if outcome == Outcome::Commit && !pending.is_overtaken {
                 self.pending.overtake(&place, Some(pending.order));

@@ -27,7 +27,8 @@ use super::requests::{
 use super::state::{ClientVersion, Outcome, Producer, State, Transaction};
 use super::stored::{self, Stored};
 use crate::coordinator::Ticket;
-use crate::coordinator::machine::{ReplayError, StateRecord};
+use crate::coordinator::machine::{Machine, ReplayError, StateRecord};
+use crate::dice::Dice;
 use crate::limits::{
     COORDINATOR_RECORD_BYTES_MAX, COORDINATOR_TRANSACTIONS_BYTES_MAX, TRANSACTION_IDS_PER_STEP,
     TRANSACTION_PARTITIONS_MAX, TRANSACTIONS_ENDED_PER_TURN_MAX,
@@ -52,10 +53,12 @@ pub struct TransactionCoordinator {
     swept: Option<String>,
 }
 
-impl TransactionCoordinator {
-    /// A coordinator without ids, to be filled by [`TransactionCoordinator::replay`].
-    #[must_use]
-    pub fn new(config: TransactionConfig) -> Self {
+impl Machine for TransactionCoordinator {
+    type Notice = Owed;
+    /// Transactions are not written down within transactions.
+    const HAS_TRANSACTIONS: bool = false;
+
+    fn new(config: TransactionConfig) -> Self {
         Self {
             config,
             transactions: BTreeMap::new(),
@@ -68,11 +71,13 @@ impl TransactionCoordinator {
         }
     }
 
-    /// Applies a record of the log, oldest first.
-    ///
-    /// # Errors
-    /// When it is none that Kafka writes; nothing has changed then.
-    pub fn replay(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), ReplayError> {
+    fn replay(
+        &mut self,
+        within: Option<ProducerId>,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) -> Result<(), ReplayError> {
+        assert_eq!(within, None, "the runtime refuses them");
         match stored::read(key, value)? {
             Stored::Transaction(id, transaction) => {
                 self.bytes += weight(&id, &transaction);
@@ -86,9 +91,11 @@ impl TransactionCoordinator {
         Ok(())
     }
 
-    /// The log has been replayed to its end. Markers of ends that were decided are owed again, and what is
-    /// under way has as much of its time left as the wall clock says, if it is to be believed.
-    pub fn loaded(&mut self, now: Now, out: &mut Vec<TransactionEffect>) {
+    fn ended(&mut self, _producer: ProducerId, _outcome: Outcome) {}
+
+    /// Markers of ends that were decided are owed again, and what is under way has as much of its time
+    /// left as the wall clock says, if it is to be believed.
+    fn loaded(&mut self, now: Now, out: &mut Vec<TransactionEffect>) {
         let under_way = |it: &Transaction| it.is_prepared() || it.state == State::Ongoing;
         let ids = self.transactions.iter().filter(|(_, it)| under_way(it));
         let ids: Vec<String> = ids.map(|(id, _)| id.clone()).collect();
@@ -107,10 +114,10 @@ impl TransactionCoordinator {
         self.arm_sweep(now);
     }
 
-    /// Handles a request. It is answered now, or when an end that is being written is.
-    pub fn handle(
+    fn handle(
         &mut self,
         now: Now,
+        _dice: &mut Dice,
         ticket: Ticket,
         request: TransactionRequest,
         out: &mut Vec<TransactionEffect>,
@@ -147,9 +154,8 @@ impl TransactionCoordinator {
         out.push(TransactionEffect::Reply { ticket, response });
     }
 
-    /// Does what has fallen due, a bounded number of things at a time. No id is forgotten by a wall clock
-    /// that is in doubt.
-    pub fn on_time(&mut self, now: Now, wall: WallTrust, out: &mut Vec<TransactionEffect>) {
+    /// A bounded number of things at a time.
+    fn on_time(&mut self, now: Now, wall: WallTrust, out: &mut Vec<TransactionEffect>) {
         for ticket in self.parked.expire(now.monotonic) {
             let response = TransactionResponse::Add(ErrorCode::ConcurrentTransactions);
             out.push(TransactionEffect::Reply { ticket, response });
@@ -171,27 +177,27 @@ impl TransactionCoordinator {
         }
     }
 
-    /// When [`TransactionCoordinator::on_time`] must be called next.
-    #[must_use]
-    pub fn next_deadline(&self) -> Option<Monotonic> {
+    fn next_deadline(&self) -> Option<Monotonic> {
         let late = self.deadlines.first().map(|(due, _)| *due);
         late.into_iter().chain(self.parked.next_deadline()).chain(self.next_sweep).min()
     }
 
-    /// Every request that waits for markers, refused.
-    #[must_use]
-    pub fn parked(&self, error: ErrorCode) -> Vec<(Ticket, TransactionResponse)> {
+    /// Those that wait for markers.
+    fn parked(&self, error: ErrorCode) -> Vec<(Ticket, TransactionResponse)> {
         self.parked.tickets().map(|ticket| (ticket, TransactionResponse::Add(error))).collect()
     }
+}
 
-    /// How many ids there are, for metrics.
+/// What metrics see.
+impl TransactionCoordinator {
+    /// How many ids there are.
     #[must_use]
     pub fn ids(&self) -> usize {
         self.transactions.len()
     }
 
-    /// The states of transactions that are not over, with when they began, for metrics: one that hangs
-    /// keeps readers of committed records from going on.
+    /// The states of transactions that are not over, with when they began: one that hangs keeps readers of
+    /// committed records from going on.
     pub fn under_way(&self) -> impl Iterator<Item = (State, Option<Wall>)> {
         let all = self.transactions.values();
         let open = all.filter(|it| it.state == State::Ongoing || it.is_prepared());

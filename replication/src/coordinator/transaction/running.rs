@@ -1,6 +1,7 @@
-//! How the runtime runs a coordinator of transactions.
+//! What becomes of requests to a coordinator of transactions, and of its answers, where it has no say
+//! itself.
 //!
-//! Does: answer the runtime's questions with what the coordinator knows.
+//! Does: refuse, take back and time out.
 //! Does not: decide anything about transactions.
 //! Invariants: none of its own.
 //! Apart because these answers are about answers, not about transactions.
@@ -8,66 +9,16 @@
 use std::time::Duration;
 
 use flumen_protocol::error_code::ErrorCode;
-use flumen_protocol::ids::ProducerId;
-use flumen_protocol::time::{Monotonic, Now, WallTrust};
 
 use super::TransactionConfig;
 use super::dispatch::TransactionCoordinator;
-use super::requests::{Outcome, Owed, TransactionEffect, TransactionRequest, TransactionResponse};
-use crate::coordinator::Ticket;
-use crate::coordinator::machine::{Machine, ReplayError};
-use crate::dice::Dice;
+use super::requests::{TransactionRequest, TransactionResponse};
+use crate::coordinator::machine::Exchange;
 
-impl Machine for TransactionCoordinator {
+impl Exchange for TransactionCoordinator {
     type Config = TransactionConfig;
     type Request = TransactionRequest;
     type Response = TransactionResponse;
-    type Notice = Owed;
-    /// Transactions are not written down within transactions.
-    const HAS_TRANSACTIONS: bool = false;
-
-    fn new(config: TransactionConfig) -> Self {
-        Self::new(config)
-    }
-
-    fn replay(
-        &mut self,
-        within: Option<ProducerId>,
-        key: &[u8],
-        value: Option<&[u8]>,
-    ) -> Result<(), ReplayError> {
-        assert_eq!(within, None, "the runtime refuses them");
-        self.replay(key, value)
-    }
-
-    fn ended(&mut self, _producer: ProducerId, _outcome: Outcome) {}
-
-    fn loaded(&mut self, now: Now, out: &mut Vec<TransactionEffect>) {
-        self.loaded(now, out);
-    }
-
-    fn handle(
-        &mut self,
-        now: Now,
-        _dice: &mut Dice,
-        ticket: Ticket,
-        request: TransactionRequest,
-        out: &mut Vec<TransactionEffect>,
-    ) {
-        self.handle(now, ticket, request, out);
-    }
-
-    fn on_time(&mut self, now: Now, wall: WallTrust, out: &mut Vec<TransactionEffect>) {
-        self.on_time(now, wall, out);
-    }
-
-    fn next_deadline(&self) -> Option<Monotonic> {
-        self.next_deadline()
-    }
-
-    fn parked(&self, error: ErrorCode) -> Vec<(Ticket, TransactionResponse)> {
-        self.parked(error)
-    }
 
     fn commit_timeout(config: &TransactionConfig) -> Duration {
         Duration::from_millis(config.commit_timeout_ms)

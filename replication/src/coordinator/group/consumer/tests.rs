@@ -23,6 +23,7 @@ use super::super::subscription::{assignment, write_assignment};
 use super::super::{GroupConfig, ListFilter};
 use super::{Assignor, MigrationPolicy};
 use crate::coordinator::Ticket;
+use crate::coordinator::machine::Machine;
 use crate::dice::Dice;
 use crate::metadata::controller::Controller;
 use crate::metadata::image::{Image, Placement};
@@ -647,7 +648,7 @@ fn administrators_see_both_kinds_and_delete_empty_groups() {
 #[test]
 fn an_empty_group_without_offsets_expires_and_old_offsets_do() {
     let mut desk = Desk::new(&[("t", 1)]);
-    desk.machine.loaded(desk.now());
+    desk.machine.loaded(desk.now(), &mut Vec::new());
     desk.join("a", &["t"]);
     desk.commit("a", 1, 9);
     desk.beat(bare("a", -1));
@@ -682,7 +683,7 @@ fn loaded_members_have_their_sessions_and_waits() {
     desk.join("b", &["t"]);
     desk.keep("a", 1, &[("t", &[0, 1])]);
     desk.machine = desk.replayed();
-    desk.machine.loaded(desk.now());
+    desk.machine.loaded(desk.now(), &mut Vec::new());
     desk.pass(10_000);
     assert_eq!(desk.keep("a", 1, &[]).code, ErrorCode::UnknownMemberId, "it gave nothing up");
     desk.pass(45_000);
