@@ -102,7 +102,7 @@ impl Machine for TransactionCoordinator {
         for id in ids {
             let it = &self.transactions[&id];
             if it.is_prepared() {
-                self.end_written(now, &id, Vec::new(), out);
+                self.end_written(now, &id, out);
             } else {
                 let timeout = i64::from(it.timeout_ms);
                 let gone = it.started.map_or(0, |started| now.wall.0.saturating_sub(started.0));
@@ -444,27 +444,18 @@ impl TransactionCoordinator {
         replies: Vec<(Ticket, TransactionResponse)>,
         out: &mut Vec<TransactionEffect>,
     ) {
-        let it = &self.transactions[id];
-        let records = vec![stored::record(id, it)];
-        let is_prepared = it.is_prepared();
-        out.push(TransactionEffect::Append { records, replies });
-        if is_prepared {
-            self.end_written(now, id, Vec::new(), out);
+        self.append(id, replies, out);
+        if self.transactions[id].is_prepared() {
+            self.end_written(now, id, out);
         }
     }
 
     /// The decision to end is written: announces the markers that are owed. An end without partitions
     /// owes none and is complete at once.
-    fn end_written(
-        &mut self,
-        now: Now,
-        id: &str,
-        replies: Vec<(Ticket, TransactionResponse)>,
-        out: &mut Vec<TransactionEffect>,
-    ) {
+    fn end_written(&mut self, now: Now, id: &str, out: &mut Vec<TransactionEffect>) {
         let it = &self.transactions[id];
         if it.partitions.is_empty() {
-            self.complete(now, id, replies, out);
+            self.complete(now, id, Vec::new(), out);
         } else {
             out.push(TransactionEffect::Announce(owed(id, it)));
         }
@@ -479,11 +470,20 @@ impl TransactionCoordinator {
         out: &mut Vec<TransactionEffect>,
     ) {
         self.change(id, |it| it.complete(now.wall));
-        let records = vec![stored::record(id, &self.transactions[id])];
-        out.push(TransactionEffect::Append { records, replies });
+        self.append(id, replies, out);
         for add in self.parked.take(id) {
             self.add(now, id, add, out);
         }
+    }
+
+    fn append(
+        &self,
+        id: &str,
+        replies: Vec<(Ticket, TransactionResponse)>,
+        out: &mut Vec<TransactionEffect>,
+    ) {
+        let records = vec![stored::record(id, &self.transactions[id])];
+        out.push(TransactionEffect::Append { records, replies });
     }
 
     /// Changes a transaction that is there, and counts what it weighs then.
