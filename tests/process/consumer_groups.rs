@@ -2,8 +2,6 @@
 //! they were, and no partition is ever with two of them.
 
 use std::collections::BTreeSet;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use flumen_protocol::api_table::ApiKey;
 use flumen_protocol::error_code::ErrorCode;
@@ -13,35 +11,17 @@ use flumen_protocol::messages::incremental_alter_configs_request::{
 };
 use flumen_protocol::messages::{
     ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest, FindCoordinatorRequest, GroupId,
-    IncrementalAlterConfigsRequest, StrBytes, TopicName, Uuid,
+    IncrementalAlterConfigsRequest, TopicName, Uuid,
 };
 use flumen_tests::broker::{Broker, Folder};
-use flumen_tests::client::Client;
-
-/// How long anything may take that a client asks for again and again.
-const PATIENCE: Duration = Duration::from_secs(20);
+use flumen_tests::client::{Client, text};
+use flumen_tests::patience::until;
 
 const TOPIC: &str = "ledger";
 const GROUP: &str = "readers";
 
 /// The resource type of groups.
 const GROUP_RESOURCE: i8 = 32;
-
-fn text(text: &str) -> StrBytes {
-    StrBytes::from_string(text.to_owned())
-}
-
-/// Asks until `ask` gives something.
-fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = ask() {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
-        thread::sleep(Duration::from_millis(20));
-    }
-}
 
 /// Whether a client asks again that is told this.
 fn is_over_soon(code: i16) -> bool {

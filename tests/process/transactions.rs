@@ -1,7 +1,6 @@
 //! Transactions over the real wire, under kills of the broker: what was acknowledged is carried out, what
 //! was not never happened, and readers of committed records are never held up for good.
 
-use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -23,35 +22,17 @@ use flumen_protocol::messages::txn_offset_commit_request::{
 use flumen_protocol::messages::{
     AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, BrokerId, EndTxnRequest, FetchRequest,
     FindCoordinatorRequest, GroupId, InitProducerIdRequest, OffsetFetchRequest, ProduceRequest,
-    StrBytes, TopicName, TransactionalId, TxnOffsetCommitRequest, WireProducerId,
+    TopicName, TransactionalId, TxnOffsetCommitRequest, WireProducerId,
 };
 use flumen_tests::broker::{Broker, Folder, free_port};
-use flumen_tests::client::{self, Client};
-
-/// How long anything may take that a client asks for again and again.
-const PATIENCE: Duration = Duration::from_secs(20);
+use flumen_tests::client::{self, Client, text};
+use flumen_tests::patience::until;
 
 const TOPIC: &str = "ledger";
 const GROUP: &str = "readers";
 
-fn text(text: &str) -> StrBytes {
-    StrBytes::from_string(text.to_owned())
-}
-
 fn topic() -> TopicName {
     TopicName(text(TOPIC))
-}
-
-/// Asks until `ask` gives something.
-fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = ask() {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
-        thread::sleep(Duration::from_millis(50));
-    }
 }
 
 /// Whether a client asks again that is told this.

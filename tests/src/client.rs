@@ -16,8 +16,8 @@ use flumen_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use flumen_protocol::messages::metadata_request::MetadataRequestTopic;
 use flumen_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use flumen_protocol::messages::{
-    BrokerId, FetchRequest, MetadataRequest, ProduceRequest, Request, TopicName, decode_response,
-    encode_request,
+    BrokerId, FetchRequest, MetadataRequest, ProduceRequest, Request, StrBytes, TopicName,
+    decode_response, encode_request,
 };
 
 use crate::broker::Broker;
@@ -166,6 +166,12 @@ impl Client {
             all.extend(values);
         }
     }
+}
+
+/// Text for a message.
+#[must_use]
+pub fn text(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_owned())
 }
 
 /// What the record at this offset says.

@@ -1,4 +1,4 @@
-//! What the tests over the whole house share: source texts, a broker process, raw frames, a client.
+//! What the tests over the whole house share: source texts, a broker process, raw frames, a client, patience.
 //!
 //! Does: start, kill and restart the real program; read sources for the tidy rules; build and read bytes by hand.
 //! Does not: know anything of the broker's insides. A test here sees what a stranger sees.
@@ -8,6 +8,7 @@
 pub mod broker;
 pub mod client;
 pub mod forged;
+pub mod patience;
 pub mod source;
 pub mod wire;
 
