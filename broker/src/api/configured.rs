@@ -32,30 +32,33 @@ use crate::shard::mailbox::Answer;
 
 /// What settings can belong to, with Kafka's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i8)]
 pub enum ResourceType {
-    /// 2.
-    Topic,
-    /// 4.
-    Broker,
-    /// 8.
-    BrokerLogger,
-    /// 16.
-    ClientMetrics,
-    /// 32.
-    Group,
+    /// A topic.
+    Topic = 2,
+    /// A broker, or all of them.
+    Broker = 4,
+    /// The loggers of a broker.
+    BrokerLogger = 8,
+    /// A subscription to metrics of clients.
+    ClientMetrics = 16,
+    /// A group.
+    Group = 32,
 }
 
 impl ResourceType {
+    /// All of them, by number.
+    pub const ALL: [Self; 5] =
+        [Self::Topic, Self::Broker, Self::BrokerLogger, Self::ClientMetrics, Self::Group];
+
     /// The type of a number, if it has one.
     pub fn of(number: i8) -> Option<Self> {
-        match number {
-            2 => Some(Self::Topic),
-            4 => Some(Self::Broker),
-            8 => Some(Self::BrokerLogger),
-            16 => Some(Self::ClientMetrics),
-            32 => Some(Self::Group),
-            _ => None,
-        }
+        Self::ALL.into_iter().find(|kind| kind.number() == number)
+    }
+
+    /// Its number.
+    pub fn number(self) -> i8 {
+        self as i8
     }
 }
 

@@ -48,9 +48,6 @@ pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, bod
         let id = id.to_string();
         let timeout_ms = request.transaction_timeout_ms;
         let init = TransactionRequest::Init { id: id.clone(), timeout_ms, asked, fresh: None };
-        if id.is_empty() {
-            return transacted::refuse(envelope, &init, ErrorCode::InvalidRequest);
-        }
         return transacted::ask(context, envelope, &id, init);
     }
     if let Some(step) = give(context, envelope) {

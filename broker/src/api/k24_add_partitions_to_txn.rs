@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 use bytes::BytesMut;
 use flumen_protocol::error_code::ErrorCode;
-use flumen_protocol::ids::{LogId, PartitionIndex, ProducerEpoch, ProducerId};
+use flumen_protocol::ids::{LogId, PartitionIndex};
 use flumen_protocol::messages::add_partitions_to_txn_request::{
     AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction,
 };
@@ -23,7 +23,6 @@ use flumen_protocol::messages::add_partitions_to_txn_response::{
     AddPartitionsToTxnPartitionResult, AddPartitionsToTxnResult, AddPartitionsToTxnTopicResult,
 };
 use flumen_protocol::messages::{AddPartitionsToTxnRequest, AddPartitionsToTxnResponse};
-use flumen_replication::coordinator::transaction::requests::Producer;
 use flumen_replication::coordinator::transaction::{
     ClientVersion, Partitions, TransactionRequest, TransactionResponse,
 };
@@ -31,7 +30,7 @@ use flumen_replication::coordinator::transaction::{
 use super::step::{self, Addressee, Context, Envelope, Part, Progress, Step, Wait};
 use super::table::Waiting as AnyWaiting;
 use super::topics;
-use super::transacted::for_version;
+use super::transacted::{self, for_version};
 use crate::shard::mailbox::{Answer, Question};
 use crate::shard::routing::TRANSACTIONS_TOPIC;
 
@@ -112,10 +111,7 @@ fn question(
     let by_client = envelope.version < BROKERS_SINCE;
     let partitions = partitions_of(context, &transaction.topics, by_client)?;
     let log = context.transaction_log(&id).ok_or(Verdict::All(ErrorCode::NotCoordinator))?;
-    let producer = Producer {
-        id: ProducerId(transaction.producer_id.0),
-        epoch: ProducerEpoch(transaction.producer_epoch),
-    };
+    let producer = transacted::producer(transaction.producer_id, transaction.producer_epoch);
     let request = if transaction.verify_only {
         TransactionRequest::Verify { id, producer, partitions }
     } else {

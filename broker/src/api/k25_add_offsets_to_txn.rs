@@ -9,10 +9,7 @@
 //! Deviations: as for AddPartitionsToTxn. KIPs: 98, 588.
 
 use bytes::BytesMut;
-use flumen_protocol::error_code::ErrorCode;
-use flumen_protocol::ids::{ProducerEpoch, ProducerId};
 use flumen_protocol::messages::AddOffsetsToTxnRequest;
-use flumen_replication::coordinator::transaction::requests::Producer;
 use flumen_replication::coordinator::transaction::{ClientVersion, Partitions, TransactionRequest};
 
 use super::step::{self, Context, Envelope, Step};
@@ -25,20 +22,12 @@ pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, bod
         return Step::Close("malformed AddOffsetsToTxn request");
     };
     let id = request.transactional_id.to_string();
-    let producer = Producer {
-        id: ProducerId(request.producer_id.0),
-        epoch: ProducerEpoch(request.producer_epoch),
-    };
-    let partition = group_partition(context, &request.group_id);
     let add = TransactionRequest::Add {
         id: id.clone(),
-        producer,
-        partitions: partition,
+        producer: transacted::producer(request.producer_id, request.producer_epoch),
+        partitions: group_partition(context, &request.group_id),
         version: ClientVersion::Zero,
     };
-    if id.is_empty() {
-        return transacted::refuse(envelope, &add, ErrorCode::InvalidRequest);
-    }
     transacted::ask(context, envelope, &id, add)
 }
 

@@ -9,10 +9,8 @@
 //! Deviations: none known. KIPs: 98, 588, 890.
 
 use bytes::BytesMut;
-use flumen_protocol::error_code::ErrorCode;
-use flumen_protocol::ids::{ProducerEpoch, ProducerId};
 use flumen_protocol::messages::EndTxnRequest;
-use flumen_replication::coordinator::transaction::requests::{Outcome, Producer};
+use flumen_replication::coordinator::transaction::requests::Outcome;
 use flumen_replication::coordinator::transaction::{ClientVersion, TransactionRequest};
 
 use super::step::{self, Context, Envelope, Step};
@@ -30,16 +28,10 @@ pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, bod
     let is_bumping = envelope.version >= BUMPS_SINCE;
     let end = TransactionRequest::End {
         id: id.clone(),
-        producer: Producer {
-            id: ProducerId(request.producer_id.0),
-            epoch: ProducerEpoch(request.producer_epoch),
-        },
+        producer: transacted::producer(request.producer_id, request.producer_epoch),
         outcome: if request.committed { Outcome::Commit } else { Outcome::Abort },
         version: if is_bumping { ClientVersion::Two } else { ClientVersion::Zero },
         fresh: None,
     };
-    if id.is_empty() {
-        return transacted::refuse(envelope, &end, ErrorCode::InvalidRequest);
-    }
     transacted::ask(context, envelope, &id, end)
 }

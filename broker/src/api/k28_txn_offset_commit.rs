@@ -15,7 +15,7 @@
 
 use bytes::BytesMut;
 use flumen_protocol::error_code::ErrorCode;
-use flumen_protocol::ids::{PartitionIndex, ProducerEpoch, ProducerId};
+use flumen_protocol::ids::PartitionIndex;
 use flumen_protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
@@ -27,13 +27,12 @@ use flumen_protocol::messages::{
     OffsetCommitRequest, OffsetCommitResponse, TxnOffsetCommitRequest, TxnOffsetCommitResponse,
 };
 use flumen_replication::coordinator::group::requests::{GroupRequest, GroupResponse};
-use flumen_replication::coordinator::transaction::requests::Producer;
 use flumen_replication::coordinator::transaction::{ClientVersion, TransactionRequest};
 
 use super::k25_add_offsets_to_txn::group_partition;
 use super::step::{self, Addressee, Context, Envelope, Part, Progress, Step, Wait};
 use super::table::Waiting as AnyWaiting;
-use super::transacted::for_version;
+use super::transacted::{self, for_version};
 use crate::shard::mailbox::{Answer, Question, WithinQuestion};
 
 /// The first version that adds the group's partition to the transaction.
@@ -57,10 +56,7 @@ pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, bod
     let nothing_left = request.topics.is_empty();
     let id = request.transactional_id.to_string();
     let group = request.group_id.to_string();
-    let producer = Producer {
-        id: ProducerId(request.producer_id.0),
-        epoch: ProducerEpoch(request.producer_epoch),
-    };
+    let producer = transacted::producer(request.producer_id, request.producer_epoch);
     let commit = GroupRequest::CommitWithin { request: plain(request), producer };
     let refused = |error| match commit.refused(error) {
         GroupResponse::CommitWithin(response) => response,

@@ -12,23 +12,11 @@ use flumen_protocol::messages::list_config_resources_response::ConfigResource;
 use flumen_protocol::messages::{ListConfigResourcesRequest, ListConfigResourcesResponse};
 use flumen_replication::metadata::image::Image;
 
+use super::configured::ResourceType;
 use super::step::{self, Context, Envelope, Step, text};
 
 /// The first version that names types.
 const TYPES_SINCE: i16 = 1;
-
-/// A type of resource, by Kafka's number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Topic = 2,
-    Broker = 4,
-    BrokerLogger = 8,
-    ClientMetrics = 16,
-    Group = 32,
-}
-
-const KINDS: [Kind; 5] =
-    [Kind::Topic, Kind::Broker, Kind::BrokerLogger, Kind::ClientMetrics, Kind::Group];
 
 /// Answers from the image.
 pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, body: usize) -> Step {
@@ -36,31 +24,31 @@ pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, bod
         return Step::Close("malformed ListConfigResources request");
     };
     let asked = &request.resource_types;
-    let known = |code: &i8| KINDS.iter().any(|kind| *kind as i8 == *code);
     let response = ListConfigResourcesResponse::default();
-    if !asked.iter().all(known) {
+    if asked.iter().any(|number| ResourceType::of(*number).is_none()) {
         let code = ErrorCode::UnsupportedVersion.code();
         return step::answer(envelope, &response.with_error_code(code));
     }
-    let is_asked = |kind: Kind| match envelope.version {
-        TYPES_SINCE.. => asked.is_empty() || asked.contains(&(kind as i8)),
-        _ => kind == Kind::ClientMetrics,
+    let is_asked = |kind: ResourceType| match envelope.version {
+        TYPES_SINCE.. => asked.is_empty() || asked.contains(&kind.number()),
+        _ => kind == ResourceType::ClientMetrics,
     };
     let mut resources = Vec::new();
-    for kind in KINDS.into_iter().filter(|kind| is_asked(*kind)) {
+    for kind in ResourceType::ALL.into_iter().filter(|kind| is_asked(*kind)) {
         let named = |name| {
-            ConfigResource::default().with_resource_name(text(name)).with_resource_type(kind as i8)
+            let resource = ConfigResource::default().with_resource_type(kind.number());
+            resource.with_resource_name(text(name))
         };
         resources.extend(names(context.image, kind).into_iter().map(named));
     }
     step::answer(envelope, &response.with_config_resources(resources))
 }
 
-fn names(image: &Image, kind: Kind) -> Vec<String> {
+fn names(image: &Image, kind: ResourceType) -> Vec<String> {
     match kind {
-        Kind::Topic => image.topics().map(|topic| topic.name.clone()).collect(),
-        Kind::Broker => image.brokers.keys().map(|id| id.0.to_string()).collect(),
-        Kind::Group => image.group_configs.keys().cloned().collect(),
-        Kind::BrokerLogger | Kind::ClientMetrics => Vec::new(),
+        ResourceType::Topic => image.topics().map(|topic| topic.name.clone()).collect(),
+        ResourceType::Broker => image.brokers.keys().map(|id| id.0.to_string()).collect(),
+        ResourceType::Group => image.group_configs.keys().cloned().collect(),
+        ResourceType::BrokerLogger | ResourceType::ClientMetrics => Vec::new(),
     }
 }

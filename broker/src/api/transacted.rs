@@ -2,7 +2,8 @@
 //! EndTxn.
 //!
 //! Does: find the partition that holds the transactional id, ask its coordinator, give it a producer id
-//! if it wants one, encode what it answers; say which codes which version may be told.
+//! if it wants one, encode what it answers; say which codes which version may be told, and who a
+//! request's producer is.
 //! Does not: know what the question means.
 //! Invariants: an id whose coordinator cannot be asked answers NOT_COORDINATOR, which makes every client
 //! look for it again (G100).
@@ -10,7 +11,7 @@
 
 use flumen_protocol::api_table::ApiKey;
 use flumen_protocol::error_code::ErrorCode;
-use flumen_protocol::ids::{LogId, ProducerId};
+use flumen_protocol::ids::{LogId, ProducerEpoch, ProducerId};
 use flumen_protocol::messages::{
     AddOffsetsToTxnResponse, EndTxnResponse, InitProducerIdResponse, WireProducerId,
 };
@@ -42,16 +43,18 @@ enum Known {
     Block(Option<ProducerId>),
 }
 
-/// Asks the coordinator of a transactional id.
+/// Asks the coordinator of a transactional id; without a letter it is none (INVALID_REQUEST).
 pub fn ask(
     context: &Context<'_>,
     envelope: &Envelope,
     id: &str,
     request: TransactionRequest,
 ) -> Step {
+    let refuse = |error| encode(envelope, &request.refused(error));
     match context.transaction_log(id) {
+        _ if id.is_empty() => refuse(ErrorCode::InvalidRequest),
         Some(log) => ask_at(log, request),
-        None => encode(envelope, &request.refused(ErrorCode::NotCoordinator)),
+        None => refuse(ErrorCode::NotCoordinator),
     }
 }
 
@@ -67,9 +70,9 @@ fn ask_at(log: LogId, request: TransactionRequest) -> Step {
     })
 }
 
-/// Answers with nothing but an error.
-pub fn refuse(envelope: &Envelope, request: &TransactionRequest, error: ErrorCode) -> Step {
-    encode(envelope, &request.refused(error))
+/// Who a request says that its producer is.
+pub fn producer(id: WireProducerId, epoch: i16) -> Producer {
+    Producer { id: ProducerId(id.0), epoch: ProducerEpoch(epoch) }
 }
 
 impl Waiting {
@@ -106,7 +109,7 @@ impl Waiting {
             }
         };
         if let Some(fresh) = context.producer_ids.take() {
-            return ask_at(log, with_fresh(request, fresh));
+            return ask_at(log, request.with_fresh(fresh));
         }
         if !may_allocate {
             return encode(envelope, &request.refused(ErrorCode::CoordinatorLoadInProgress));
@@ -116,20 +119,6 @@ impl Waiting {
         let waiting = AnyWaiting::Transacted(Box::new(waiting));
         step::control(context, command, waiting, context.patience())
     }
-}
-
-fn with_fresh(mut request: TransactionRequest, id: ProducerId) -> TransactionRequest {
-    match &mut request {
-        TransactionRequest::Init { fresh, .. } | TransactionRequest::End { fresh, .. } => {
-            *fresh = Some(id);
-        }
-        TransactionRequest::Add { .. }
-        | TransactionRequest::Verify { .. }
-        | TransactionRequest::MarkersWritten { .. }
-        | TransactionRequest::Describe { .. }
-        | TransactionRequest::List { .. } => unreachable!("these want no producer id"),
-    }
-    request
 }
 
 fn encode(envelope: &Envelope, response: &TransactionResponse) -> Step {

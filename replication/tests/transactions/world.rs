@@ -118,7 +118,7 @@ impl World {
         let ticket = self.ask(request.clone());
         match self.answer(ticket) {
             TransactionResponse::WantsProducerId => {
-                let request = with_fresh(request, self.next_id);
+                let request = request.with_fresh(ProducerId(self.next_id));
                 self.next_id += 1;
                 let ticket = self.ask(request);
                 self.answer(ticket)
@@ -287,14 +287,4 @@ pub fn add(
 
 pub fn producer(id: i64, epoch: i16) -> Producer {
     Producer { id: ProducerId(id), epoch: ProducerEpoch(epoch) }
-}
-
-fn with_fresh(mut request: TransactionRequest, id: i64) -> TransactionRequest {
-    match &mut request {
-        TransactionRequest::Init { fresh, .. } | TransactionRequest::End { fresh, .. } => {
-            *fresh = Some(ProducerId(id));
-        }
-        other => panic!("{other:?} wants no producer id"),
-    }
-    request
 }

@@ -176,6 +176,24 @@ impl TransactionRequest {
             Self::List { .. } => TransactionResponse::List(Err(error)),
         }
     }
+
+    /// The request with the producer id that nobody has for which the coordinator asked
+    /// ([`TransactionResponse::WantsProducerId`]).
+    ///
+    /// # Panics
+    /// When it is one that wants none.
+    #[must_use]
+    pub fn with_fresh(mut self, id: ProducerId) -> Self {
+        match &mut self {
+            Self::Init { fresh, .. } | Self::End { fresh, .. } => *fresh = Some(id),
+            Self::Add { .. }
+            | Self::Verify { .. }
+            | Self::MarkersWritten { .. }
+            | Self::Describe { .. }
+            | Self::List { .. } => unreachable!("{self:?} wants no producer id"),
+        }
+        self
+    }
 }
 
 impl TransactionResponse {
@@ -194,9 +212,7 @@ impl TransactionResponse {
             Self::List(_) => Self::List(Err(error)),
         }
     }
-}
 
-impl TransactionResponse {
     /// Whether the coordinator vouches for what it was asked to add or to verify, as one code.
     ///
     /// # Panics
