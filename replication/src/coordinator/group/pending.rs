@@ -17,18 +17,19 @@ const PENDING_BYTES: usize = 300;
 
 /// An offset that waits for the end of its transaction.
 #[derive(Clone, Debug)]
-struct Entry {
-    committed: Committed,
+pub(super) struct Pending {
+    pub(super) committed: Committed,
     /// Its place among all that were ever written here.
-    order: u64,
-    /// Whether a record that was written later is committed already.
-    is_overtaken: bool,
+    pub(super) order: u64,
+    /// Whether a record that was written later is committed already: then it does not count, even if it
+    /// is committed.
+    pub(super) is_overtaken: bool,
 }
 
 /// All pending offsets of one coordinator.
 #[derive(Clone, Debug, Default)]
 pub(super) struct PendingOffsets {
-    by_producer: BTreeMap<ProducerId, BTreeMap<Place, Entry>>,
+    by_producer: BTreeMap<ProducerId, BTreeMap<Place, Pending>>,
     /// How many producers have one there.
     places: BTreeMap<Place, usize>,
     next_order: u64,
@@ -41,7 +42,7 @@ impl PendingOffsets {
         let order = self.next_order;
         self.next_order += 1;
         self.bytes += weight(&place, &committed);
-        let entry = Entry { committed, order, is_overtaken: false };
+        let entry = Pending { committed, order, is_overtaken: false };
         let entries = self.by_producer.entry(producer).or_default();
         match entries.insert(place.clone(), entry) {
             Some(before) => self.bytes -= weight(&place, &before.committed),
@@ -51,13 +52,9 @@ impl PendingOffsets {
 
     /// A producer's transaction has ended: hands out what it has written, by place.
     pub(super) fn take(&mut self, producer: ProducerId) -> BTreeMap<Place, Pending> {
-        let entries = self.by_producer.remove(&producer).unwrap_or_default();
-        let taken = entries.into_iter().map(|(place, entry)| {
-            self.forget(&place, &entry);
-            let Entry { committed, order, is_overtaken } = entry;
-            (place, Pending { committed, order, is_overtaken })
-        });
-        taken.collect()
+        let taken = self.by_producer.remove(&producer).unwrap_or_default();
+        taken.iter().for_each(|(place, entry)| self.forget(place, entry));
+        taken
     }
 
     /// An offset of this place counts from now on that was written before `before`, or just now. What
@@ -115,7 +112,7 @@ impl PendingOffsets {
         self.by_producer.len()
     }
 
-    fn forget(&mut self, place: &Place, entry: &Entry) {
+    fn forget(&mut self, place: &Place, entry: &Pending) {
         self.bytes -= weight(place, &entry.committed);
         let count = self.places.get_mut(place).expect("what is pending has a place");
         *count -= 1;
@@ -123,15 +120,6 @@ impl PendingOffsets {
             self.places.remove(place);
         }
     }
-}
-
-/// What a transaction has written to one place.
-#[derive(Clone, Debug)]
-pub(super) struct Pending {
-    pub(super) committed: Committed,
-    pub(super) order: u64,
-    /// Whether it does not count even if it is committed.
-    pub(super) is_overtaken: bool,
 }
 
 fn weight(place: &Place, committed: &Committed) -> usize {

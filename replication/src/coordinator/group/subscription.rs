@@ -33,13 +33,8 @@ pub(super) struct Assignment<'a> {
 
 /// The subscription, or `None` if these bytes are none.
 pub(super) fn subscription(metadata: &[u8]) -> Option<Subscription<'_>> {
-    let (version, rest) = take_i16(metadata)?;
-    let mut subscription =
-        Subscription { topics: subscribed_topics(metadata)?, ..Default::default() };
-    let (count, mut rest) = take_i32(rest)?;
-    for _ in 0..count {
-        (_, rest) = take_string(rest)?;
-    }
+    let (version, topics, rest) = take_topics(metadata)?;
+    let mut subscription = Subscription { topics, ..Default::default() };
     let (_, mut rest) = take_blob(rest)?;
     if version >= 1 {
         (subscription.owned, rest) = take_partitions(rest)?;
@@ -86,6 +81,14 @@ pub(super) fn write_assignment<'t>(
 
 /// The topics, or `None` if these bytes are no subscription.
 pub(super) fn subscribed_topics(metadata: &[u8]) -> Option<Vec<&str>> {
+    let (_, topics, rest) = take_topics(metadata)?;
+    // The user data that follows must be there, be it null, as in any version.
+    take_i32(rest)?;
+    Some(topics)
+}
+
+/// The version of a subscription and its topics.
+fn take_topics(metadata: &[u8]) -> Option<(i16, Vec<&str>, &[u8])> {
     let (version, rest) = take_i16(metadata)?;
     let (count, mut rest) = take_i32(rest)?;
     if version < 0 || count < 0 {
@@ -97,9 +100,7 @@ pub(super) fn subscribed_topics(metadata: &[u8]) -> Option<Vec<&str>> {
         topics.push(topic);
         rest = after;
     }
-    // The user data that follows must be there, be it null, as in any version.
-    take_i32(rest)?;
-    Some(topics)
+    Some((version, topics, rest))
 }
 
 fn take_i16(bytes: &[u8]) -> Option<(i16, &[u8])> {
