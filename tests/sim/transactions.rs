@@ -95,7 +95,7 @@ impl Scene {
         let log = log_of(&mut world, "t");
         let holder = log_of(&mut world, routing::TRANSACTIONS_TOPIC).topic;
         let is_elsewhere = |id: &String| {
-            let partition = routing::group_partition(id, 4);
+            let partition = routing::coordinator_partition(id, 4);
             routing::core_of(LogId { topic: holder, partition }, CORES)
                 != routing::core_of(log, CORES)
         };

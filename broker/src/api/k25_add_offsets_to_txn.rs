@@ -36,5 +36,5 @@ pub fn group_partition(context: &Context<'_>, group: &str) -> Partitions {
     let topic = context.image.topic_named(OFFSETS_TOPIC);
     let given = usize::try_from(context.options.offsets_topic_num_partitions).unwrap_or(1);
     let count = topic.map_or(given, |topic| topic.partitions.len());
-    Partitions::of([(OFFSETS_TOPIC, routing::group_partition(group, count).0)])
+    Partitions::of([(OFFSETS_TOPIC, routing::coordinator_partition(group, count).0)])
 }

@@ -95,13 +95,13 @@ impl Context<'_> {
     /// The partition of the offsets topic that holds a group, if that topic exists.
     pub fn group_log(&self, group: &str) -> Option<LogId> {
         let topic = self.image.topic_named(routing::OFFSETS_TOPIC)?;
-        topic.log(routing::group_partition(group, topic.partitions.len()))
+        topic.log(routing::coordinator_partition(group, topic.partitions.len()))
     }
 
     /// The partition of the topic of transactions that holds a transactional id, if that topic exists.
     pub fn transaction_log(&self, id: &str) -> Option<LogId> {
         let topic = self.image.topic_named(routing::TRANSACTIONS_TOPIC)?;
-        topic.log(routing::group_partition(id, topic.partitions.len()))
+        topic.log(routing::coordinator_partition(id, topic.partitions.len()))
     }
 
     /// How long a request waits whose version has no time-out of its own.

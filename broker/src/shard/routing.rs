@@ -39,9 +39,9 @@ pub fn core_of(log: LogId, cores: u16) -> CoreId {
 }
 
 /// The partition of the offsets topic that holds a group, or of the topic of transactions that holds
-/// a transactional id: Java's `String.hashCode`, made
-/// positive as Kafka's `Utils.abs` does, modulo the number of partitions.
-pub fn group_partition(group: &str, partitions: usize) -> PartitionIndex {
+/// a transactional id: Java's `String.hashCode`, made positive as Kafka's `Utils.abs` does, modulo the
+/// number of partitions.
+pub fn coordinator_partition(group: &str, partitions: usize) -> PartitionIndex {
     let hash = group
         .encode_utf16()
         .fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
@@ -129,10 +129,10 @@ mod tests {
     #[test]
     fn groups_hash_as_in_java() {
         // "test".hashCode() == 3556498; "".hashCode() == 0.
-        assert_eq!(group_partition("test", 50), PartitionIndex(3_556_498 % 50));
-        assert_eq!(group_partition("", 50), PartitionIndex(0));
+        assert_eq!(coordinator_partition("test", 50), PartitionIndex(3_556_498 % 50));
+        assert_eq!(coordinator_partition("", 50), PartitionIndex(0));
         // "polygenelubricants".hashCode() == Integer.MIN_VALUE, whose absolute value Kafka
         // takes as zero.
-        assert_eq!(group_partition("polygenelubricants", 50), PartitionIndex(0));
+        assert_eq!(coordinator_partition("polygenelubricants", 50), PartitionIndex(0));
     }
 }

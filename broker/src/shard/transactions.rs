@@ -58,13 +58,13 @@ impl Shard {
     /// such topic.
     fn verify_question(&self, asked: &Verification) -> Option<(LogId, Question)> {
         let Verification { log, producer: (producer_id, epoch), claim } = asked;
-        let topic = self.image.topic(log.topic)?.name.clone();
+        let topic = &self.image.topic(log.topic)?.name;
         let holds = self.image.topic_named(routing::TRANSACTIONS_TOPIC)?;
         let id = claim.transactional_id.clone();
-        let place = routing::group_partition(&id, holds.partitions.len());
+        let place = routing::coordinator_partition(&id, holds.partitions.len());
         let producer = Producer { id: *producer_id, epoch: *epoch };
         let mut partitions = Partitions::default();
-        partitions.insert(&topic, log.partition);
+        partitions.insert(topic, log.partition);
         let request = if claim.adds {
             TransactionRequest::Add { id, producer, partitions, version: ClientVersion::Two }
         } else {
@@ -99,10 +99,7 @@ impl Shard {
     /// Writes a marker. Also on a disk that is nearly full: without it nothing behind the transaction can
     /// be read, and there are no more of them than transactions under way.
     pub(super) fn end_transaction(&mut self, ticket: Ticket, log: LogId, end: &EndQuestion) {
-        if !self.journal_has_room(QUEUE_BYTES_MAX) {
-            return self.answer(ticket, Answer::Appended(Err(Refusal::Busy)));
-        }
-        if !self.may_end(log) {
+        if !self.journal_has_room(QUEUE_BYTES_MAX) || !self.may_end(log) {
             return self.answer(ticket, Answer::Appended(Err(Refusal::Busy)));
         }
         let EndQuestion { producer_id, epoch, marker, must_be_newer, deadline } = *end;

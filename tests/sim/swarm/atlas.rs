@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use flumen_broker::shard::routing::{core_of, group_partition};
+use flumen_broker::shard::routing::{coordinator_partition, core_of};
 use flumen_protocol::ids::LogId;
 use flumen_storage::sim_disk::SimDisk;
 
@@ -60,7 +60,7 @@ impl Atlas {
                 }
                 Some(Meaning::Groups) => {
                     let groups = (0..self.groups).filter(|group| {
-                        group_partition(&format!("group-{group}"), OFFSETS_PARTITIONS)
+                        coordinator_partition(&format!("group-{group}"), OFFSETS_PARTITIONS)
                             == log.partition
                     });
                     for group in groups {
