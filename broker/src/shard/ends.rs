@@ -250,7 +250,9 @@ impl Shard {
 
     /// The coordinator of this partition was dropped: it announces what is owed when it is loaded.
     pub(super) fn forget_ends(&mut self, coordinator: LogId) {
-        self.ends.open.retain(|_, end| end.coordinator != coordinator);
+        let Ends { open, due, .. } = &mut self.ends;
+        open.retain(|_, end| end.coordinator != coordinator);
+        due.retain(|(_, number)| open.contains_key(number));
     }
 
     /// Counts the transactions of this core's coordinators, for a scrape.

@@ -20,6 +20,7 @@ use super::mailbox::{
     Answer, Change, CoreMessage, Follower, LogFault, News, ReadQuestion, RecordsAnswer,
 };
 use super::reads;
+use super::routing;
 use super::shard::Shard;
 
 /// Who follows what.
@@ -220,7 +221,7 @@ impl Shard {
         }
         let mut elsewhere: BTreeMap<CoreId, Vec<(Follower, LogId)>> = BTreeMap::new();
         for (follower, log) in left {
-            let owner = super::routing::core_of(log, self.identity.cores);
+            let owner = routing::core_of(log, self.identity.cores);
             if owner == self.identity.core {
                 self.unfollow(follower, log);
             } else {
