@@ -34,7 +34,7 @@ use crate::limits::{
     RESPONSE_BYTES_QUEUED_PER_CONNECTION, SMALL_REQUEST_BYTES,
 };
 use crate::shard::input::{CloseReason, ConnectionId, Input};
-use crate::shard::memory::{AnswerRoom, RequestMemory, Spending};
+use crate::shard::memory::{AnswerRoom, CoreUse, RequestMemory};
 use crate::telemetry::admin::{self, Reading};
 use ending::Ending;
 
@@ -334,9 +334,9 @@ impl Connection {
         around: &Around<'_>,
     ) -> Result<Option<AnswerRoom>, NoRoomYet> {
         let Some(appetite) = alone::appetite(frame) else { return Ok(None) };
-        let spending =
-            if self.spent.has_moved_much(around.now) { Spending::Much } else { Spending::Little };
-        let admit = || around.memory.admit(self.id, appetite, spending);
+        let core_use =
+            if self.spent.has_moved_much(around.now) { CoreUse::Much } else { CoreUse::Little };
+        let admit = || around.memory.admit(self.id, appetite, core_use);
         let room = self.answer_room.take().or_else(admit);
         room.map(Some).ok_or(NoRoomYet)
     }

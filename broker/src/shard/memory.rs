@@ -48,7 +48,7 @@ pub struct RequestMemory {
 
 /// How much of the core a connection used lately.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Spending {
+pub enum CoreUse {
     /// A little.
     Little,
     /// Much: it goes behind those that used a little, and leaves some room to them.
@@ -158,20 +158,20 @@ impl RequestMemory {
 
     /// Whether one more fetch may be served.
     pub fn has_answer_room(&self) -> bool {
-        self.has_room_for(Appetite::Fetch, Spending::Much)
+        self.has_room_for(Appetite::Fetch, CoreUse::Much)
     }
 
     /// Listings have a share beyond the budget: consumers that do not read must not keep everybody
     /// from finding the leaders. Only a few at a time while fetches wait, which a stream of them would
     /// otherwise leave no room.
-    fn has_room_for(&self, appetite: Appetite, spending: Spending) -> bool {
+    fn has_room_for(&self, appetite: Appetite, core_use: CoreUse) -> bool {
         let used = self.answers.get();
-        match (appetite, spending) {
-            (Appetite::Fetch, Spending::Little) => used < self.budget,
-            (Appetite::Fetch, Spending::Much) => {
+        match (appetite, core_use) {
+            (Appetite::Fetch, CoreUse::Little) => used < self.budget,
+            (Appetite::Fetch, CoreUse::Much) => {
                 used < self.budget - self.budget / FETCH_RESERVE_SHARE
             }
-            (Appetite::Listing, Spending::Little | Spending::Much) => {
+            (Appetite::Listing, CoreUse::Little | CoreUse::Much) => {
                 let is_calm = self.waiting_fetches() == 0
                     || self.listings_in_flight.get() < LISTINGS_BESIDE_FETCHES;
                 is_calm && used < self.budget + self.budget / LISTINGS_SHARE
@@ -194,10 +194,10 @@ impl RequestMemory {
         &self,
         connection: ConnectionId,
         appetite: Appetite,
-        spending: Spending,
+        core_use: CoreUse,
     ) -> Option<AnswerRoom> {
-        let mut waiting = self.waiting(appetite, spending).borrow_mut();
-        if waiting.is_empty() && self.has_room_for(appetite, spending) {
+        let mut waiting = self.waiting(appetite, core_use).borrow_mut();
+        if waiting.is_empty() && self.has_room_for(appetite, core_use) {
             return Some(self.set_aside(appetite));
         }
         if !waiting.contains(&connection) {
@@ -210,16 +210,16 @@ impl RequestMemory {
     /// it. Fetches go first, since listings may take more than they; those of connections that used
     /// little before the others.
     pub fn next_admitted(&self) -> Option<(ConnectionId, AnswerRoom)> {
-        const ORDER: [(Appetite, Spending); 3] = [
-            (Appetite::Fetch, Spending::Little),
-            (Appetite::Fetch, Spending::Much),
-            (Appetite::Listing, Spending::Little),
+        const ORDER: [(Appetite, CoreUse); 3] = [
+            (Appetite::Fetch, CoreUse::Little),
+            (Appetite::Fetch, CoreUse::Much),
+            (Appetite::Listing, CoreUse::Little),
         ];
-        ORDER.into_iter().find_map(|(appetite, spending)| {
-            if !self.has_room_for(appetite, spending) {
+        ORDER.into_iter().find_map(|(appetite, core_use)| {
+            if !self.has_room_for(appetite, core_use) {
                 return None;
             }
-            let next = self.waiting(appetite, spending).borrow_mut().pop_front()?;
+            let next = self.waiting(appetite, core_use).borrow_mut().pop_front()?;
             Some((next, self.set_aside(appetite)))
         })
     }
@@ -246,11 +246,11 @@ impl RequestMemory {
         }
     }
 
-    fn waiting(&self, appetite: Appetite, spending: Spending) -> &RefCell<VecDeque<ConnectionId>> {
-        match (appetite, spending) {
-            (Appetite::Fetch, Spending::Little) => &self.fetches,
-            (Appetite::Fetch, Spending::Much) => &self.large_fetches,
-            (Appetite::Listing, Spending::Little | Spending::Much) => &self.listings,
+    fn waiting(&self, appetite: Appetite, core_use: CoreUse) -> &RefCell<VecDeque<ConnectionId>> {
+        match (appetite, core_use) {
+            (Appetite::Fetch, CoreUse::Little) => &self.fetches,
+            (Appetite::Fetch, CoreUse::Much) => &self.large_fetches,
+            (Appetite::Listing, CoreUse::Little | CoreUse::Much) => &self.listings,
         }
     }
 
@@ -317,7 +317,7 @@ mod tests {
         let budget = 2 * FETCH_ANSWER_BYTES_MIN;
         let memory = RequestMemory::new(budget);
         let [a, b, c, d, e] = [1, 2, 3, 4, 5].map(ConnectionId);
-        let admit = |id| memory.admit(id, Appetite::Fetch, Spending::Little).is_some();
+        let admit = |id| memory.admit(id, Appetite::Fetch, CoreUse::Little).is_some();
         let next = || memory.next_admitted().map(|(id, _)| id);
         assert!(admit(a) && admit(b), "there is room for two");
         assert!(!admit(c) && !admit(d) && !admit(d));
@@ -338,11 +338,11 @@ mod tests {
     fn who_used_much_waits_for_those_that_do_not_read_and_others_hardly() {
         let memory = RequestMemory::new(8 * FETCH_ANSWER_BYTES_MIN);
         let id = ConnectionId;
-        let admit = |n, spending| memory.admit(id(n), Appetite::Fetch, spending).is_some();
-        let taken = (0..).take_while(|n| admit(*n, Spending::Much)).count();
+        let admit = |n, core_use| memory.admit(id(n), Appetite::Fetch, core_use).is_some();
+        let taken = (0..).take_while(|n| admit(*n, CoreUse::Much)).count();
         assert_eq!(taken, 6, "a quarter is left");
-        assert!(admit(100, Spending::Little) && admit(101, Spending::Little));
-        assert!(!admit(102, Spending::Little), "full");
+        assert!(admit(100, CoreUse::Little) && admit(101, CoreUse::Little));
+        assert!(!admit(102, CoreUse::Little), "full");
         assert_eq!((memory.waiting_count(), memory.next_admitted()), (2, None));
         memory.recount_answer(FETCH_ANSWER_BYTES_MIN, 0);
         let next = || memory.next_admitted().map(|(id, _)| id);
@@ -358,7 +358,7 @@ mod tests {
         let id = |number: usize| ConnectionId(number as u64);
         memory.recount_answer(0, budget);
         let listings = (1..)
-            .take_while(|n| memory.admit(id(*n), Appetite::Listing, Spending::Little).is_some());
+            .take_while(|n| memory.admit(id(*n), Appetite::Listing, CoreUse::Little).is_some());
         assert_eq!(listings.count(), 64 / LISTINGS_SHARE, "each has a fetch's least");
         assert_eq!((memory.waiting_count(), memory.next_admitted()), (1, None));
     }
@@ -368,9 +368,9 @@ mod tests {
         let memory = RequestMemory::new(8 * FETCH_ANSWER_BYTES_MIN);
         let id = ConnectionId;
         let admit_listing =
-            |n| memory.admit(id(n), Appetite::Listing, Spending::Little).map(|room| room.bytes);
+            |n| memory.admit(id(n), Appetite::Listing, CoreUse::Little).map(|room| room.bytes);
         let mut in_flight: VecDeque<usize> = (0..).map_while(admit_listing).collect();
-        assert_eq!(memory.admit(id(100), Appetite::Fetch, Spending::Little), None);
+        assert_eq!(memory.admit(id(100), Appetite::Fetch, CoreUse::Little), None);
         // As listings are made and written, more come: until the fetch has room.
         let fetch = loop {
             let made = in_flight.pop_front().expect("some are always being made");
@@ -384,7 +384,7 @@ mod tests {
         assert_eq!(fetch, (id(100), Appetite::Fetch));
         // The same with fetches that are not read: listings go on, a few at a time.
         memory.recount_answer(0, memory.budget().saturating_sub(memory.answers()));
-        assert_eq!(memory.admit(id(101), Appetite::Fetch, Spending::Little), None);
+        assert_eq!(memory.admit(id(101), Appetite::Fetch, CoreUse::Little), None);
         (0..100).for_each(|n| memory.forget_waiting(id(n)));
         while in_flight.len() >= LISTINGS_BESIDE_FETCHES {
             in_flight.pop_front();
@@ -397,7 +397,7 @@ mod tests {
     fn few_listings_of_unknown_length_are_made_at_once() {
         let memory = RequestMemory::new(1024 * FETCH_ANSWER_BYTES_MIN);
         let admitted = (0..1_000).take_while(|n| {
-            memory.admit(ConnectionId(*n), Appetite::Listing, Spending::Little).is_some()
+            memory.admit(ConnectionId(*n), Appetite::Listing, CoreUse::Little).is_some()
         });
         assert!(admitted.count() < 300);
         assert!(memory.answers() <= 1300 * FETCH_ANSWER_BYTES_MIN);
@@ -407,7 +407,7 @@ mod tests {
     fn answers_shrink_while_the_budget_fills() {
         let memory = RequestMemory::new(64 * FETCH_ANSWER_BYTES_MIN);
         let mut count = 0;
-        while memory.has_room_for(Appetite::Fetch, Spending::Little) {
+        while memory.has_room_for(Appetite::Fetch, CoreUse::Little) {
             let most = memory.answer_bytes_max();
             assert!((FETCH_ANSWER_BYTES_MIN..=16 * FETCH_ANSWER_BYTES_MIN).contains(&most));
             memory.recount_answer(0, most);
