@@ -7,7 +7,6 @@
 //! - `read_committed` ends at the last stable offset, and is told which transactions that reach into
 //!   the records were aborted, by their first offset (G73, G74).
 //! - Topics by name up to version 12, by id from 13 (G66).
-//!
 //! - A client that has spent its quota is told to wait, and gets nothing: its next fetch reads the
 //!   same (G75). Records are counted, not the words around them.
 //! - Sessions (KIP-227) are kept by `fetch_session`; a client that asks for none gets none, and pays
@@ -430,8 +429,7 @@ impl Waiting {
 
     /// Every partition was read up to its own limit, over it for its first batch: cuts, in request
     /// order, what the limits do not let through. The first batch of all always stays (KIP-74);
-    /// a small batch may follow where a large one did not fit.
-    /// Says how many bytes are left.
+    /// a small batch may follow where a large one did not fit. Says how many bytes of records stay.
     fn keep_to_limits(&mut self) -> usize {
         let (mut left, mut kept) = (self.bytes_max, 0);
         let mut first = true;

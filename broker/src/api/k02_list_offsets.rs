@@ -1,7 +1,8 @@
 //! ListOffsets (key 2, versions 1–10): which offset a time or a special value means.
 //!
-//! - −2 earliest, −1 latest (high watermark; last stable offset for `read_committed`), −3 largest timestamp (version 7), −4 earliest
-//!   local = earliest and −5 latest tiered = none, since nothing is tiered (G77).
+//! - −2 earliest, −1 latest (high watermark; last stable offset for `read_committed`), −3 largest
+//!   timestamp (version 7), −4 earliest local = earliest and −5 latest tiered = none, since nothing is
+//!   tiered (G77).
 //! - A time gives the first record at or after it, in offset order, with its own timestamp and
 //!   epoch; none gives −1 (G78). A batch whose records do not bear out its header, or inflate to more
 //!   than is looked at, is given by its first offset and its header's largest timestamp.

@@ -10,8 +10,8 @@
 //! Deviations: a resource named twice is described once and refused with INVALID_REQUEST then, since
 //! its settings weigh a thousand times what naming it does; for the same reason a broker's id must be
 //! written as the broker writes it (Kafka takes `01` for 1); loggers have no settings here yet and are
-//! refused with INVALID_REQUEST; groups have `consumer.*` only; a client-metrics subscription is described as empty,
-//! since none can exist.
+//! refused with INVALID_REQUEST; groups have `consumer.*` only; a client-metrics subscription is
+//! described as empty, since none can exist.
 //! KIPs: 133, 226, 412, 569, 714, 848.
 
 use std::collections::BTreeSet;

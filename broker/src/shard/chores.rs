@@ -1,7 +1,8 @@
 //! The core's regular small work: settling, retention, free space, counters.
 //!
 //! Does: move durable records from the journal into segments when the store wants it; let old
-//! segments go; have compacted logs cleaned; watch the reserve of free space; copy the counters for a scrape.
+//! segments go; have compacted logs cleaned; watch the reserve of free space; copy the counters for a
+//! scrape.
 //! Does not: hold a turn: each chore does a bounded piece and comes again.
 //! Invariants: only committed entries are settled; producing is refused below the reserve and
 //! resumes by itself above it.
