@@ -20,11 +20,11 @@
 
 mod dispatch;
 mod end;
+mod exchange;
 mod init;
 mod parked;
 mod partitions;
 pub mod requests;
-mod running;
 mod state;
 mod stored;
 
