@@ -331,10 +331,7 @@ impl GroupCoordinator {
         (group, member): (&str, &str),
         out: &mut Vec<GroupEffect>,
     ) {
-        let over = |pen: &mut Pen<'_, '_>| losses::session_is_over(pen, member);
-        let Some(worked) = self.work_on(now, group, out, over) else { return };
-        append(worked.records, None, out);
-        self.settle(now, group, worked.result, out);
+        self.lose(now, group, out, |pen| losses::session_is_over(pen, member));
     }
 
     pub(in crate::coordinator::group) fn consumer_wait_is_over(
@@ -343,8 +340,18 @@ impl GroupCoordinator {
         (group, member, wait): (&str, &str, Wait),
         out: &mut Vec<GroupEffect>,
     ) {
-        let over = |pen: &mut Pen<'_, '_>| losses::wait_is_over(pen, member, wait);
-        let Some(worked) = self.work_on(now, group, out, over) else { return };
+        self.lose(now, group, out, |pen| losses::wait_is_over(pen, member, wait));
+    }
+
+    /// A group may lose members without anybody having asked.
+    fn lose(
+        &mut self,
+        now: Now,
+        group: &str,
+        out: &mut Vec<GroupEffect>,
+        act: impl FnOnce(&mut Pen<'_, '_>) -> Fate,
+    ) {
+        let Some(worked) = self.work_on(now, group, out, act) else { return };
         append(worked.records, None, out);
         self.settle(now, group, worked.result, out);
     }
@@ -535,7 +542,7 @@ fn denied_response(denied: &Denied) -> ConsumerGroupHeartbeatResponse {
     consumer_heartbeat_refused(denied.code, &denied.message)
 }
 
-/// The request without anything but whom it is for, to be refused later.
+/// A heartbeat with who sent it.
 #[must_use]
 pub(in crate::coordinator::group) fn asker<'a>(
     request: &'a ConsumerGroupHeartbeatRequest,

@@ -86,7 +86,7 @@ impl Fact {
                 (ConsumerKey::Group, Some(write_group_epoch(&value)))
             }
             Self::Gone => (ConsumerKey::Group, None),
-            // Never written: only read from old logs.
+            // The first is only read from old logs; the second takes it out of them.
             Self::OldTopics | Self::OldTopicsGone => (ConsumerKey::OldTopics, None),
             Self::Member { member, profile } => {
                 (ConsumerKey::Member(member), Some(write_profile(profile)))
