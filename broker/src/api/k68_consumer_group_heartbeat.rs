@@ -8,7 +8,9 @@
 //!   looked for at most every ten seconds, as in Kafka.
 //!
 //! Deviations: a group may have 64 different regular expressions, each compiled to at most 256 KiB; a
-//! member's share of partitions must fit half a record (some 100,000).
+//! member's share of partitions must fit half a record (some 100,000). A member that joins under its own
+//! id is let in though it is known, as in Kafka 4.3, and a static one likewise; one that repeats what an
+//! answer that was lost has made its past is not fenced while it has nothing that is somebody else's.
 //! KIPs: 848, 1082 (member ids made by clients, version 1).
 
 use bytes::BytesMut;

@@ -231,6 +231,10 @@ fn find_place(
         return Ok(Place::Own);
     }
     let Some(holder) = group.instance_member(instance) else { return Ok(Place::Own) };
+    // The same process: it was fenced and begins again. Kafka has it wait for its own session to end.
+    if holder == member_id {
+        return Ok(Place::Own);
+    }
     let known = group.member(holder).expect("an instance has a member");
     if !known.is_classic() && known.holding.epoch != AWAY_EPOCH {
         let message = format!(
@@ -368,8 +372,12 @@ pub(super) fn check_instance<'g>(
     Ok(holder)
 }
 
-/// Whether the member comes with its epoch, or with the one before and nothing more than it has: then
-/// the answer with the new one was lost.
+/// Whether the member comes with its epoch, or anew, or with the one before and nothing more than it has
+/// or is asked to give up: then the answer with the new one was lost. Kafka fences it if that answer asked
+/// for more; but what it still has is nobody else's yet.
+///
+/// Who joins may be known: it was fenced, gave up what it had and begins again under its id, to be told
+/// what it has. Kafka lets it in since 4.3; before, it had to wait until its own session ran out.
 fn check_epoch(
     group: &ConsumerGroup,
     member_id: &str,
@@ -378,8 +386,12 @@ fn check_epoch(
 ) -> Result<(), Denied> {
     let Some(known) = group.member(member_id).map(|known| &known.holding) else { return Ok(()) };
     let than = if epoch > known.epoch { "greater" } else { "smaller" };
-    let has_no_more = || owned.is_some_and(|owned| owned.is_within(&known.assigned));
+    let has_no_more = || {
+        let had = (*known.assigned).clone().with((*known.revoking).clone());
+        owned.is_some_and(|owned| owned.is_within(&had))
+    };
     if epoch == known.epoch
+        || epoch == 0
         || (epoch < known.epoch && epoch == known.previous_epoch && has_no_more())
     {
         return Ok(());

@@ -475,10 +475,28 @@ fn epochs_fence_who_missed_something() {
     // The answer with the new epoch was lost: with no more than it may have the member goes on.
     assert_eq!(desk.keep("a", 1, &[("t", &[0, 1])]).epoch, 2);
     assert_eq!(desk.keep("a", 0, &[]).code, ErrorCode::InvalidRequest, "no full request");
-    assert_eq!(desk.join("a", &["t"]).code, ErrorCode::FencedMemberEpoch, "as Kafka 4.1 does");
     desk.make("v", 9);
     let behind = desk.keep("a", 1, &[("v", &[0])]);
     assert_eq!(behind.code, ErrorCode::FencedMemberEpoch, "it says it has what it never got");
+}
+
+#[test]
+fn who_was_fenced_begins_again_under_its_id_at_once() {
+    let mut desk = Desk::new(&[("t", 3)]);
+    desk.join("a", &["t"]);
+    desk.join("b", &["t"]);
+    let has: &[(&str, &[i32])] = &[("t", &[0, 1, 2])];
+    let (gives, keeps) = (desk.keep("a", 1, has), &[("t", &[0, 1][..])]);
+    assert_eq!((gives.epoch, gives.of("t")), (1, vec![0, 1]));
+    assert_eq!(desk.keep("a", 1, keeps).epoch, 2, "an answer that is lost");
+    desk.join("c", &["t"]);
+    assert_eq!(desk.keep("a", 2, keeps).of("t"), [0], "another one");
+    // Now it says that it has what is being taken from it, under an epoch that is past.
+    assert_eq!(desk.keep("a", 1, keeps).code, ErrorCode::FencedMemberEpoch);
+    let again = desk.join("a", &["t"]);
+    assert_eq!((again.code, again.epoch, again.of("t")), (ErrorCode::None, 3, vec![0]));
+    assert_eq!(desk.keep("b", 2, &[]).of("t"), [2]);
+    assert_eq!(desk.keep("c", 3, &[]).of("t"), [1]);
 }
 
 #[test]
@@ -530,6 +548,38 @@ fn the_assignor_most_members_ask_for_is_used() {
     assert_eq!((a.of("t"), a.of("u")), (vec![0, 1], vec![0, 1]), "the same place everywhere");
     let config = GroupConfig::default();
     assert_eq!(config.consumer.default_assignor, Assignor::Uniform);
+}
+
+#[test]
+fn who_missed_that_more_is_taken_from_it_goes_on() {
+    let mut desk = Desk::new(&[("t", 4)]);
+    desk.join("a", &["t"]);
+    desk.join("b", &["t"]);
+    let all: &[(&str, &[i32])] = &[("t", &[0, 1, 2, 3])];
+    let half: &[(&str, &[i32])] = &[("t", &[0, 1])];
+    assert_eq!(desk.keep("a", 1, all).of("t"), [0, 1]);
+    desk.join("c", &["t"]);
+    desk.join("d", &["t"]);
+    let lost = desk.keep("a", 1, half);
+    assert_eq!((lost.epoch, lost.of("t")), (2, vec![0]));
+    let whole = joining("a", &["t"]).with_member_epoch(1);
+    let told = desk.beat(whole.with_topic_partitions(Some(desk.owned(half))));
+    let told = desk.told(told);
+    assert_eq!((told.code, told.epoch, told.of("t")), (ErrorCode::None, 2, vec![0]));
+    assert_eq!(desk.keep("a", 1, all).code, ErrorCode::FencedMemberEpoch, "it had given these up");
+    assert_eq!(desk.keep("a", 2, &[("t", &[0])]).epoch, 4);
+}
+
+#[test]
+fn a_static_member_that_was_fenced_begins_again_at_once() {
+    let mut desk = Desk::new(&[("t", 2)]);
+    let member = |id| joining(id, &["t"]).with_instance_id(Some(text("i")));
+    desk.beat(member("a"));
+    let again = desk.beat(member("a"));
+    let again = desk.told(again);
+    assert_eq!((again.code, again.epoch, again.of("t")), (ErrorCode::None, 1, vec![0, 1]));
+    let other = desk.beat(member("b"));
+    assert_eq!(other.error_code, ErrorCode::UnreleasedInstanceId.code());
 }
 
 #[test]
