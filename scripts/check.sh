@@ -18,7 +18,7 @@ declare -A commands=(
   [fmt]='cargo fmt --all --check'
   [clippy]='cargo clippy -q --locked --workspace --all-targets -- -D warnings'
   [unit]='cargo test -q --locked --no-fail-fast --workspace --exclude flumen-tests'
-  [tidy]='cargo test -q --locked -p flumen-tests --lib --test tidy --test planted && python3 tests/crash/history.py && python3 tests/exactly_once/ledger.py && python3 tests/compat/judge.py self-test'
+  [tidy]='cargo test -q --locked -p flumen-tests --lib --test tidy --test planted && python3 tests/crash/history.py && python3 tests/exactly_once/ledger.py && python3 tests/compat/judge.py self-test && python3 tests/compat/matrix.py self-test'
   [sim]='FLUMEN_SEEDS=0..200 cargo test -q --locked --profile sim -p flumen-tests --test sim'
   [planted]='PLANTED_SEEDS=200 scripts/planted.sh acks_before_durable frees_unsettled_journal cuts_one_frame_too_many start_not_recorded forgets_producers_at_restart time_is_found_too_late retention_takes_the_tail messages_overtake'
   [fuzz]='scripts/fuzz.sh --all 5'

@@ -19,13 +19,26 @@ def rules(text):
     return lines
 
 
+def verdicts(output):
+    """What each check said: {name: (PASS, FAIL or SKIP, why)}."""
+    return {name: (verdict, why) for verdict, name, why in re.findall(r"^(PASS|FAIL|SKIP) (\S+) ?(.*)$", output, re.M)}
+
+
+def excuse(allowed, name):
+    """Why a check need not pass, or None."""
+    return next((reason for pattern, reason in allowed if fnmatch.fnmatchcase(name, pattern)), None)
+
+
+def ended(output):
+    """The suite came to its own last line."""
+    return re.search(r"^\d+ passed, \d+ failed, \d+ skipped$", output.rstrip().rsplit("\n", 1)[-1]) is not None
+
+
 def judge(allowed, output, reference=False):
     """Complaints, number as expected, number excused."""
-    seen, complaints, expected, excused = {}, [], 0, 0
-    for verdict, name, why in re.findall(r"^(PASS|FAIL|SKIP) (\S+) ?(.*)$", output, re.M):
-        seen[name] = (verdict, why)
-    for name, (verdict, why) in sorted(seen.items()):
-        reason = next((r for p, r in allowed if fnmatch.fnmatchcase(name, p)), None)
+    complaints, expected, excused = [], 0, 0
+    for name, (verdict, why) in sorted(verdicts(output).items()):
+        reason = excuse(allowed, name)
         flaky = reason is not None and reason.startswith("flaky")
         if verdict == "PASS" and (reason is None or flaky or reference):
             expected += 1
@@ -35,7 +48,7 @@ def judge(allowed, output, reference=False):
             excused += 1
         else:
             complaints.append(f"{verdict} {name} {why}".rstrip())
-    if not re.search(r"^\d+ passed, \d+ failed, \d+ skipped$", output.rstrip().rsplit("\n", 1)[-1]):
+    if not ended(output):
         complaints.append("the suite did not come to its end")
     if expected == 0:
         complaints.append("nothing passed")
@@ -73,4 +86,5 @@ def main():
     sys.exit(bool(complaints))
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # franz-go's own pkg/kgo tests against a broker: groups chained over all assignors, regex, purge, pause, large records.
 # usage: run.sh ADDR
-# environment: KGO_TEST_RECORDS (default 20000; upstream 500000), KGO_RUN and KGO_SKIP (patterns as of go test)
-# Left out unless KGO_SKIP says otherwise: share groups, SCRAM.
+# environment: KGO_TEST_RECORDS (default 20000; upstream 500000), KGO_RUN (a pattern as of go test)
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 addr=${1:?usage: run.sh ADDR}
 . "$here/../report.sh"
 version=v1.21.5
+client franz-go "${version#v}"
 build=${FLUMEN_CACHE:-$HOME/.cache/flumen}/kgo-$version
 if [ ! -x "$build/kgo.test" ]; then
   mkdir -p "$build"
@@ -17,10 +17,9 @@ if [ ! -x "$build/kgo.test" ]; then
 fi
 # Only these talk to a broker.
 broker='^(TestAddRemovePartitions|TestClient_Produce|TestClient_ProduceLargeMessages|TestConsumeRegex|TestConsumeTopicRetrieval.*|TestDirectPartitionPurge|TestGroupETL|TestGroupSimple|TestHookPollStart|TestIssue[0-9]+|TestIssueProduceSync.*|TestPauseIssue.*|TestPing|TestPooling|TestTxnEtl|TestSCRAMAuth.*|TestShareGroup.*|TestUnknownGroupOffsetFetchPinned)$'
-later='^TestShareGroup|^TestSCRAM'
 export KGO_SEEDS=$addr KGO_TEST_RF=1 KGO_TEST_RECORDS=${KGO_TEST_RECORDS:-20000} KGO_TEST_STABLE_FETCH=true
 log=$build/last.log
-(cd "$build" && timeout 600 ./kgo.test -test.v -test.timeout 9m -test.run "${KGO_RUN:-$broker}" -test.skip "${KGO_SKIP-$later}") > "$log" 2>&1 || true
+(cd "$build" && timeout 600 ./kgo.test -test.v -test.timeout 9m -test.run "${KGO_RUN:-$broker}") > "$log" 2>&1 || true
 # `--- VERDICT: name`; the reason of a skip or failure is the last line that its test logged
 awk '
   /^=== (RUN|CONT|NAME) / { now=$3; if ($2 == "RUN") seen[now]=1; next }

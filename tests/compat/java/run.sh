@@ -8,6 +8,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 addr=${1:?usage: run.sh ADDR}
 . "$here/../report.sh"
 home=$("$here/jars.sh")
+client kafka-tools "${home##*-}"
 dir=$(mktemp -d) id=j$(date +%s)$RANDOM
 out=$dir/out
 cd "$dir"

@@ -6,6 +6,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 addr=${1:?usage: run.sh ADDR}
 "$here/../../../scripts/prepare.sh" debian kcat
 . "$here/../report.sh"
+client kcat "$(kcat -V | sed -n 's/^Version \([0-9.]*\).*/\1/p')"
 id=kcat$(date +%s)$RANDOM
 k() { timeout 60 kcat -q -b "$addr" "$@" 2>&1 || echo "exit $?"; }
 produce() { timeout 60 kcat -q -b "$addr" -P "$@" 2>&1 || echo "exit $?"; }

@@ -1,19 +1,22 @@
 #!/usr/bin/env bash
 # librdkafka's own test-runner: every test that talks to a broker, in quick mode, one process for each number.
 # usage: run.sh ADDR
-# environment: TESTS="0001 0113" (default: all), FULL=1 (no quick mode), GROUP_PROTOCOL=consumer, JOBS (default 3),
-#   LIMIT (seconds for each number, default 600)
+# environment: TESTS="0001 0113" (default: all), FULL=1 (no quick mode), GROUP_PROTOCOL=consumer, IDEMPOTENT=1 (every producer),
+#   SCENARIO=noautocreate (for a broker that creates no topics by itself), JOBS (default 3), LIMIT (seconds for each number, default 600)
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 addr=${1:?usage: run.sh ADDR}
 . "$here/../report.sh"
 build=$("$here/build.sh")
+client librdkafka "${build##*-}"
 out=$(mktemp -d)
 printf 'bootstrap.servers=%s\nbroker.address.family=v4\ntest.timeout.multiplier=2\n' "$addr" > "$out/test.conf"
 export RDKAFKA_TEST_CONF=$out/test.conf TEST_CONSUMER_GROUP_PROTOCOL=${GROUP_PROTOCOL:-classic} BROKERS=$addr
 export KAFKA_PATH=$build/kafka TEST_KAFKA_VERSION=4.1.0 LD_LIBRARY_PATH=$build/src:$build/src-cpp
 export out build limit=${LIMIT:-600} flags="-p1 -K -L -E"
 [ -n "${FULL:-}" ] || flags+=" -Q"
+[ -z "${IDEMPOTENT:-}" ] || flags+=" -P"
+[ -z "${SCENARIO:-}" ] || flags+=" -s $SCENARIO"
 # numbers of the tests that are neither local nor manual, from the table in test.c
 every=$(sed -n '/^struct test tests\[\]/,/^};/p' "$build/tests/test.c" | tr -d '\n' | sed 's/_TEST(/\n&/g' |
   grep '^_TEST(' | grep -v -e LOCAL -e MANUAL | sed 's/_TEST(\([0-9]*\)_.*/\1/' | sort -u)

@@ -14,8 +14,11 @@ export PYTHONDONTWRITEBYTECODE=1
 for version in 2.3.3 3.0.12; do
   # shellcheck disable=SC2086 — a list of packages
   python=$("$prepare" python "kafka-python-$version" "kafka-python==$version" $codecs)
+  client kafka-python "$version" "kafka-python-${version%%.*}."
   timeout 300 "$python" kafka_python.py "$addr" "kafka-python-${version%%.*}" >> "$out" || true
 done
-python=$("$prepare" python confluent confluent-kafka==2.16.1)
+version=2.16.1
+python=$("$prepare" python confluent "confluent-kafka==$version")
+client confluent-kafka "$version" confluent.
 timeout 300 "$python" confluent.py "$addr" confluent >> "$out" || true
 verdicts "$out"

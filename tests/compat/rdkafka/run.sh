@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# The integration tests inside two Rust client crates, sources unchanged: rdkafka (librdkafka) and rskafka.
+# The integration tests inside a Rust client crate, sources unchanged: rdkafka (librdkafka), or rskafka.
 # usage: run.sh ADDR
-# environment: LIMIT (seconds for each test program, default 280)
-# rdkafka asks for node id 0 and three partitions, see broker.txt.
+# environment: CRATE=rskafka (default rdkafka), LIMIT (seconds for each test program, default 280)
+# rdkafka asks for node id 0 and three partitions, rskafka for no topics by themselves: see their broker.txt.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 addr=${1:?usage: run.sh ADDR}
 . "$here/../report.sh"
+crate=${CRATE:-rdkafka} rdkafka=0.39.0 rskafka=0.6.0
+client "$crate" "${!crate}"
 "$here/../../../scripts/prepare.sh" debian pkg-config libclang-dev
 library=$("$here/../librdkafka/build.sh")/src
 cache=${FLUMEN_CACHE:-$HOME/.cache/flumen}/rust-clients
@@ -16,7 +18,7 @@ if [ ! -e complete ]; then
   rm -rf get rdkafka rskafka
   mkdir -p get/src
   : > get/src/lib.rs
-  printf '[package]\nname="get"\nversion="0.0.0"\nedition="2021"\n[dependencies]\nrdkafka="=0.39.0"\nrskafka="=0.6.0"\n' > get/Cargo.toml
+  printf '[package]\nname="get"\nversion="0.0.0"\nedition="2021"\n[dependencies]\nrdkafka="=%s"\nrskafka="=%s"\n' $rdkafka $rskafka > get/Cargo.toml
   (cd get && cargo vendor -q vendor > /dev/null)
   mv get/vendor/rdkafka get/vendor/rskafka .
   rm -rf get rskafka/rust-toolchain.toml # it asks for an older compiler,
@@ -28,10 +30,10 @@ export PKG_CONFIG_PATH=$cache LD_LIBRARY_PATH=$library
 export KAFKA_HOST=$addr KAFKA_VERSION=4.1.0                          # rdkafka
 export TEST_INTEGRATION=1 TEST_BROKER_IMPL=kafka KAFKA_CONNECT=$addr # rskafka
 out=$(mktemp -d)
-one() { # CRATE SOURCE PROGRAM: verdict lines of one test program
-  local crate=$1 n rc=0 name verdict
-  n=$(basename "$2" .rs)
-  (cd "$crate" && timeout -k 5 "${LIMIT:-280}" "$3" --test-threads=2 < /dev/null) > "$out/$crate.$n.log" 2>&1 || rc=$?
+one() { # SOURCE PROGRAM: verdict lines of one test program
+  local n rc=0 name verdict
+  n=$(basename "$1" .rs)
+  (cd "$crate" && timeout -k 5 "${LIMIT:-280}" "$2" --test-threads=2 < /dev/null) > "$out/$crate.$n.log" 2>&1 || rc=$?
   sed -n 's/^test \(\S*\).* \.\.\. \(.*\)$/\1 \2/p' "$out/$crate.$n.log" | while read -r name verdict; do
     # these return early, with success, unless the environment offers what they need
     case $crate/$name in
@@ -50,14 +52,14 @@ one() { # CRATE SOURCE PROGRAM: verdict lines of one test program
   done
   if [ $rc = 124 ] || [ $rc = 137 ]; then echo "FAIL $crate.$n no end within ${LIMIT:-280} s"; fi
 }
-for crate in rdkafka rskafka; do
-  feature=dynamic-linking; [ $crate = rdkafka ] || feature=rdkafka/$feature
-  (cd $crate && CARGO_TARGET_DIR=$cache/target-$crate cargo test --tests --no-run --features $feature) > "$out/$crate.build" 2>&1 ||
-    { bad "$crate.build" "see $out/$crate.build"; continue; }
+feature=dynamic-linking; [ "$crate" = rdkafka ] || feature=rdkafka/$feature
+if (cd "$crate" && CARGO_TARGET_DIR=$cache/target-$crate cargo test --tests --no-run --features $feature) > "$out/$crate.build" 2>&1; then
   while read -r source program; do
     case $(basename "$source" .rs) in utils | test_helpers | *_helper | test_topic_partition_list) continue ;; esac
-    one $crate "$source" "${program:1:-1}"
+    one "$source" "${program:1:-1}"
   done < <(grep -o 'tests/[a-z_]*.rs (.*)' "$out/$crate.build")
-done | sort -u -k2 > "$out/verdicts"
+else
+  bad "$crate.build" "see $out/$crate.build"
+fi | sort -u -k2 > "$out/verdicts"
 echo "logs: $out" >&2
 verdicts "$out/verdicts"
