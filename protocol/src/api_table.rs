@@ -393,8 +393,9 @@ mod tests {
     const GAPS: &str = "\n## Not served\n\n\
         | Keys | What | Why |\n|---|---|---|\n\
         | 17, 36 | SASL | no authentication yet |\n\
-        | 29–31, 38–41, 51 | ACLs, delegation tokens, SCRAM users | not yet |\n\
-        | 34, 64, 80, 81 | cluster administration | not yet |\n\
+        | 29–31, 38–41, 51 | ACLs, delegation tokens, changes of SCRAM users | not yet |\n\
+        | 34 | moving partitions between data folders: there is one folder | not yet |\n\
+        | 64, 80, 81 | brokers and voters that come and go | not yet |\n\
         | 76–79, 83–92 | share groups, streams groups | not yet |\n\
         | 71, 72 | client telemetry | not yet |\n\
         | 4–7, 52–54, 56, 58, 59, 62, 63, 67, 70, 73, 82 | between Kafka's own brokers and \

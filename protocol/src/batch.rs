@@ -12,6 +12,7 @@ pub mod check;
 pub mod cleaned;
 pub mod codec;
 pub mod control;
+pub mod deflation;
 #[cfg(test)]
 pub(crate) mod goldens;
 pub mod header;
@@ -20,4 +21,5 @@ pub mod inspection;
 pub mod iter;
 pub mod limits;
 pub mod records;
+pub mod repacking;
 pub mod stamp;

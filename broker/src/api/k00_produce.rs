@@ -5,7 +5,9 @@
 //! - acks 1 and −1 both answer after the batch is on stable media (decision D6); acks 0 has no
 //!   answer, and a batch that is not appended, whatever the reason, closes the connection, which is
 //!   the only sign there is (G21).
-//! - The topic's own settings decide `max.message.bytes` and timestamp bounds (G53).
+//! - The topic's own settings decide `max.message.bytes` and timestamp bounds (G53), and with
+//!   `compression.type` how records are packed: where the producer packed them otherwise they are
+//!   packed anew, and the batch may be no larger than `max.message.bytes` before and after.
 //!   `min.insync.replicas` asks for no more replicas than there are, as in Kafka 4 (G27): the one
 //!   that a topic has here is enough.
 //! - A batch that begins a transaction on its partition waits for the word of the transaction's
@@ -13,7 +15,8 @@
 //! - Past `timeout_ms` the open partitions answer REQUEST_TIMED_OUT, though their records stay
 //!   (G26).
 //!
-//! Deviations: records inside a batch are not walked unless the topic is compacted, the producer left
+//! Deviations: records inside a batch are not walked unless the topic is compacted, or asks for another
+//! codec than the batch has, the producer left
 //! their largest timestamp out or gives one before the first (G52), or the batch is refused for its
 //! times, so that those at fault are named; and then no further than to 64 MiB for the whole request:
 //! what is beyond is INVALID_RECORD, or not named. A partition named twice gets both batches, where
@@ -32,6 +35,7 @@ use flumen_protocol::batch::check::{self, ProducedBatch};
 use flumen_protocol::batch::codec::Codec;
 use flumen_protocol::batch::inspection::{Inspected, Inspection};
 use flumen_protocol::batch::limits::INFLATED_BYTES_MAX;
+use flumen_protocol::batch::repacking::{Repacking, TooLarge};
 use flumen_protocol::batch::stamp;
 use flumen_protocol::error_code::ErrorCode;
 use flumen_protocol::hot::produce::{
@@ -136,7 +140,16 @@ struct Doubtful {
     summary: ProducedBatch,
     /// The times that the topic takes.
     allowed: RangeInclusive<i64>,
-    inspection: Inspection,
+    stage: Stage,
+}
+
+/// What is being done with the records of a batch.
+#[derive(Debug)]
+enum Stage {
+    /// They are inflated and looked at.
+    Looking(Box<Inspection>),
+    /// They are sound, and get the codec that the topic asks for.
+    Packing(Box<Repacking>, Codec),
 }
 
 /// What a batch's header and its topic's settings say of it.
@@ -234,15 +247,29 @@ impl Opening {
         envelope: &Envelope,
         work_bytes: &mut usize,
     ) -> bool {
-        let Some(mut doubtful) = self.doubtful.take() else { return true };
-        let Some(found) = doubtful.inspection.go_on(work_bytes) else {
-            self.doubtful = Some(doubtful);
-            return false;
-        };
-        self.inflatable_bytes -= found.inflated_bytes;
-        let index = doubtful.index;
-        let judged = self.judge(context, envelope, *doubtful, found);
-        self.decide(context, index, judged);
+        while let Some(mut doubtful) = self.doubtful.take() {
+            let index = doubtful.index;
+            let judged = match &mut doubtful.stage {
+                Stage::Looking(inspection) => inspection.go_on(work_bytes).map(Ok),
+                Stage::Packing(packing, _) => packing.go_on(work_bytes).map(Err),
+            };
+            let judged = match judged {
+                None => {
+                    self.doubtful = Some(doubtful);
+                    return false;
+                }
+                Some(Ok(found)) => {
+                    self.inflatable_bytes -= found.inflated_bytes;
+                    self.judge(context, envelope, *doubtful, found)
+                }
+                Some(Err(packed)) => self.packed(context, envelope, *doubtful, packed),
+            };
+            match judged {
+                Ok(Verdict::Sound(checked)) => self.decide(context, index, Ok(checked)),
+                Ok(Verdict::Doubtful(doubtful)) => self.doubtful = Some(doubtful),
+                Err(refused) => self.decide(context, index, Err(refused)),
+            }
+        }
         true
     }
 
@@ -284,17 +311,20 @@ impl Opening {
         Self::check_size(context, settings, batch.len())?;
         let summary = check::check_produced(&batch).map_err(refusals::of_batch)?;
         let allowed = settings.timestamps_allowed(context.now.wall);
-        let is_sound = summary.says_max_timestamp() && {
-            self.check_request(envelope, &summary)?;
-            !is_misdated(&summary, &allowed) && !settings.is_compacted()
-        };
+        let is_sound = summary.says_max_timestamp()
+            && {
+                self.check_request(envelope, &summary)?;
+                !is_misdated(&summary, &allowed) && !settings.is_compacted()
+            }
+            && settings.codec_instead_of(summary.codec).is_none();
         if is_sound {
             let claim = self.claim(&summary, envelope.version);
             return Ok(Verdict::Sound(Checked { log, batch: apart(batch), summary, claim }));
         }
         let (topic, index) = (topic.id, asked.index);
         let inspection = Inspection::begin(batch.freeze(), allowed.clone(), self.inflatable_bytes);
-        let doubtful = Doubtful { topic, index, log, summary, allowed, inspection };
+        let stage = Stage::Looking(Box::new(inspection));
+        let doubtful = Doubtful { topic, index, log, summary, allowed, stage };
         Ok(Verdict::Doubtful(Box::new(doubtful)))
     }
 
@@ -305,9 +335,11 @@ impl Opening {
         envelope: &Envelope,
         doubtful: Doubtful,
         found: Inspected,
-    ) -> Result<Checked, Refused> {
-        let Doubtful { topic, log, mut summary, allowed, inspection, .. } = doubtful;
-        let mut batch = BytesMut::from(inspection.into_batch());
+    ) -> Result<Verdict, Refused> {
+        let Doubtful { topic, index, log, mut summary, allowed, stage } = doubtful;
+        let Stage::Looking(inspection) = stage else { unreachable!("only these are judged") };
+        let (batch, inflated) = inspection.into_parts();
+        let mut batch = BytesMut::from(batch);
         if !summary.says_max_timestamp() {
             let largest = found.summary.as_ref().map_err(|fault| refusals::of_records(*fault))?;
             stamp::correct_max_timestamp(&mut batch, &mut summary, largest.max_timestamp);
@@ -316,14 +348,44 @@ impl Opening {
         if is_misdated(&summary, &allowed) {
             return Err(refusals::of_misdated(&found.misdated));
         }
-        if context.settings(topic).is_compacted() {
+        let settings = context.settings(topic);
+        let codec = settings.codec_instead_of(summary.codec);
+        if settings.is_compacted() || codec.is_some() {
             let records = found.summary.map_err(refusals::of_records)?;
-            if !records.without_key.is_empty() {
+            if settings.is_compacted() && !records.without_key.is_empty() {
                 return Err(refusals::of_keyless(&records.without_key));
             }
         }
+        if let Some(codec) = codec {
+            let limit_bytes = settings.batch_bytes_max().min(context.options.batch_bytes_max());
+            let packing = Repacking::begin(&batch, inflated, codec, limit_bytes);
+            let stage = Stage::Packing(Box::new(packing), codec);
+            let doubtful = Doubtful { topic, index, log, summary, allowed, stage };
+            return Ok(Verdict::Doubtful(Box::new(doubtful)));
+        }
         let claim = self.claim(&summary, envelope.version);
-        Ok(Checked { log, batch: apart(batch), summary, claim })
+        Ok(Verdict::Sound(Checked { log, batch: apart(batch), summary, claim }))
+    }
+
+    /// Takes a batch whose records have got the codec that the topic asks for.
+    fn packed(
+        &self,
+        context: &Context<'_>,
+        envelope: &Envelope,
+        doubtful: Doubtful,
+        packed: Result<BytesMut, TooLarge>,
+    ) -> Result<Verdict, Refused> {
+        let Doubtful { topic, log, mut summary, stage, .. } = doubtful;
+        let Stage::Packing(_, codec) = stage else { unreachable!("only these are packed") };
+        let batch = packed.map_err(|TooLarge| {
+            let limit = context.settings(topic).batch_bytes_max();
+            let name = codec.name();
+            let why = format!("packed anew ({name}) the batch is over max.message.bytes={limit}");
+            Refused::with(ErrorCode::MessageTooLarge, why)
+        })?;
+        (summary.bytes, summary.codec) = (batch.len(), codec);
+        let claim = self.claim(&summary, envelope.version);
+        Ok(Verdict::Sound(Checked { log, batch: apart(batch), summary, claim }))
     }
 
     fn check_size(
@@ -331,7 +393,7 @@ impl Opening {
         settings: &TopicSettings,
         bytes: usize,
     ) -> Result<(), Refused> {
-        let limit = usize::try_from(settings.max_message_bytes).unwrap_or(0);
+        let limit = settings.batch_bytes_max();
         let holds = context.options.batch_bytes_max();
         let why = if bytes > limit {
             format!("a batch of {bytes} bytes is over max.message.bytes={limit}")

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use flumen_protocol::api_table::ApiKey;
 use flumen_protocol::batch::builder::{BatchBuilder, NewRecord};
+use flumen_protocol::batch::check::{check_produced, check_records};
 use flumen_protocol::batch::codec::Codec;
 use flumen_protocol::batch::stamp::stamp_max_timestamp;
 use flumen_protocol::error_code::ErrorCode;
@@ -23,10 +24,11 @@ use flumen_replication::metadata::record::MetadataRecord;
 use super::fetch_session::FetchSessions;
 use super::step::{Context, Envelope, Progress, Step, text};
 use super::table;
+use crate::config::load::load_text;
 use crate::config::options::Options;
 use crate::config::topic::Overrides;
 use crate::quota::ledger::Ledger;
-use crate::shard::mailbox::{Answer, Leader, Sizes, Space};
+use crate::shard::mailbox::{Answer, AppendQuestion, Leader, Question, Sizes, Space};
 use crate::shard::producer_ids::ProducerIds;
 use crate::shard::routing::{Leaders, TRANSACTIONS_TOPIC};
 use crate::shard::settings::Settings;
@@ -752,4 +754,80 @@ fn records_of_a_time_the_topic_does_not_take_are_named() {
     let refused = &produce(&[builder.finish().to_vec()])[0];
     let named: Vec<i32> = refused.record_errors.iter().map(|record| record.batch_index).collect();
     assert_eq!((refused.error_code, named), (ErrorCode::InvalidTimestamp.code(), vec![1]));
+}
+
+/// What becomes of a batch where the broker's file says this: what its partition is asked to append, or
+/// the error.
+fn appended(settings: &str, batch: &[u8]) -> Result<AppendQuestion, ErrorCode> {
+    let mut bare = Bare::with_topic("logs", 1);
+    bare.options = load_text(settings.as_bytes(), &[], "box").expect("sound settings").options;
+    bare.settings = Settings::new(&bare.options);
+    let partition = PartitionProduceData::default().with_records(Some(batch.to_vec().into()));
+    let topic = TopicProduceData::default()
+        .with_name(TopicName(text("logs")))
+        .with_partition_data(vec![partition]);
+    let request =
+        ProduceRequest::default().with_acks(-1).with_timeout_ms(1000).with_topic_data(vec![topic]);
+    let frame = encode_request(ApiKey::Produce, 9, 7, None, &request).unwrap();
+    let frame = BytesMut::from(&frame[4..]);
+    let (_, body, _) = table::read_header(&frame).unwrap();
+    let peer: SocketAddr = "127.0.0.1:9".parse().unwrap();
+    let (key, client_id) = (ApiKey::Produce, "me".to_owned());
+    let envelope = Envelope { key, version: 9, correlation_id: 7, client_id, peer, listener: 0 };
+    let mut step = table::open(&mut bare.context(), &envelope, frame, body);
+    while let Step::Inspect(opening) = step {
+        step = opening.go_on(&mut bare.context(), &envelope);
+    }
+    match step {
+        Step::Wait(mut wait) => match wait.parts.remove(0).question {
+            Question::Append(question) => Ok(*question),
+            other => panic!("{other:?}"),
+        },
+        Step::Answer(pieces) => {
+            let payload = pieces.concat().split_off(4);
+            let response = decode_response::<ProduceRequest>(key, 9, payload.into()).unwrap().1;
+            let code = response.responses[0].partition_responses[0].error_code;
+            Err(ErrorCode::from_code(code).expect("one that Kafka has"))
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_topic_has_its_batches_in_the_codec_it_asks_for() {
+    let record = |value| NewRecord { timestamp: 5, key: None, value: Some(value), headers: &[] };
+    let batch = |codec| {
+        let mut builder = BatchBuilder::new();
+        (0..300).for_each(|_| builder.push(&record(&[7; 2000])));
+        builder.finish_compressed(codec)
+    };
+    for (name, wanted) in [
+        ("uncompressed", Codec::None),
+        ("gzip", Codec::Gzip),
+        ("snappy", Codec::Snappy),
+        ("lz4", Codec::Lz4),
+        ("zstd", Codec::Zstd),
+    ] {
+        for codec in Codec::ALL {
+            let sent = batch(codec);
+            let asked = appended(&format!("compression.type={name}"), &sent).expect("sound");
+            assert_eq!(Ok(asked.summary), check_produced(&asked.batch), "{codec:?} to {name}");
+            assert_eq!((asked.summary.codec, asked.summary.record_count), (wanted, 300));
+            let records = check_records(&asked.batch, &mut { 1 << 20 });
+            assert_eq!(records, check_records(&sent, &mut { 1 << 20 }));
+            assert!(codec != wanted || asked.batch == sent, "it is left as it came");
+        }
+    }
+    let asked = appended("", &batch(Codec::Lz4)).expect("sound");
+    assert_eq!(asked.summary.codec, Codec::Lz4, "as its producer packed it");
+    // Small enough as it was sent, and too large as it would be kept.
+    let small = "message.max.bytes=100000\ncompression.type=uncompressed";
+    assert_eq!(appended(small, &batch(Codec::Zstd)).err(), Some(ErrorCode::MessageTooLarge));
+    // What is to be packed anew has to be sound.
+    let mut damaged = batch(Codec::Zstd);
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 0x55;
+    stamp_max_timestamp(&mut damaged, 5);
+    let gzip = "compression.type=gzip";
+    assert_eq!(appended(gzip, &damaged).err(), Some(ErrorCode::InvalidRecord));
 }

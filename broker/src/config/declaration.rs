@@ -256,7 +256,7 @@ const DECLARATIONS: &[Declaration] = &[
         "compression.type",
         Kind::Choice(&["producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"]),
         "producer",
-        "Only producer (batches stay as the producer compressed them) is accepted: the broker does not recompress yet.",
+        "What stored batches are compressed with; inherited by topics. producer: batches stay as their producers compressed them. Otherwise a batch that is compressed another way is compressed anew, at the default level of its format.",
         Field::Combined,
     ),
     // The log.

@@ -330,7 +330,7 @@ mod tests {
             ("log.segment.bytes", "1", "at least 1048576"),
             ("max.connections", "0", "at least 1"),
             ("max.connections.per.ip", "0", "at least 1"),
-            ("compression.type", "gzip", "does not recompress"),
+            ("compression.type", "none", "compression.type"),
             ("log.cleanup.policy", "shrink", "log.cleanup.policy"),
             ("log.cleaner.dedupe.buffer.size", "5", "at least 1048576"),
             ("num.io.threads", "many", "not a number of type int"),

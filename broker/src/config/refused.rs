@@ -43,14 +43,9 @@ const REFUSALS: &[Refusal] = &[
         applies: is_true,
         reason: "tiered storage is not there yet",
     },
-    Refusal { name: "compression.type", applies: is_recompression, reason: RECOMPRESSION },
 ];
 
 const POLICY: &str = "Java classes cannot be loaded, and a policy must not be dropped in silence";
-
-/// Why a `compression.type` other than `producer` is refused, for brokers and topics alike.
-pub const RECOMPRESSION: &str =
-    "only producer is supported: the broker does not recompress batches yet";
 
 /// Why this value of this option keeps the broker from starting, if it does.
 pub fn reason(name: &str, value: &str) -> Option<&'static str> {
@@ -71,8 +66,4 @@ fn is_secure_protocol(value: &str) -> bool {
 
 fn is_foreign_principal_builder(value: &str) -> bool {
     is_set(value) && !value.ends_with(".DefaultKafkaPrincipalBuilder")
-}
-
-fn is_recompression(value: &str) -> bool {
-    value != "producer"
 }

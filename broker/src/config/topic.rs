@@ -8,11 +8,11 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
+use flumen_protocol::batch::codec::Codec;
 use flumen_protocol::time::Wall;
 
 use super::kind::{parse_boolean, words};
 use super::options::{Options, TimestampType};
-use super::refused::RECOMPRESSION;
 use super::topic_names::{TopicConfig, find};
 
 /// A topic's own values by name; what is not in it is inherited.
@@ -38,13 +38,6 @@ pub struct CleaningRules {
     pub max_lag_ms: i64,
     /// `delete.retention.ms`.
     pub delete_retention_ms: i64,
-}
-
-/// Which compression stored batches have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CompressionType {
-    /// As the producer sent them; the only one offered.
-    Producer,
 }
 
 /// The settings that hold for one topic.
@@ -74,8 +67,8 @@ pub struct TopicSettings {
     pub cleanup_policy: CleanupPolicy,
     /// How it is cleaned if it is compacted.
     pub cleaning: CleaningRules,
-    /// `compression.type`.
-    pub compression_type: CompressionType,
+    /// `compression.type`: what batches are packed with; `None` as their producers did.
+    pub codec: Option<Codec>,
 }
 
 impl TopicSettings {
@@ -101,7 +94,7 @@ impl TopicSettings {
                 max_lag_ms: source.number("max.compaction.lag.ms"),
                 delete_retention_ms: source.number("delete.retention.ms"),
             },
-            compression_type: CompressionType::Producer,
+            codec: codec(source.text("compression.type").trim()),
         }
     }
 
@@ -119,6 +112,17 @@ impl TopicSettings {
     pub fn segment_ms_max(&self) -> i64 {
         let is_compacted = self.cleanup_policy.compact;
         if is_compacted { self.segment_ms.min(self.cleaning.max_lag_ms) } else { self.segment_ms }
+    }
+
+    /// The largest batch, bytes.
+    pub fn batch_bytes_max(&self) -> usize {
+        usize::try_from(self.max_message_bytes).unwrap_or(0)
+    }
+
+    /// What a batch with this codec has to be packed with, if not with it.
+    #[inline]
+    pub fn codec_instead_of(&self, codec: Codec) -> Option<Codec> {
+        self.codec.filter(|&wanted| wanted != codec)
     }
 
     /// Whether records without a key have no place in the topic.
@@ -212,7 +216,6 @@ impl Source<'_> {
 
 fn unsupported(name: &str, value: &str) -> Option<&'static str> {
     match name {
-        "compression.type" if value.trim() != "producer" => Some(RECOMPRESSION),
         "remote.storage.enable" if parse_boolean(value.trim()) == Some(true) => {
             Some("tiered storage is not there yet")
         }
@@ -230,6 +233,15 @@ fn at_most(source: &Source<'_>, lower: &str, upper: &str) -> Result<(), String> 
         ));
     }
     Ok(())
+}
+
+/// The codec that a value of `compression.type` names; `None`: the producers' own.
+fn codec(text: &str) -> Option<Codec> {
+    let is_named = |codec: &Codec| match codec {
+        Codec::None => text == "uncompressed",
+        Codec::Gzip | Codec::Snappy | Codec::Lz4 | Codec::Zstd => text == codec.name(),
+    };
+    Codec::ALL.into_iter().find(is_named)
 }
 
 fn timestamp_type(text: &str) -> TimestampType {
@@ -328,9 +340,32 @@ mod tests {
     }
 
     #[test]
+    fn a_topic_says_what_its_batches_are_packed_with() {
+        let none = overrides(&[]);
+        let of_broker = |text| TopicSettings::compute(&options(text), &none).codec;
+        assert_eq!((of_broker(""), of_broker("compression.type=lz4")), (None, Some(Codec::Lz4)));
+        let options = options("compression.type=lz4");
+        for (value, expected) in [
+            ("producer", None),
+            ("uncompressed", Some(Codec::None)),
+            ("gzip", Some(Codec::Gzip)),
+            ("snappy", Some(Codec::Snappy)),
+            ("zstd", Some(Codec::Zstd)),
+        ] {
+            assert!(validate("compression.type", value).is_ok());
+            let own = overrides(&[("compression.type", value)]);
+            let settings = TopicSettings::compute(&options, &own);
+            assert_eq!(settings.codec, expected, "{value}");
+            assert_eq!(
+                settings.codec_instead_of(Codec::Snappy),
+                expected.filter(|_| value != "snappy")
+            );
+        }
+        assert!(validate("compression.type", "none").is_err());
+    }
+
+    #[test]
     fn what_cannot_be_honoured_is_refused_with_a_reason() {
-        assert!(validate("compression.type", "zstd").unwrap_err().contains("recompress"));
-        assert!(validate("compression.type", "producer").is_ok());
         assert!(validate("remote.storage.enable", "true").unwrap_err().contains("tiered"));
         assert!(validate("remote.storage.enable", "false").is_ok());
         assert!(validate("compression.gzip.level", "0").is_err());

@@ -1,16 +1,15 @@
 //! Compression of a batch's records, for the few cases in which the broker must look inside.
 //!
-//! Does: inflate what producers deflate, within a bound given by the caller; deflate for tests and
-//! load generators.
+//! Does: inflate what producers deflate, within a bound given by the caller; deflate, at once.
 //! Does not: touch plain appends and fetches; those never come here.
 //! Invariants: output grows as it is produced and never beyond the limit; what the input claims
 //! about its own size is not believed; every malformed input is a fault and none a panic.
 //! Apart because four foreign formats meet here and nobody else should know their names.
 
-use std::io::Write;
 use std::mem::take;
 
-use super::inflation::{Inflation, XERIAL_MAGIC};
+use super::deflation::Deflation;
+use super::inflation::Inflation;
 
 /// How the records of a batch are compressed: bits 0 to 2 of its attributes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -102,41 +101,13 @@ pub fn decompress_into(
 
 /// Deflates `input` the way Kafka's own producer does, at each format's default level.
 ///
-/// For cleaned batches, and for tests and load generators: the broker stores what producers
-/// compressed.
+/// For cleaned batches, and for tests and load generators. Who compresses for a topic that asks for it
+/// does so in pieces.
 #[must_use]
 pub fn compress(codec: Codec, input: &[u8]) -> Vec<u8> {
-    match codec {
-        Codec::None => input.to_vec(),
-        Codec::Gzip => {
-            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), Default::default());
-            encoder.write_all(input).expect("a vector takes every byte");
-            encoder.finish().expect("a vector takes every byte")
-        }
-        Codec::Snappy => compress_xerial(input),
-        Codec::Lz4 => {
-            let mut encoder = lz4_flex::frame::FrameEncoder::new(Vec::new());
-            encoder.write_all(input).expect("a vector takes every byte");
-            encoder.finish().expect("a vector takes every byte")
-        }
-        Codec::Zstd => zstd::stream::encode_all(input, 0).expect("a vector takes every byte"),
-    }
-}
-
-/// How much snappy-java puts into one block by default, before compression.
-const XERIAL_BLOCK_BYTES: usize = 32 << 10;
-
-fn compress_xerial(input: &[u8]) -> Vec<u8> {
-    let mut output = Vec::from(XERIAL_MAGIC);
-    output.extend(1i32.to_be_bytes());
-    output.extend(1i32.to_be_bytes());
-    let mut encoder = snap::raw::Encoder::new();
-    for block in input.chunks(XERIAL_BLOCK_BYTES) {
-        let block = encoder.compress_vec(block).expect("32 KiB are within snappy's 4 GiB");
-        output.extend((block.len() as i32).to_be_bytes());
-        output.extend(block);
-    }
-    output
+    let mut deflation = Deflation::begin(codec, input);
+    deflation.go_on(usize::MAX);
+    deflation.finish()
 }
 
 #[cfg(test)]

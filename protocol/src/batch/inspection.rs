@@ -45,7 +45,7 @@ pub struct Inspection {
 #[derive(Debug)]
 enum State {
     Inflating(Inflation<Reader<Bytes>>),
-    Walking { records: Bytes, next_index: i32 },
+    Walking { all: Bytes, records: Bytes, next_index: i32 },
     Failed(RecordFaultReason),
 }
 
@@ -71,7 +71,7 @@ impl Inspection {
         let limit_bytes = inflated_bytes_max(batch.len()).min(allowance_bytes);
         let codec = header.codec().expect("it was accepted");
         let state = match codec {
-            Codec::None => State::Walking { records: payload, next_index: 0 },
+            Codec::None => State::walking(payload),
             Codec::Gzip | Codec::Snappy | Codec::Lz4 | Codec::Zstd => {
                 match Inflation::begin(codec, payload.reader(), Vec::new(), limit_bytes) {
                     Ok(inflation) => State::Inflating(inflation),
@@ -120,17 +120,26 @@ impl Inspection {
         self.batch
     }
 
+    /// Gives the batch back and its records, inflated; none where they could not be.
+    #[must_use]
+    pub fn into_parts(self) -> (Bytes, Bytes) {
+        let records = match self.state {
+            State::Walking { all, .. } => all,
+            State::Inflating(_) | State::Failed(_) => Bytes::new(),
+        };
+        (self.batch, records)
+    }
+
     fn begin_walk(&mut self) {
-        let none = State::Walking { records: Bytes::new(), next_index: 0 };
+        let none = State::walking(Bytes::new());
         if let State::Inflating(inflation) = std::mem::replace(&mut self.state, none) {
-            let records = Bytes::from(inflation.into_output());
-            self.state = State::Walking { records, next_index: 0 };
+            self.state = State::walking(Bytes::from(inflation.into_output()));
         }
     }
 
     /// Takes records in; how it ended, if it did.
     fn walk(&mut self, work_bytes: &mut usize) -> Option<Result<RecordsSummary, RecordFault>> {
-        let State::Walking { records, next_index } = &mut self.state else { return None };
+        let State::Walking { records, next_index, .. } = &mut self.state else { return None };
         let mut walk = RecordIter::at(self.header, records, *next_index);
         let ended = loop {
             if *work_bytes == 0 {
@@ -168,6 +177,10 @@ impl Inspection {
 }
 
 impl State {
+    fn walking(all: Bytes) -> Self {
+        Self::Walking { records: all.clone(), all, next_index: 0 }
+    }
+
     fn failed(fault: CodecFault) -> Self {
         Self::Failed(RecordFaultReason::Codec(fault))
     }
