@@ -23,3 +23,4 @@ pub mod limits;
 pub mod records;
 pub mod repacking;
 pub mod stamp;
+pub mod walk;

@@ -8,6 +8,7 @@
 //! ```
 
 pub mod cleaning;
+pub mod mapping;
 pub mod output;
 pub mod plan;
 pub mod sweep;

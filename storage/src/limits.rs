@@ -152,9 +152,13 @@ pub const SETTLE_BACKOFF: std::time::Duration = std::time::Duration::from_secs(1
 pub const CLEANING_READ_BYTES: u32 = EXTENT_BYTES_MIN as u32;
 /// What a cleaning writes at once: as a settle that nothing waits for.
 pub const CLEANING_WRITE_BYTES: usize = SETTLE_WRITE_BYTES_CALM as usize;
-/// Bytes of batches a cleaning works on in one turn, and at least one batch: opening and hashing them takes
-/// 0.1 to 0.3 ms, which whatever else the core has to do waits for.
-pub const CLEANING_SLICE_BYTES: usize = 32 << 10;
+/// Bytes of records a cleaning works on in one turn, and at least one record: whatever else the core has to do
+/// waits for it. A batch is worked on in as many turns as it needs; only opening a compressed one, and compressing
+/// what is left of it, are done at once.
+pub const CLEANING_SLICE_BYTES: usize = 16 << 10;
+/// What a record, or a batch without any, counts for at least in a slice: hashing its key and looking it up costs
+/// as much as this many bytes, however few it has.
+pub const CLEANING_RECORD_BYTES: usize = 64;
 /// What a cleaning reads and writes per second while the core appends: one operation of 256 KiB every 8 ms
 /// leaves the device to the journal nearly all of the time.
 pub const CLEANING_BYTES_PER_SECOND_BUSY: u64 = 32 << 20;

@@ -214,7 +214,7 @@ pub(super) fn write_nullable(bytes: Option<&[u8]>, out: &mut BytesMut) {
     }
 }
 
-fn nullable_bytes(bytes: Option<&[u8]>) -> usize {
+pub(super) fn nullable_bytes(bytes: Option<&[u8]>) -> usize {
     bytes.map_or(1, |bytes| zigzag_bytes(bytes.len() as i64) + bytes.len())
 }
 

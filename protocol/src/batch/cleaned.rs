@@ -14,7 +14,7 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::builder::{write_nullable, write_zigzag, zigzag_bytes};
+use super::builder::{nullable_bytes, write_nullable, write_zigzag, zigzag_bytes};
 use super::codec::{Codec, compress};
 use super::header::{
     BatchHeader, HEADER_BYTES, LENGTH_OVERHEAD_BYTES, TIMESTAMP_NONE, TimestampType, bit,
@@ -22,38 +22,90 @@ use super::header::{
 use super::records::{Header, Record};
 use super::stamp::stamp_crc;
 
-/// The batch with this header as it is with these of its records only, in order. `horizon`: wall
-/// clock, milliseconds, from which its tombstones or markers may go; `None`: it has none.
-///
-/// # Panics
-/// Without a record, or when they are more than 2 GiB: the caller has what it read as one batch.
-#[must_use]
-pub fn rebuilt(original: &BatchHeader, kept: &[Record<'_>], horizon: Option<i64>) -> BytesMut {
-    assert!(!kept.is_empty(), "a batch without records is emptied");
-    let base_timestamp = horizon.unwrap_or(kept[0].timestamp);
-    let mut payload = BytesMut::new();
-    kept.iter().for_each(|record| write_record(original, base_timestamp, record, &mut payload));
-    let codec = original.codec().unwrap_or(Codec::None);
-    let compressed = match codec {
-        Codec::None => None,
-        Codec::Gzip | Codec::Snappy | Codec::Lz4 | Codec::Zstd => Some(compress(codec, &payload)),
-    };
-    let payload = compressed.as_deref().unwrap_or(&payload);
-    let max_timestamp = match original.timestamp_type() {
-        TimestampType::Append => original.max_timestamp,
-        TimestampType::Create => {
-            kept.iter().map(|record| record.timestamp).max().unwrap_or(TIMESTAMP_NONE)
+/// A batch as another one is, with some of its records only, which come one by one.
+#[derive(Debug)]
+pub struct Rebuild {
+    original: BatchHeader,
+    horizon: Option<i64>,
+    base_timestamp: i64,
+    /// Of the records so far; the smallest number there is before the first.
+    max_timestamp: i64,
+    count: i32,
+    /// Invariant: room for the header, then the records so far.
+    batch: BytesMut,
+}
+
+impl Rebuild {
+    /// One without records. `first_timestamp`: of the first that will come; `horizon`: wall clock, milliseconds,
+    /// from which its tombstones or markers may go, `None`: it has none; `payload_bytes`: room to begin with.
+    #[must_use]
+    pub fn new(
+        original: &BatchHeader,
+        first_timestamp: i64,
+        horizon: Option<i64>,
+        payload_bytes: usize,
+    ) -> Self {
+        let mut batch = BytesMut::with_capacity(HEADER_BYTES + payload_bytes);
+        batch.resize(HEADER_BYTES, 0);
+        Self {
+            original: *original,
+            horizon,
+            base_timestamp: horizon.unwrap_or(first_timestamp),
+            max_timestamp: i64::MIN,
+            count: 0,
+            batch,
         }
-    };
-    let horizon_bit = if horizon.is_some() { bit::DELETE_HORIZON } else { 0 };
-    let flags = original.attributes & (bit::APPEND_TIME | bit::TRANSACTIONAL | bit::CONTROL);
-    let attributes = flags | codec.code() | horizon_bit;
-    let count = i32::try_from(kept.len()).expect("records of one batch");
-    let times = (base_timestamp, max_timestamp);
-    let mut batch = header(original, attributes, times, count, payload.len());
-    batch.extend_from_slice(payload);
-    stamp_crc(&mut batch);
-    batch
+    }
+
+    /// The next record that stays.
+    ///
+    /// # Panics
+    /// When they are more than a batch can have: the caller has what it read as one batch.
+    pub fn push(&mut self, record: &Record<'_>) {
+        write_record(&self.original, self.base_timestamp, record, &mut self.batch);
+        self.max_timestamp = self.max_timestamp.max(record.timestamp);
+        self.count = self.count.checked_add(1).expect("records of one batch");
+    }
+
+    /// The batch.
+    ///
+    /// # Panics
+    /// Without a record: such a batch is [`emptied`]. When they are more than 2 GiB.
+    #[must_use]
+    pub fn finish(mut self) -> BytesMut {
+        assert!(self.count > 0, "a batch without records is emptied");
+        let original = &self.original;
+        let codec = original.codec().unwrap_or(Codec::None);
+        let compressed = match codec {
+            Codec::None => None,
+            Codec::Gzip | Codec::Snappy | Codec::Lz4 | Codec::Zstd => {
+                Some(compress(codec, &self.batch[HEADER_BYTES..]))
+            }
+        };
+        let max_timestamp = match original.timestamp_type() {
+            TimestampType::Append => original.max_timestamp,
+            TimestampType::Create => self.max_timestamp,
+        };
+        let horizon_bit = if self.horizon.is_some() { bit::DELETE_HORIZON } else { 0 };
+        let flags = original.attributes & (bit::APPEND_TIME | bit::TRANSACTIONAL | bit::CONTROL);
+        let attributes = flags | codec.code() | horizon_bit;
+        let times = (self.base_timestamp, max_timestamp);
+        let payload_bytes =
+            compressed.as_ref().map_or(self.batch.len() - HEADER_BYTES, |payload| payload.len());
+        let mut header = header(original, attributes, times, self.count, payload_bytes);
+        let mut batch = match compressed {
+            None => {
+                self.batch[..HEADER_BYTES].copy_from_slice(&header);
+                self.batch
+            }
+            Some(payload) => {
+                header.extend_from_slice(&payload);
+                header
+            }
+        };
+        stamp_crc(&mut batch);
+        batch
+    }
 }
 
 /// The header of this batch alone: the last trace of its producer's sequence, or of its offsets.
@@ -94,6 +146,7 @@ fn header(
     out
 }
 
+/// Length first, so that nothing is written twice: a cleaning writes a great many of them.
 fn write_record(
     original: &BatchHeader,
     base_timestamp: i64,
@@ -102,22 +155,31 @@ fn write_record(
 ) {
     let timestamp_delta = record.timestamp.wrapping_sub(base_timestamp);
     let offset_delta = record.offset.0 - original.base_offset.0;
-    let headers: Vec<Header<'_>> = record.headers.collect();
-    let mut body = BytesMut::new();
+    let of_header =
+        |header: Header<'_>| nullable_bytes(Some(header.key)) + nullable_bytes(header.value);
+    let header_count = record.headers.count() as i64;
+    let body_bytes = 1
+        + zigzag_bytes(timestamp_delta)
+        + zigzag_bytes(offset_delta)
+        + nullable_bytes(record.key)
+        + nullable_bytes(record.value)
+        + zigzag_bytes(header_count)
+        + record.headers.map(of_header).sum::<usize>();
+    out.reserve(zigzag_bytes(body_bytes as i64) + body_bytes);
+    write_zigzag(body_bytes as i64, out);
+    let begun = out.len();
     // The record's own attributes, without meaning so far.
-    body.put_u8(0);
-    write_zigzag(timestamp_delta, &mut body);
-    write_zigzag(offset_delta, &mut body);
-    write_nullable(record.key, &mut body);
-    write_nullable(record.value, &mut body);
-    write_zigzag(headers.len() as i64, &mut body);
-    for header in headers {
-        write_nullable(Some(header.key), &mut body);
-        write_nullable(header.value, &mut body);
+    out.put_u8(0);
+    write_zigzag(timestamp_delta, out);
+    write_zigzag(offset_delta, out);
+    write_nullable(record.key, out);
+    write_nullable(record.value, out);
+    write_zigzag(header_count, out);
+    for header in record.headers {
+        write_nullable(Some(header.key), out);
+        write_nullable(header.value, out);
     }
-    out.reserve(zigzag_bytes(body.len() as i64) + body.len());
-    write_zigzag(body.len() as i64, out);
-    out.put_slice(&body);
+    assert_eq!(out.len() - begun, body_bytes, "a record is as long as it says");
 }
 
 #[cfg(test)]
@@ -140,7 +202,9 @@ mod tests {
         let opened = records(batch, 1 << 20).expect("sound");
         let all = opened.iter().map(|record| record.expect("sound"));
         let kept: Vec<Record<'_>> = all.filter(|it| keep.contains(&it.offset.0)).collect();
-        rebuilt(opened.header(), &kept, horizon)
+        let mut rebuild = Rebuild::new(opened.header(), kept[0].timestamp, horizon, 0);
+        kept.iter().for_each(|record| rebuild.push(record));
+        rebuild.finish()
     }
 
     fn contents(batch: &[u8]) -> Vec<String> {

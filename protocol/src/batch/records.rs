@@ -10,6 +10,8 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
+
 use super::codec::{Codec, CodecFault, decompress_into};
 use super::header::{BatchHeader, HEADER_BYTES, TimestampType};
 use super::limits::inflated_bytes_max;
@@ -138,6 +140,14 @@ impl Records<'_> {
     #[must_use]
     pub fn header(&self) -> &BatchHeader {
         &self.header
+    }
+
+    /// What is walked, of the batch that was opened: a part of it, or what it was inflated to.
+    pub(super) fn into_payload(self, batch: &Bytes) -> Bytes {
+        match self.inflated {
+            Cow::Borrowed(part) => batch.slice_ref(part),
+            Cow::Owned(inflated) => inflated.into(),
+        }
     }
 
     /// Walks the records from the first.

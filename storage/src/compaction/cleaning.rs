@@ -3,9 +3,9 @@
 //! Does: walk the dirty part into a table, then all of it group after group, and say at every point what is to
 //! be read, written or recorded next.
 //! Does not: read files or touch the manifest: the store does, and answers.
-//! Invariants: at most one read or write is under way; batches are worked on in slices; what is being written
-//! counts for nothing before the store has recorded it; a segment of which anything cannot be read is left as
-//! it is, and from there on nothing is forgotten.
+//! Invariants: at most one read or write is under way; batches are worked on in slices, a large one in many; what
+//! is being written counts for nothing before the store has recorded it; a segment of which anything cannot be
+//! read is left as it is, and from there on nothing is forgotten.
 //! Apart because it is the one thing in the store that takes minutes.
 //!
 //! ```text
@@ -21,20 +21,19 @@ use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use flumen_protocol::batch::header::BatchHeader;
-use flumen_protocol::batch::limits::inflated_bytes_max;
-use flumen_protocol::batch::records::records;
 use flumen_protocol::ids::{LogId, Offset};
 use flumen_protocol::time::{Monotonic, Wall};
 
+use super::mapping::{Mapping, Noting};
 use super::output::Output;
 use super::plan::{Dirt, Piece, pieces};
-use super::sweep::{Sweep, Verdict};
+use super::sweep::{Judging, Sweep, Verdict};
 use super::table::KeyTable;
 use super::transactions::Transactions;
 use crate::answers::{
     AbortedRange, CleaningFacts, CleaningReport, Compaction, LogSettings, ReadError, ReadRequest,
 };
-use crate::limits::{CLEANING_READ_BYTES, CLEANING_SLICE_BYTES};
+use crate::limits::{CLEANING_READ_BYTES, CLEANING_RECORD_BYTES, CLEANING_SLICE_BYTES};
 use crate::op::{Action, FileName, Generation, OpId};
 use crate::segment::segment::{Segment, SegmentName};
 
@@ -82,6 +81,14 @@ enum Phase {
     Over,
 }
 
+/// A batch that is worked on in several turns.
+#[derive(Debug)]
+enum Part {
+    None,
+    Mapping(Mapping),
+    Judging(Box<Judging>),
+}
+
 /// A cleaning under way.
 #[derive(Debug)]
 pub struct Cleaning {
@@ -111,8 +118,9 @@ pub struct Cleaning {
     cursor: Offset,
     /// A read is under way.
     is_reading: bool,
-    /// Batches read and not worked on.
+    /// Batches read and not worked on, or not to their end: then the first one is under way.
     batches: VecDeque<Bytes>,
+    part: Part,
     op: Option<OpId>,
     begun: Monotonic,
     report: CleaningReport,
@@ -153,6 +161,7 @@ impl Cleaning {
             cursor: dirt.from,
             is_reading: false,
             batches: VecDeque::new(),
+            part: Part::None,
             op: None,
             begun,
             report: CleaningReport::default(),
@@ -211,7 +220,12 @@ impl Cleaning {
             | Phase::Over => 0,
         };
         let read: usize = self.batches.iter().map(Bytes::len).sum();
-        self.table.bytes() + read + waiting
+        let part = match &self.part {
+            Part::None => 0,
+            Part::Mapping(mapping) => mapping.memory_bytes(),
+            Part::Judging(judging) => judging.memory_bytes(),
+        };
+        self.table.bytes() + read + part + waiting
     }
 
     /// What it did, at `now`.
@@ -350,10 +364,9 @@ impl Cleaning {
         let mut left = CLEANING_SLICE_BYTES;
         while left > 0
             && !self.is_full
-            && let Some(batch) = self.batches.pop_front()
+            && let Some(batch) = self.batches.front().cloned()
+            && self.map_slice(&batch, &mut left)
         {
-            left = left.saturating_sub(batch.len());
-            self.is_full = !self.map_batch(&batch);
             self.pass(&batch);
         }
         if !self.is_full && !self.batches.is_empty() {
@@ -366,27 +379,29 @@ impl Cleaning {
         Some(Wish::Read(self.request()))
     }
 
-    /// Notes the keys of a batch; `false` if there was no more room.
-    fn map_batch(&mut self, batch: &Bytes) -> bool {
+    /// Notes keys of the first batch; `false` if there is more of it. Or of nothing, as there is no more room.
+    fn map_slice(&mut self, batch: &Bytes, left: &mut usize) -> bool {
         let Some(header) = BatchHeader::parse(batch) else { return true };
-        let counts = !header.is_control() && !self.transactions.meet_data(&header);
-        if counts && let Ok(opened) = records(batch, inflated_bytes_max(batch.len())) {
-            // A batch that cannot be read to its end stays as it is, so nothing in it supersedes anything.
-            if opened.iter().all(|record| record.is_ok()) {
-                let fresh = opened.iter().map_while(Result::ok);
-                let mut fresh = fresh.filter(|record| record.offset >= self.dirt.from);
-                let table = &mut self.table;
-                if !fresh.all(|it| it.key.is_none_or(|key| table.put(key, it.offset))) {
-                    return false;
-                }
+        let mut mapping = match std::mem::replace(&mut self.part, Part::None) {
+            Part::Mapping(mapping) => mapping,
+            Part::None | Part::Judging(_) => {
+                let counts = !header.is_control() && !self.transactions.meet_data(&header);
+                Mapping::new(batch, counts)
             }
+        };
+        match mapping.go_on(left, self.dirt.from, &mut self.table) {
+            Noting::More => {
+                self.part = Part::Mapping(mapping);
+                return false;
+            }
+            Noting::Done => self.table.know_until(header.last_offset()),
+            Noting::Full => self.is_full = true,
         }
-        self.table.know_until(header.last_offset());
         true
     }
 
     fn begin_sweep(&mut self) {
-        self.batches.clear();
+        self.put_down();
         self.walk.clear();
         if !self.is_full {
             self.table.know_until(Offset(self.dirt.until.0 - 1));
@@ -446,12 +461,29 @@ impl Cleaning {
         while left > 0
             && let Phase::Sweeping { group, output } = &mut self.phase
             && !output.is_full()
-            && let Some(batch) = self.batches.pop_front()
+            && let Some(batch) = self.batches.front().cloned()
         {
-            left = left.saturating_sub(batch.len());
             let end = group[group.len() - 1].end;
             let last = BatchHeader::parse(&batch).map(|header| header.last_offset().after(1));
-            match self.sweep.judge(&batch, last == Some(end), &self.table) {
+            let begun = match std::mem::replace(&mut self.part, Part::None) {
+                Part::Judging(judging) => Ok(judging),
+                Part::None | Part::Mapping(_) => {
+                    left = left.saturating_sub(CLEANING_RECORD_BYTES);
+                    self.sweep.begin(&batch, last == Some(end)).map(Box::new)
+                }
+            };
+            let verdict = match begun {
+                Err(verdict) => verdict,
+                Ok(mut judging) => {
+                    let verdict = self.sweep.go_on(&mut judging, &mut left, &self.table);
+                    let Some(verdict) = verdict else {
+                        self.part = Part::Judging(judging);
+                        return;
+                    };
+                    verdict
+                }
+            };
+            match verdict {
                 Verdict::Keep => output.add(batch.clone()),
                 Verdict::Rewrite(rest) => output.add(rest),
                 Verdict::Drop => {}
@@ -467,16 +499,23 @@ impl Cleaning {
     }
 
     fn begin_walk(&mut self, segments: Vec<Segment>) {
-        self.batches.clear();
+        self.put_down();
         self.cursor = segments.first().map_or(self.cursor, |segment| segment.base);
         self.walk = segments.into();
     }
 
-    /// The batch was worked on.
+    /// The first batch was worked on.
     fn pass(&mut self, batch: &Bytes) {
+        self.batches.pop_front();
         if let Some(header) = BatchHeader::parse(batch) {
             self.advance(header.last_offset().after(1));
         }
+    }
+
+    /// Forgets what was read.
+    fn put_down(&mut self) {
+        self.batches.clear();
+        self.part = Part::None;
     }
 
     fn advance(&mut self, to: Offset) {
@@ -501,7 +540,7 @@ impl Cleaning {
             let again = pieces(group, &self.left_out, self.bytes_max);
             again.into_iter().rev().for_each(|piece| self.pieces.push_front(piece));
             self.sweep = self.before.clone();
-            self.batches.clear();
+            self.put_down();
             self.walk.clear();
             self.phase = Phase::Ending { name, made: None };
             return;

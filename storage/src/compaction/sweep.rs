@@ -1,6 +1,6 @@
 //! What becomes of one batch in a cleaning.
 //!
-//! Does: judge batch after batch by Kafka's rules, and build what is left of each.
+//! Does: judge batch after batch by Kafka's rules, and build what is left of each, in slices.
 //! Does not: read, write, or know segments.
 //! Invariants: a record goes only if the table knows a later one of its key, or it is a tombstone whose time
 //! is over, or has no key, or was aborted; a batch that cannot be opened stays as it is; the batch with a
@@ -15,15 +15,17 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use flumen_protocol::batch::cleaned::{emptied, rebuilt};
+use flumen_protocol::batch::cleaned::{Rebuild, emptied};
 use flumen_protocol::batch::header::BatchHeader;
 use flumen_protocol::batch::limits::inflated_bytes_max;
-use flumen_protocol::batch::records::{Record, Records, records};
+use flumen_protocol::batch::records::Record;
+use flumen_protocol::batch::walk::Walk;
 use flumen_protocol::ids::ProducerId;
 
 use super::table::KeyTable;
 use super::transactions::{Marker, Transactions};
 use crate::answers::{CleaningFacts, LastOfProducer};
+use crate::limits::CLEANING_RECORD_BYTES;
 
 /// What becomes of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,12 +78,15 @@ impl Sweep {
         &self.transactions
     }
 
-    /// Judges the next batch. `ends_segment`: something of it must stay, as the segment that is being
-    /// written ends with it.
+    /// Begins to judge the next batch, and has judged it if none of its records needs to be looked at.
+    /// `ends_segment`: something of it must stay, as the segment that is being written ends with it.
+    ///
+    /// # Errors
+    /// What becomes of it: there is nothing more to do.
     ///
     /// # Panics
     /// Without a whole header: the reader gives whole batches.
-    pub fn judge(&mut self, batch: &Bytes, ends_segment: bool, table: &KeyTable) -> Verdict {
+    pub fn begin(&mut self, batch: &Bytes, ends_segment: bool) -> Result<Judging, Verdict> {
         let header = BatchHeader::parse(batch).expect("a reader gives whole batches");
         let is_over =
             self.may_forget && header.delete_horizon().is_some_and(|it| it <= self.now_ms);
@@ -93,25 +98,64 @@ impl Sweep {
         };
         let keeps_header = ends_segment || self.is_last_of_producer(&header);
         if is_dropped {
-            return self.without_records(&header, keeps_header);
+            return Err(self.without_records(&header, keeps_header));
         }
-        let Ok(opened) = records(batch, inflated_bytes_max(batch.len())) else {
-            return Verdict::Keep;
-        };
-        let Some(kept) = kept(&opened, is_over, table) else { return Verdict::Keep };
-        if kept.is_empty() {
-            return self.without_records(&header, keeps_header);
+        let walk = Walk::open(batch, inflated_bytes_max(batch.len())).map_err(|_| Verdict::Keep)?;
+        Ok(Judging {
+            walk,
+            is_over,
+            keeps_header,
+            ends_nothing,
+            kept: Vec::new(),
+            kept_count: 0,
+            kept_bytes: 0,
+            first_timestamp: 0,
+            has_tombstone: false,
+            building: None,
+        })
+    }
+
+    /// Goes on judging a batch for `left` bytes of records, and takes them off. `None`: there is more to do.
+    pub fn go_on(
+        &mut self,
+        judging: &mut Judging,
+        left: &mut usize,
+        table: &KeyTable,
+    ) -> Option<Verdict> {
+        if judging.building.is_none() {
+            match judging.look(left, table) {
+                Looked::More => return None,
+                Looked::Unreadable => return Some(Verdict::Keep),
+                Looked::All => {}
+            }
+            let verdict = self.decide(judging);
+            if verdict.is_some() {
+                return verdict;
+            }
         }
-        let may_go_later = ends_nothing || kept.iter().any(|record| record.value.is_none());
+        judging.build(left).map(Verdict::Rewrite)
+    }
+
+    /// All records of a batch were looked at. `None`: what is left of it is to be built.
+    fn decide(&mut self, judging: &mut Judging) -> Option<Verdict> {
+        let header = *judging.walk.header();
+        if judging.kept_count == 0 {
+            return Some(self.without_records(&header, judging.keeps_header));
+        }
+        let may_go_later = judging.ends_nothing || judging.has_tombstone;
         let gets_horizon = self.may_forget && may_go_later && !header.has_delete_horizon();
-        let gone = header.record_count - i32::try_from(kept.len()).unwrap_or(i32::MAX);
+        let gone = header.record_count - judging.kept_count;
         if gone == 0 && !gets_horizon {
-            return Verdict::Keep;
+            return Some(Verdict::Keep);
         }
         self.dropped += u64::try_from(gone).unwrap_or(0);
         let fresh = self.now_ms.saturating_add(self.delete_retention_ms);
         let horizon = header.delete_horizon().or(gets_horizon.then_some(fresh));
-        Verdict::Rewrite(rebuilt(&header, &kept, horizon).freeze())
+        let (first, bytes) = (judging.first_timestamp, judging.kept_bytes);
+        let rebuild = Rebuild::new(&header, first, horizon, bytes);
+        judging.walk.rewind();
+        judging.building = Some((rebuild, 0));
+        None
     }
 
     fn without_records(&mut self, header: &BatchHeader, keeps_header: bool) -> Verdict {
@@ -133,17 +177,78 @@ impl Sweep {
     }
 }
 
-/// The records that stay; `None` if not all can be read.
-fn kept<'a>(opened: &'a Records<'_>, is_over: bool, table: &KeyTable) -> Option<Vec<Record<'a>>> {
-    let is_control = opened.header().is_control();
-    let mut kept = Vec::new();
-    for record in opened {
-        let record = record.ok()?;
-        if is_control || stays(&record, is_over, table) {
-            kept.push(record);
-        }
+/// A batch that is being judged, record by record: all of them first, then those that stay once more.
+#[derive(Debug)]
+pub struct Judging {
+    walk: Walk,
+    /// Its tombstones may go.
+    is_over: bool,
+    keeps_header: bool,
+    ends_nothing: bool,
+    /// By record, whether it stays.
+    kept: Vec<bool>,
+    kept_count: i32,
+    kept_bytes: usize,
+    /// Of the first one that stays.
+    first_timestamp: i64,
+    /// Of those that stay one is a tombstone.
+    has_tombstone: bool,
+    /// What is left of it, and how many records were looked at for that.
+    building: Option<(Rebuild, usize)>,
+}
+
+/// How far the first walk over a batch is.
+enum Looked {
+    More,
+    All,
+    Unreadable,
+}
+
+impl Judging {
+    /// Bytes of memory, roughly.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.walk.payload_bytes() + self.kept.len() + self.kept_bytes
     }
-    Some(kept)
+
+    fn look(&mut self, left: &mut usize, table: &KeyTable) -> Looked {
+        let is_control = self.walk.header().is_control();
+        while *left > 0 {
+            let Some(next) = self.walk.next_record() else { return Looked::All };
+            let Ok((record, bytes)) = next else { return Looked::Unreadable };
+            *left = left.saturating_sub(bytes.max(CLEANING_RECORD_BYTES));
+            let stays = is_control || stays(&record, self.is_over, table);
+            if stays {
+                if self.kept_count == 0 {
+                    self.first_timestamp = record.timestamp;
+                }
+                self.kept_count += 1;
+                self.kept_bytes += bytes;
+                self.has_tombstone |= record.value.is_none();
+            }
+            self.kept.push(stays);
+        }
+        Looked::More
+    }
+
+    fn build(&mut self, left: &mut usize) -> Option<Bytes> {
+        let (rebuild, looked) = self.building.as_mut()?;
+        while *left > 0 {
+            let Some(next) = self.walk.next_record() else {
+                let (rebuild, _) = self.building.take()?;
+                return Some(rebuild.finish().freeze());
+            };
+            let (record, bytes) = next.expect("it was read before");
+            if self.kept[*looked] {
+                *left = left.saturating_sub(bytes.max(CLEANING_RECORD_BYTES));
+                rebuild.push(&record);
+            } else {
+                *left = left.saturating_sub(CLEANING_RECORD_BYTES / 4);
+            }
+            *looked += 1;
+        }
+        None
+    }
 }
 
 fn stays(record: &Record<'_>, is_over: bool, table: &KeyTable) -> bool {
@@ -159,11 +264,27 @@ fn stays(record: &Record<'_>, is_over: bool, table: &KeyTable) -> bool {
 mod tests {
     use bytes::BytesMut;
     use flumen_protocol::batch::builder::{BatchBuilder, NewRecord};
+    use flumen_protocol::batch::records::records;
     use flumen_protocol::batch::stamp::stamp;
     use flumen_protocol::ids::{LeaderEpoch, Offset, ProducerEpoch, Sequence};
 
     use super::*;
     use crate::answers::AbortedRange;
+
+    impl Sweep {
+        /// Judges a batch with a rest after every record.
+        fn judge(&mut self, batch: &Bytes, ends_segment: bool, table: &KeyTable) -> Verdict {
+            let mut judging = match self.begin(batch, ends_segment) {
+                Ok(judging) => judging,
+                Err(verdict) => return verdict,
+            };
+            loop {
+                if let Some(verdict) = self.go_on(&mut judging, &mut 1, table) {
+                    return verdict;
+                }
+            }
+        }
+    }
 
     const NOW: i64 = 1_000_000;
     const RETENTION: i64 = 5_000;
