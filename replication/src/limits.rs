@@ -198,6 +198,17 @@ pub const PATTERN_MATCHES_PER_STEP: usize = 256;
 /// in one.
 pub const ASSIGNING_UNITS_PER_STEP: usize = 1 << 15;
 
+/// Work on the conversion of a group that is done in one turn. A unit is what it takes to convert a
+/// partition, a fifth of a microsecond, and a member is sixteen. A group below it is converted at once.
+pub const CONVERTING_UNITS_PER_STEP: usize = 1 << 11;
+
+/// Requests that wait for the conversion of their group, which takes some ten milliseconds at most. Beyond
+/// it COORDINATOR_LOAD_IN_PROGRESS, which clients retry.
+pub const CONVERTING_REQUESTS_MAX: usize = 1024;
+
+/// Of those, how many are heard in one turn when it is over.
+pub const CONVERTING_REQUESTS_PER_STEP: usize = 16;
+
 /// Milliseconds after which members are told to ask again while their assignment is being worked out,
 /// which takes some milliseconds; else they would hear of it with their next ordinary heartbeat.
 pub const ASSIGNING_HEARTBEAT_MS: i32 = 500;
@@ -225,10 +236,10 @@ pub const EXPIRY_GROUPS_PER_STEP: usize = 500;
 /// Alarms a coordinator acts on in one turn; the rest follows in the next, since it is due.
 pub const ALARMS_PER_TURN_MAX: usize = 1000;
 
-/// Members of groups of the new kind taken out in one turn for their silence, each some ten
-/// microseconds where the group has thousands of partitions; or one step of longer work. The rest follows
-/// in the next turn.
-pub const ALARM_EFFORT_PER_TURN_MAX: usize = 32;
+/// Members of groups of the new kind taken out in one turn for their silence, each up to fifty microseconds
+/// where the group has thousands of partitions, which are looked through for its next epoch; or one step of
+/// longer work. The rest follows in the next turn.
+pub const ALARM_EFFORT_PER_TURN_MAX: usize = 16;
 
 const _: () = assert!(GROUP_MEMBER_METADATA_BYTES_MAX < COORDINATOR_RECORD_BYTES_MAX);
 const _: () = assert!(GROUP_MEMBER_METADATA_BYTES_MAX < GROUP_MEMBERS_BYTES_MAX);

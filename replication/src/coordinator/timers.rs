@@ -17,6 +17,11 @@ use flumen_protocol::time::Monotonic;
 /// What may fall due in a group coordinator.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Alarm {
+    /// A group goes on being converted. First, since alarms of that group wait for it.
+    Conversion {
+        /// Which group.
+        group: String,
+    },
     /// A member, joined or pending, has not been heard of for its session timeout.
     Session {
         /// Its group.

@@ -225,6 +225,11 @@ impl Group {
         &self.members
     }
 
+    /// Takes the first member out of a group that is no more; nothing else is kept right.
+    pub(super) fn pop_member(&mut self) -> Option<Member> {
+        self.members.pop_first().map(|(_, member)| member)
+    }
+
     /// The members in the order they joined: the same list for the same members every time, which
     /// keeps assignments of the leader stable (G114).
     pub(super) fn members_by_age(&self) -> Vec<&Member> {

@@ -17,6 +17,7 @@
 mod assigning;
 mod assignor;
 mod classic_members;
+mod converting;
 mod describe;
 mod dispatch;
 mod fact;
@@ -37,6 +38,7 @@ pub use assignor::Assignor;
 pub use migration::MigrationPolicy;
 pub use state::ConsumerState;
 
+pub(super) use converting::Conversions;
 pub(super) use dispatch::{ConsumerRecord, asker, check_commit, check_fetch};
 pub(super) use fact::Fact;
 pub(super) use roster::Consumers;

@@ -25,7 +25,7 @@ use super::admin::{check_delete, describe, list};
 use super::any::GroupState;
 use super::classic::{Group, StateName};
 use super::commit::{Accepted, delete_offsets, fetch};
-use super::consumer::{Consumers, asker};
+use super::consumer::{Consumers, Conversions, asker};
 use super::join::{check_join, join, refuse};
 use super::member::{Joiner, Waiting};
 use super::offsets::{OffsetTable, Place};
@@ -83,6 +83,8 @@ pub struct GroupCoordinator {
     pub(super) groups: Roster,
     /// Groups of the new kind. Invariant: no id is also in `groups`.
     pub(super) consumers: Consumers,
+    /// Groups of either kind on their way to the other.
+    pub(super) converting: Conversions,
     pub(super) offsets: OffsetTable,
     /// What transactions have written that have not ended.
     pub(super) pending: PendingOffsets,
@@ -103,6 +105,7 @@ impl Machine for GroupCoordinator {
             config,
             groups: Roster::default(),
             consumers: Consumers::default(),
+            converting: Conversions::default(),
             offsets: OffsetTable::default(),
             pending: PendingOffsets::default(),
             timers: Timers::default(),
@@ -155,6 +158,7 @@ impl Machine for GroupCoordinator {
         request: GroupRequest,
         out: &mut Vec<GroupEffect>,
     ) {
+        let Some(request) = self.wait_for_conversion(dice, ticket, request, out) else { return };
         let response = match request {
             GroupRequest::Join { request, version, client_id, client_host } => {
                 let waiting = Waiting { ticket, version };
@@ -194,8 +198,7 @@ impl Machine for GroupCoordinator {
                 let error = self
                     .heartbeat_consumer_group(now, &request, out)
                     .unwrap_or_else(|| self.heartbeat(now, &request, out));
-                let response = HeartbeatResponse::default().with_error_code(error.code());
-                GroupResponse::Heartbeat(response)
+                GroupResponse::Heartbeat(HeartbeatResponse::default().with_error_code(error.code()))
             }
             GroupRequest::Leave { request, version } => {
                 if self.leave_consumer_group(now, ticket, (&request, version), out) {
@@ -227,6 +230,9 @@ impl Machine for GroupCoordinator {
             .collect();
         let mut effort_left = ALARM_EFFORT_PER_TURN_MAX;
         for alarm in due {
+            if self.put_off(now, &alarm) {
+                continue;
+            }
             let effort = self.effort(&alarm);
             if effort > effort_left {
                 self.timers.arm(alarm, now.monotonic);
@@ -242,6 +248,7 @@ impl Machine for GroupCoordinator {
                 Alarm::Member { group, member, wait } => {
                     self.consumer_wait_is_over(now, (&group, &member, wait), out);
                 }
+                Alarm::Conversion { group } => self.go_on_converting(now, &group, out),
                 Alarm::Patterns { group } => {
                     self.go_on(now, &group, out, |pen| pen.go_on_resolving());
                 }
@@ -271,17 +278,9 @@ impl Machine for GroupCoordinator {
 
     /// Those that wait with a group for others.
     fn parked(&self, error: ErrorCode) -> Vec<(Ticket, GroupResponse)> {
-        let mut parked = Vec::new();
-        for member in self.groups.iter().flat_map(|group| group.members().values()) {
-            if let Some(Waiting { ticket, version }) = member.joining {
-                let refusal = super::requests::join_refused(error, &member.id, version);
-                parked.push((ticket, GroupResponse::Join(refusal)));
-            }
-            if let Some(Waiting { ticket, .. }) = member.syncing {
-                parked.push((ticket, GroupResponse::Sync(sync_refused(error))));
-            }
-        }
-        parked
+        let members = self.groups.iter().flat_map(|group| group.members().values());
+        let parked = members.flat_map(|member| member.refusals(error));
+        parked.chain(self.converting.values().flat_map(|one| one.refusals(error))).collect()
     }
 }
 

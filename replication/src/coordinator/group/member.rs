@@ -7,12 +7,13 @@
 //! Apart because the group's arithmetic over members is easier to follow without their fields.
 
 use bytes::Bytes;
+use flumen_protocol::error_code::ErrorCode;
 use flumen_protocol::messages::JoinGroupRequest;
 use flumen_protocol::messages::describe_groups_response::DescribedGroupMember;
 use flumen_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use flumen_protocol::messages::join_group_response::JoinGroupResponseMember;
 
-use super::requests::text;
+use super::requests::{GroupResponse, join_refused, sync_refused, text};
 use crate::coordinator::Ticket;
 use crate::limits::GROUP_MEMBER_PROTOCOLS_MAX;
 
@@ -153,6 +154,19 @@ impl Member {
     /// not joined once is no such case, since a lost client's requests would stay forever.
     pub(super) fn may_be_silent(&self) -> bool {
         !self.is_new && (self.joining.is_some() || self.syncing.is_some())
+    }
+
+    /// What refuses the requests that are parked with it.
+    pub(super) fn refusals(&self, error: ErrorCode) -> Vec<(Ticket, GroupResponse)> {
+        let mut refused = Vec::new();
+        if let Some(Waiting { ticket, version }) = self.joining {
+            let refusal = join_refused(error, &self.id, version);
+            refused.push((ticket, GroupResponse::Join(refusal)));
+        }
+        if let Some(Waiting { ticket, .. }) = self.syncing {
+            refused.push((ticket, GroupResponse::Sync(sync_refused(error))));
+        }
+        refused
     }
 
     /// The member as the leader sees it.

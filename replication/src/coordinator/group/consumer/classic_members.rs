@@ -19,6 +19,7 @@ use flumen_protocol::messages::{
 use super::super::member::Joiner;
 use super::super::requests::text;
 use super::super::subscription::{Subscription, subscription, write_assignment};
+use super::converting::is_large_consumer;
 use super::heartbeat::{check_instance, check_known, replace, update_profile};
 use super::losses::{self, Fate};
 use super::member::{Classic, ConsumerMember, Profile, Progress};
@@ -77,8 +78,10 @@ pub(in crate::coordinator::group) fn join(
     pen.update_epoch(bump);
     pen.cancel(Wait::Rejoin, &id);
     let owned = owned_partitions(&wishes, pen.image);
-    // The last member of the new protocol was replaced: the group can become classic.
-    let is_downgrade = was_modern && migration::is_classic_without(pen, &[]);
+    // The last member of the new protocol was replaced: the group can become classic. A large one goes
+    // on as it is for some turns, and rebalances then.
+    let becomes_classic = was_modern && migration::is_classic_without(pen, &[]);
+    let is_downgrade = becomes_classic && !is_large_consumer(pen.group);
     let reconciled = if !is_downgrade {
         pen.update_target().and_then(|()| pen.reconcile(&id, Some(&owned)))
     } else if bump {
@@ -99,7 +102,7 @@ pub(in crate::coordinator::group) fn join(
     }
     pen.turn.renew_session(&pen.group.id, &id, joiner.session_timeout_ms);
     pen.arm(Wait::Sync, &id, joiner.rebalance_timeout_ms);
-    Ok((response, Fate::Stays))
+    Ok((response, if becomes_classic { Fate::Converts } else { Fate::Stays }))
 }
 
 /// The member whose place the joiner has, under its own or another id.

@@ -22,12 +22,13 @@ use super::super::requests::{
     GroupEffect, GroupResponse, consumer_heartbeat_refused, join_for_version, join_refused,
     sync_refused,
 };
-use super::super::stored::{Stored, fits_a_batch, group_gone_record};
+use super::super::stored::{fits_a_batch, group_gone_record};
 use super::super::turn::Turn;
+use super::converting::is_large;
 use super::fact::Fact;
 use super::heartbeat::{self, Asker};
 use super::losses::{self, Fate};
-use super::migration::{self, upgraded};
+use super::migration::{self, check_upgrade, part_with, upgraded};
 use super::pen::{Denied, Pen};
 use super::state::ConsumerGroup;
 use super::{classic_members, describe, settings};
@@ -46,9 +47,9 @@ pub(in crate::coordinator::group) struct ConsumerRecord {
 }
 
 /// What came of working on a group.
-struct Worked<T> {
-    result: T,
-    records: Vec<StateRecord>,
+pub(super) struct Worked<T> {
+    pub(super) result: T,
+    pub(super) records: Vec<StateRecord>,
 }
 
 /// The cluster's metadata.
@@ -121,22 +122,26 @@ impl GroupCoordinator {
         if asker.joins() {
             self.check_room(id, asker.weight_bytes())?;
         }
-        let member_id = match asker.request.member_id.as_str() {
-            "" => dice.uuid().to_string(),
-            given => given.to_owned(),
-        };
+        if let Some(classic) = self.running_classic(id) {
+            let consumer = &self.config.consumer;
+            check_upgrade(classic, (consumer.migration_policy, consumer.max_size))?;
+            if is_large(classic) {
+                self.begin_upgrade(now, id, (ticket, asker.asked_later(), Dice::new(dice.draw())));
+                return Ok(());
+            }
+        }
+        let member_id = member_id(asker, dice);
         let beat = |pen: &mut Pen<'_, '_>| heartbeat::heartbeat(pen, asker, &member_id);
-        let worked = if self.consumers.contains(id) {
-            self.work_on(now, id, out, beat).expect("the group is there")
-        } else {
-            self.work_on_new(now, id, out, beat)?
-        };
-        let response = match worked.result {
-            Ok(response) => response,
+        let (response, records) = if self.consumers.contains(id) {
+            let worked = self.work_on(now, id, out, beat).expect("the group is there");
             // What was written until then is true and stays: the member is in, its target is not.
-            Err(denied) => denied_response(&denied),
+            let response = worked.result.unwrap_or_else(|denied| denied_response(&denied));
+            (response, worked.records)
+        } else {
+            let worked = self.work_on_new(now, id, out, beat)?;
+            (worked.result, worked.records)
         };
-        append(worked.records, Some((ticket, GroupResponse::ConsumerHeartbeat(response))), out);
+        append(records, Some((ticket, GroupResponse::ConsumerHeartbeat(response))), out);
         Ok(())
     }
 
@@ -148,59 +153,53 @@ impl GroupCoordinator {
         id: &str,
         out: &mut Vec<GroupEffect>,
         act: impl FnOnce(&mut Pen<'_, '_>) -> Result<T, Denied>,
-    ) -> Result<Worked<Result<T, Denied>>, Denied> {
-        let classic = self.groups.get(id);
-        let is_running = classic.is_some_and(|group| group.state_name() != StateName::Empty);
-        let consumer = &self.config.consumer;
-        let limits = (consumer.migration_policy, consumer.max_size);
-        let facts = match classic.filter(|_| is_running) {
-            Some(group) => upgraded(group, &self.image, limits)?,
-            None => Vec::new(),
-        };
+    ) -> Result<Worked<T>, Denied> {
         let mut group = ConsumerGroup::new(id);
-        let mut turn = Turn { config: &self.config, now, timers: &mut self.timers, out };
-        let image = &self.image.clone();
-        let mut pen = Pen { group: &mut group, turn: &mut turn, image, records: Vec::new() };
-        facts.into_iter().for_each(|fact| pen.write(fact));
-        let result = act(&mut pen);
-        let mut records = pen.records;
-        let is_sound = result.is_ok() && records.iter().all(fits_a_batch);
-        if !is_sound {
-            let oversized = || {
-                let message =
-                    "What the group's members say of themselves is too large to be stored.";
-                Err(Denied::new(ErrorCode::UnknownServerError, message))
-            };
-            return result.map_or_else(Err, |_| oversized());
-        }
-        if self.groups.contains(id) {
-            self.answer_parked(now, id, out);
-            self.apply(Stored::GroupGone { id: id.to_owned() });
-            records.insert(0, group_gone_record(id));
-        }
-        self.arm_members(now, &group);
-        self.consumers.put(group);
-        Ok(Worked { result, records })
-    }
-
-    /// Members of a classic group that is converted join again.
-    fn answer_parked(&mut self, now: Now, id: &str, out: &mut Vec<GroupEffect>) {
-        let mut turn = Turn { config: &self.config, now, timers: &mut self.timers, out };
-        self.groups.change(id, |group| {
-            for member in group.member_ids() {
-                if let Some(waiting) = group.take_join(&member) {
-                    let refusal =
-                        join_refused(ErrorCode::RebalanceInProgress, &member, waiting.version);
-                    turn.reply_join(waiting, refusal);
-                }
-                if let Some(waiting) = group.take_sync(&member) {
-                    let refusal = sync_refused(ErrorCode::RebalanceInProgress);
-                    turn.reply(waiting.ticket, GroupResponse::Sync(refusal));
-                }
+        let mut records = Vec::new();
+        if let Some(classic) = self.running_classic(id) {
+            for fact in upgraded(classic, &self.image)? {
+                records.push(fact.record(id));
+                group.apply(fact);
             }
-        });
+        }
+        let (group, worked) = self.try_out(now, (group, records), out, act)?;
+        if let Some(old) = self.groups.take(id) {
+            let mut turn = Turn { config: &self.config, now, timers: &mut self.timers, out };
+            old.members().values().for_each(|member| part_with(&group, member, &mut turn));
+        }
+        self.consumers.put(group);
         self.timers.cancel(&Alarm::Join { group: id.to_owned() });
         self.timers.cancel(&Alarm::Sync { group: id.to_owned() });
+        Ok(worked)
+    }
+
+    /// The classic group that would have to be converted to make way.
+    fn running_classic(&self, id: &str) -> Option<&Group> {
+        self.groups.get(id).filter(|group| group.state_name() != StateName::Empty)
+    }
+
+    /// Lets `act` work on a group that is new, or what a classic one is to become; all that is to be
+    /// written for it to be true. If `act` fails nothing has changed.
+    pub(super) fn try_out<T>(
+        &mut self,
+        now: Now,
+        (mut group, records): (ConsumerGroup, Vec<StateRecord>),
+        out: &mut Vec<GroupEffect>,
+        act: impl FnOnce(&mut Pen<'_, '_>) -> Result<T, Denied>,
+    ) -> Result<(ConsumerGroup, Worked<T>), Denied> {
+        let mut turn = Turn { config: &self.config, now, timers: &mut self.timers, out };
+        let image = &self.image;
+        let mut pen = Pen { group: &mut group, turn: &mut turn, image, records };
+        let result = act(&mut pen)?;
+        let mut records = pen.records;
+        if !records.iter().all(fits_a_batch) {
+            let message = "What the group's members say of themselves is too large to be stored.";
+            return Err(Denied::new(ErrorCode::UnknownServerError, message));
+        }
+        if self.groups.contains(&group.id) {
+            records.insert(0, group_gone_record(&group.id));
+        }
+        Ok((group, Worked { result, records }))
     }
 
     /// The sessions of all members begin now; so do the waits for what members must give up.
@@ -373,7 +372,9 @@ impl GroupCoordinator {
     pub(in crate::coordinator::group) fn effort(&self, alarm: &Alarm) -> usize {
         match alarm {
             // A step of long work: nothing else of the kind in the same turn.
-            Alarm::Patterns { .. } | Alarm::Assignment { .. } => ALARM_EFFORT_PER_TURN_MAX,
+            Alarm::Conversion { .. } | Alarm::Patterns { .. } | Alarm::Assignment { .. } => {
+                ALARM_EFFORT_PER_TURN_MAX
+            }
             // The topics of the group are looked through for its next epoch.
             Alarm::Member { .. } => 1,
             Alarm::Session { group, .. } => usize::from(self.consumers.contains(group)),
@@ -514,6 +515,7 @@ impl GroupCoordinator {
     fn settle(&mut self, now: Now, id: &str, fate: Fate, out: &mut Vec<GroupEffect>) {
         let (group, rebalances) = match fate {
             Fate::Stays => return,
+            Fate::Converts => return self.begin_downgrade(now, id),
             Fate::Classic { group, rebalances } => (*group, rebalances),
         };
         let before = self.consumers.take(id);
@@ -526,7 +528,7 @@ impl GroupCoordinator {
     }
 }
 
-fn append(
+pub(super) fn append(
     records: Vec<StateRecord>,
     reply: Option<(Ticket, GroupResponse)>,
     out: &mut Vec<GroupEffect>,
@@ -538,7 +540,15 @@ fn append(
     }
 }
 
-fn denied_response(denied: &Denied) -> ConsumerGroupHeartbeatResponse {
+/// The id a member comes with, or one made for it.
+pub(super) fn member_id(asker: &Asker<'_>, dice: &mut Dice) -> String {
+    match asker.request.member_id.as_str() {
+        "" => dice.uuid(),
+        given => given.to_owned(),
+    }
+}
+
+pub(super) fn denied_response(denied: &Denied) -> ConsumerGroupHeartbeatResponse {
     consumer_heartbeat_refused(denied.code, &denied.message)
 }
 

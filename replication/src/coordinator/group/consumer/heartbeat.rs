@@ -13,7 +13,7 @@ use flumen_protocol::ids::TopicId;
 use flumen_protocol::messages::consumer_group_heartbeat_response::{Assignment, TopicPartitions};
 use flumen_protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
 
-use super::super::requests::text;
+use super::super::requests::{GroupRequest, text};
 use super::assignor::Assignor;
 use super::fact::Fact;
 use super::losses::{self, Fate};
@@ -52,6 +52,16 @@ impl Asker<'_> {
 
     pub(in crate::coordinator::group) fn leaves(&self) -> bool {
         matches!(self.request.member_epoch, LEAVE_EPOCH | AWAY_EPOCH)
+    }
+
+    /// The same, to be asked later.
+    pub(super) fn asked_later(&self) -> GroupRequest {
+        GroupRequest::ConsumerHeartbeat {
+            request: self.request.clone(),
+            version: self.version,
+            client_id: self.client_id.to_owned(),
+            client_host: self.client_host.to_owned(),
+        }
     }
 
     /// What the member will weigh for what it says here.

@@ -7,6 +7,7 @@
 //! Apart because every way out of a group ends here.
 
 use super::super::classic::Group;
+use super::converting::is_large_consumer;
 use super::fact::Fact;
 use super::member::Progress;
 use super::migration;
@@ -20,6 +21,8 @@ pub(in crate::coordinator::group) enum Fate {
     Stays,
     /// It is classic now, as written down; `rebalances`: its members must join again.
     Classic { group: Box<Group>, rebalances: bool },
+    /// It is to become classic, in steps.
+    Converts,
 }
 
 /// Takes members out. Their order counts for nothing.
@@ -27,7 +30,8 @@ pub(super) fn remove(pen: &mut Pen<'_, '_>, gone: &[String]) -> Fate {
     if gone.is_empty() {
         return Fate::Stays;
     }
-    if migration::is_classic_without(pen, gone) {
+    let becomes_classic = migration::is_classic_without(pen, gone);
+    if becomes_classic && !is_large_consumer(pen.group) {
         return migration::to_classic_without(pen, gone);
     }
     for member in gone {
@@ -41,7 +45,7 @@ pub(super) fn remove(pen: &mut Pen<'_, '_>, gone: &[String]) -> Fate {
         }
     }
     pen.update_epoch(true);
-    Fate::Stays
+    if becomes_classic { Fate::Converts } else { Fate::Stays }
 }
 
 /// A member has not been heard of for its session timeout.

@@ -159,6 +159,11 @@ impl ConsumerGroup {
         self.owners.contains_key(&(topic, partition))
     }
 
+    /// How many partitions are with members.
+    pub(super) fn owned_count(&self) -> usize {
+        self.owners.len()
+    }
+
     pub(super) fn subscribers(&self) -> &BTreeMap<String, Subscribers> {
         &self.subscribers
     }
@@ -214,6 +219,20 @@ impl ConsumerGroup {
     pub(super) fn shares_protocol<'p>(&self, mut names: impl Iterator<Item = &'p str>) -> bool {
         let spoken = |name: &str| self.classic_protocols.get(name).copied().unwrap_or(0);
         names.any(|name| spoken(name) == self.classic_members)
+    }
+
+    /// Drops so many members, and a share of the rest, of a group that is no more; whether nothing is left
+    /// worth a turn. To drop thousands at once takes milliseconds.
+    pub(super) fn wither(&mut self, count: usize) -> bool {
+        for _ in 0..count {
+            self.members.pop_first();
+            self.targets.pop_first();
+            self.instances.pop_first();
+        }
+        for _ in 0..8 * count {
+            self.owners.pop_first();
+        }
+        self.members.is_empty() && self.targets.is_empty() && self.owners.is_empty()
     }
 
     /// What it weighs in memory, roughly.

@@ -974,7 +974,7 @@ fn a_crowd_that_falls_silent_goes_a_few_at_a_time() {
         desk.join(&format!("m{number:02}"), &["t"]);
     }
     desk.ms += 45_000;
-    for left in [8, 0] {
+    for left in [24, 8, 0] {
         let (now, mut out) = (desk.now(), Vec::new());
         desk.machine.on_time(now, WallTrust::Trusted, &mut out);
         desk.carry_out(out);
@@ -1000,3 +1000,5 @@ fn a_member_that_comes_moves_few_partitions() {
         assert!(records.len() <= 5 + 40, "{} for number {number}", records.len());
     }
 }
+
+mod converting;
