@@ -5,6 +5,7 @@
 //! Invariants: versions lie inside what both sides speak; every failure names the address.
 //! Apart because setting a run up may block and the run itself may not.
 
+mod groups;
 mod topic;
 mod transactions;
 

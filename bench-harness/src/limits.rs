@@ -241,6 +241,13 @@ pub const FETCH_PARTITION_BYTES: i32 = 1 << 20;
 /// The largest answer that is read.
 pub const ANSWER_BYTES_MAX: usize = flumen_protocol::limits::ANSWER_BYTES_MAX;
 
+/// How long a member of a measured group may be silent, and how long it may take to join again: Kafka's
+/// `session.timeout.ms` and `max.poll.interval.ms` lie on both sides of it, and nobody is ever silent.
+pub const GROUP_SESSION_TIMEOUT_MS: i32 = 60_000;
+
+/// Members of a measured group: one thread plays them all, each with a connection.
+pub const GROUP_MEMBERS_MAX: u32 = 4_096;
+
 /// Events taken from the kernel at once.
 pub const EVENTS_MAX: usize = 1_024;
 

@@ -17,6 +17,7 @@
 //! | [`probe`] | `limits`: what the machine can do at best |
 //! | [`load`] | the generator |
 //! | [`null`] | a responder that keeps nothing, against which the generator proves itself |
+//! | [`groups`] | rebalances, and the lag of many groups |
 //! | [`client`] | questions that may be waited for: topics, leaders, producer ids |
 //! | [`histogram`] | latency histograms and their standard log |
 //! | [`compare`] | systems side by side on one machine, fairly |
@@ -29,6 +30,7 @@ pub mod clock;
 pub mod compare;
 pub mod environment;
 pub mod file;
+pub mod groups;
 pub mod histogram;
 pub mod limits;
 pub mod load;
@@ -61,6 +63,8 @@ enum Command {
     Null(null::NullArgs),
     /// Runs systems side by side under the same load and says how they relate.
     Compare(Box<compare::CompareArgs>),
+    /// Measures groups of consumers: rebalances, and reading the lag of many groups.
+    Groups(Box<groups::GroupsArgs>),
     /// Makes a page and a summary of results.
     Report(report::Report),
     /// Starts a program and ends it with everything it started.
@@ -74,6 +78,7 @@ fn main() -> ExitCode {
         Command::Load(args) => load::main(&args),
         Command::Null(args) => null::main(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::Groups(args) => groups::main(&args),
         Command::Report(report) => ended(report::run(&report).map(|()| ExitCode::SUCCESS)),
         Command::Keep(args) => compare::keeper::keep(args),
     }

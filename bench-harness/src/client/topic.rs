@@ -233,6 +233,6 @@ fn place_of(
     Some(brokers.len() - 1)
 }
 
-fn topic_name(name: &str) -> TopicName {
+pub(super) fn topic_name(name: &str) -> TopicName {
     TopicName(StrBytes::from_string(name.to_owned()))
 }
