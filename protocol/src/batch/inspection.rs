@@ -114,12 +114,6 @@ impl Inspection {
         None
     }
 
-    /// Gives the batch back.
-    #[must_use]
-    pub fn into_batch(self) -> Bytes {
-        self.batch
-    }
-
     /// Gives the batch back and its records, inflated; none where they could not be.
     #[must_use]
     pub fn into_parts(self) -> (Bytes, Bytes) {
@@ -204,7 +198,7 @@ mod tests {
         let mut pieces = 1;
         loop {
             if let Some(inspected) = inspection.go_on(&mut { piece }) {
-                assert_eq!(inspection.into_batch(), batch);
+                assert_eq!(inspection.into_parts().0, batch);
                 return (inspected, pieces);
             }
             pieces += 1;

@@ -1,20 +1,24 @@
 //! Record batches: judging, walking, opening, stamping.
 //!
 //! Oracle: what passes for a producer's batch has a right checksum and keeps it when it is stamped; its
-//! records are as many as it says and lie where it says; a walk over batches hands out whole ones and
-//! moves forward; whatever the bytes are, looking into them ends.
+//! records are as many as it says and lie where it says, looked into at once or in pieces; packed anew with
+//! any codec they are the same; a walk over batches hands out whole ones and moves forward; whatever the
+//! bytes are, looking into them ends.
 
+use bytes::Bytes;
 use flumen_protocol::batch::builder::{BatchBuilder, NewRecord};
 use flumen_protocol::batch::check::{
-    ProducedBatch, check_produced, check_records, misdated_records, verify_crc,
+    ProducedBatch, RecordsSummary, check_produced, check_records, misdated_records, verify_crc,
 };
 use flumen_protocol::batch::codec::{Codec, compress};
 use flumen_protocol::batch::header::{BatchHeader, CRC_COVERS_FROM, HEADER_BYTES, MAGIC, MAGIC_AT};
+use flumen_protocol::batch::inspection::Inspection;
 use flumen_protocol::batch::iter::batches;
 use flumen_protocol::batch::limits::inflated_bytes_max;
 use flumen_protocol::batch::records::{
-    first_at_or_after, max_timestamp_record, records, records_within,
+    RecordFault, first_at_or_after, max_timestamp_record, records, records_within,
 };
+use flumen_protocol::batch::repacking::Repacking;
 use flumen_protocol::batch::stamp::{repair_max_timestamp, stamp, stamp_append_time};
 use flumen_protocol::ids::{LeaderEpoch, Offset};
 
@@ -103,11 +107,55 @@ fn is_what_the_header_says(bytes: &[u8], summary: &ProducedBatch) {
     }
 }
 
+/// As the broker looks into what producers send.
+fn is_the_same_in_pieces(
+    bytes: &[u8],
+    walked: &Result<RecordsSummary, RecordFault>,
+    allowance: usize,
+) {
+    let allowed = 0..=i64::MAX;
+    let batch = Bytes::copy_from_slice(bytes);
+    for piece in [300, usize::MAX] {
+        let mut inspection = Inspection::begin(batch.clone(), allowed.clone(), allowance);
+        let found = loop {
+            if let Some(found) = inspection.go_on(&mut { piece }) {
+                break found;
+            }
+        };
+        assert_eq!((&found.summary, found.inflated_bytes <= allowance), (walked, true));
+        if walked.is_ok() {
+            assert_eq!(found.misdated, misdated_records(bytes, &allowed, &mut { allowance }));
+        }
+        let (whole, inflated) = inspection.into_parts();
+        assert_eq!(whole, batch);
+        if walked.is_ok() {
+            is_the_same_packed_anew(&whole, &inflated, piece);
+        }
+    }
+}
+
+/// As a topic keeps it that asks for a codec.
+fn is_the_same_packed_anew(batch: &Bytes, inflated: &Bytes, piece: usize) {
+    for codec in Codec::ALL {
+        let mut repacking = Repacking::begin(batch, inflated.clone(), codec, 4 << 20);
+        let packed = loop {
+            if let Some(packed) = repacking.go_on(&mut { piece }) {
+                break packed.expect("little became much");
+            }
+        };
+        let mut expected = check_produced(batch).expect("it was accepted");
+        (expected.codec, expected.bytes) = (codec, packed.len());
+        assert_eq!(check_produced(&packed), Ok(expected));
+        assert_eq!(check_records(&packed, &mut (4 << 20)), check_records(batch, &mut (4 << 20)));
+    }
+}
+
 fn keeps_its_promises(mut bytes: Vec<u8>, mut summary: ProducedBatch) {
     let before = 1 << 20;
     let mut allowance = before;
     let walked = check_records(&bytes, &mut allowance);
     assert!(allowance <= before);
+    is_the_same_in_pieces(&bytes, &walked, before);
     if let Ok(found) = &walked {
         let mut room = inflated_bytes_max(bytes.len());
         let opened = records_within(&bytes, &mut room).expect("it was opened before");
