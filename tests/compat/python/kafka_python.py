@@ -49,10 +49,14 @@ def send(t, values, **o):
     return metas
 
 
+# Milliseconds of a poll. kafka-python 3.0.12 forgets an assignment that arrives between two polls, for ever.
+POLL_MS = 3000
+
+
 def poll(c, n, seconds=30):
     got, end = [], time.time() + seconds
     while len(got) < n and time.time() < end:
-        for records in c.poll(timeout_ms=300).values():
+        for records in c.poll(timeout_ms=POLL_MS).values():
             got += records
     return got
 
@@ -148,7 +152,7 @@ def seek_pause_reset():
     equal(c.position(tp), 20)
     c.seek(tp, 0)
     c.pause(tp)
-    equal(c.poll(timeout_ms=300), {})
+    equal(c.poll(timeout_ms=POLL_MS), {})
     c.resume(tp)
     equal(len(poll(c, 20)), 20)
     c.seek(tp, 1000)  # out of range: back to the earliest
@@ -199,7 +203,7 @@ def two_members():
     def member(who):
         c = consumer(t, group_id=g, session_timeout_ms=6000, heartbeat_interval_ms=500, metadata_max_age_ms=2000)
         while not stop[who].is_set():
-            c.poll(timeout_ms=200)
+            c.poll(timeout_ms=POLL_MS)
             owned[who] = {p.partition for p in c.assignment()}
         c.close()
 
