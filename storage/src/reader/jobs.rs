@@ -18,6 +18,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
+use flumen_protocol::batch::header::BatchHeader;
 use flumen_protocol::ids::{LeaderEpoch, LogId, Offset};
 
 use super::assemble::{Batch, Gaps, split};
@@ -178,7 +179,16 @@ impl Reader {
         job.tries += 1;
         let (windows, indexes) = (&mut self.windows, &mut self.indexes);
         let outcome = match attempt(job.log, &mut job.want, image, windows, indexes) {
-            Attempt::Records(result) => Outcome::Records(result),
+            Attempt::Records(result) => {
+                if let (Want::Cleaning(request), Ok(batches)) = (&job.want, &result)
+                    && let Some(last) = batches.last().and_then(|it| BatchHeader::parse(it))
+                {
+                    // It reads all of a log and comes back for nothing soon: keeping that would cost what
+                    // others read, and as much memory as there is room for.
+                    windows.let_go(job.log, request.from, last.last_offset().after(1));
+                }
+                Outcome::Records(result)
+            }
             Attempt::Time(result) => Outcome::Time(result),
             Attempt::Missing(_) if job.tries > JOB_TRIES_MAX => return Some(job.unavailable(None)),
             Attempt::Missing(missing) => {

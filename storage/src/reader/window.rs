@@ -103,6 +103,16 @@ impl Windows {
         keys.into_iter().for_each(|key| self.remove(key));
     }
 
+    /// Drops what was read between two offsets, one that lies across the second excepted.
+    pub fn let_go(&mut self, log: LogId, from: Offset, until: Offset) {
+        let across = self.windows.range((log, Offset(i64::MIN))..=(log, from)).next_back();
+        let first = across.map_or(from, |((_, base), _)| *base);
+        let read = self.windows.range((log, first)..(log, until));
+        let read = read.filter(|(_, window)| from < window.end && window.end <= until);
+        let keys: Vec<_> = read.map(|(key, _)| *key).collect();
+        keys.into_iter().for_each(|key| self.remove(key));
+    }
+
     /// Drops the least recently used until the budget holds.
     pub fn trim(&mut self) {
         while self.bytes > self.budget
@@ -116,5 +126,55 @@ impl Windows {
         if let Some(window) = self.windows.remove(&key) {
             self.bytes -= window.bytes;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use flumen_protocol::ids::{PartitionIndex, TopicId};
+
+    use super::*;
+
+    const LOG: LogId = LogId { topic: TopicId([1; 16]), partition: PartitionIndex(0) };
+    const OTHER: LogId = LogId { topic: TopicId([1; 16]), partition: PartitionIndex(1) };
+
+    /// Windows of five offsets each, ten bytes a batch.
+    fn windows(log: LogId) -> Windows {
+        let mut windows = Windows::new(1 << 20);
+        for first in [0, 5, 10, 15] {
+            let batch = |offset| Batch {
+                base: Offset(offset),
+                last: Offset(offset),
+                max_timestamp: -1,
+                at: 0,
+                bytes: Bytes::from_static(&[0; 10]),
+            };
+            windows.put(log, (first..first + 5).map(batch).collect());
+        }
+        windows
+    }
+
+    fn are_there(windows: &mut Windows) -> [bool; 4] {
+        [0, 5, 10, 15].map(|offset| !windows.from(LOG, Offset(offset)).is_empty())
+    }
+
+    #[test]
+    fn what_was_read_to_its_end_is_let_go() {
+        let mut all = windows(LOG);
+        let whole = all.bytes();
+        all.let_go(LOG, Offset(7), Offset(15));
+        assert_eq!(are_there(&mut all), [true, false, false, true]);
+        assert_eq!(all.bytes(), whole / 2);
+        let mut all = windows(LOG);
+        all.let_go(LOG, Offset(5), Offset(14));
+        assert_eq!(are_there(&mut all), [true, false, true, true], "the rest is read next");
+        all.let_go(LOG, Offset(14), Offset(20));
+        assert_eq!(are_there(&mut all), [true, false, false, false]);
+        all.let_go(LOG, Offset(20), Offset(30));
+        assert_eq!(all.bytes(), whole / 4);
+        let mut foreign = windows(OTHER);
+        foreign.let_go(LOG, Offset(0), Offset(20));
+        assert_eq!(foreign.bytes(), whole);
     }
 }

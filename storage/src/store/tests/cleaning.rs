@@ -575,3 +575,24 @@ fn aborted_records_supersede_nothing_and_go() {
     keyed.assert_last_values();
     assert_eq!(keyed.read().range(..end).map(|(_, it)| &it.0).collect::<Vec<_>>().len(), 10 - 3);
 }
+
+#[test]
+fn a_cleaning_keeps_nothing_of_what_it_read() {
+    let mut keyed = Keyed::new(13);
+    keyed.fill(2_000, 10_000);
+    let before = keyed.world.store.memory_bytes();
+    assert!(keyed.begin(), "it is due");
+    let mut kept = 0;
+    let report = loop {
+        kept = kept.max(keyed.world.store.memory_bytes().saturating_sub(before));
+        if let Some(report) = keyed.clean_some(1) {
+            break report;
+        }
+    };
+    keyed.world.run();
+    assert!(report.bytes_read > 1_000_000, "{} bytes read", report.bytes_read);
+    assert!(kept < 512 << 10, "{kept} bytes kept of {}", report.bytes_read);
+    // What a reader brings stays for the next one.
+    keyed.assert_last_values();
+    assert!(keyed.world.store.memory_bytes() > before + 500_000);
+}
