@@ -180,12 +180,8 @@ impl Reader {
         let (windows, indexes) = (&mut self.windows, &mut self.indexes);
         let outcome = match attempt(job.log, &mut job.want, image, windows, indexes) {
             Attempt::Records(result) => {
-                if let (Want::Cleaning(request), Ok(batches)) = (&job.want, &result)
-                    && let Some(last) = batches.last().and_then(|it| BatchHeader::parse(it))
-                {
-                    // It reads all of a log and comes back for nothing soon: keeping that would cost what
-                    // others read, and as much memory as there is room for.
-                    windows.let_go(job.log, request.from, last.last_offset().after(1));
+                if let (Want::Cleaning(request), Ok(batches)) = (&job.want, &result) {
+                    let_go(windows, (job.log, request.from), batches);
                 }
                 Outcome::Records(result)
             }
@@ -340,6 +336,14 @@ impl Reader {
         }
         self.windows.put(fetch.log, found.batches);
         None
+    }
+}
+
+/// Drops what a cleaning was given. It reads all of a log and comes back for nothing soon: keeping that
+/// would cost what others read, and as much memory as there is room for.
+fn let_go(windows: &mut Windows, (log, from): (LogId, Offset), batches: &[Bytes]) {
+    if let Some(last) = batches.last().and_then(|last| BatchHeader::parse(last)) {
+        windows.let_go(log, from, last.last_offset().after(1));
     }
 }
 
