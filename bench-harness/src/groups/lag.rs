@@ -19,10 +19,11 @@ use serde::Serialize;
 use super::{in_words, millis, pin, write};
 use crate::client::{Client, ClientFault, NewTopic, dial, in_words as words_of};
 use crate::clock::{SECOND_NS, now_ns};
+use crate::load::options::plain_producers;
 use crate::load::run::Order;
 use crate::outcome::Durability;
 use crate::outcome::environment::Environment;
-use crate::scenario::{Codec, Consumers, Crowd, Pace, Producers, Scenario};
+use crate::scenario::{Consumers, Crowd, Pace, Producers, Scenario};
 
 /// Partitions of the topic of all groups, and of those groups that have committed many.
 const WIDE: i32 = 10;
@@ -169,16 +170,7 @@ fn load(args: &LagArgs) -> JoinHandle<Result<Felt, String>> {
         producers: Some(Producers {
             connections: 4,
             pace: Pace::PerSecond(args.per_second),
-            record_bytes: 1024,
-            records_per_batch: 1,
-            partitions_per_request: 1,
-            acks: -1,
-            idempotent: false,
-            transactional: false,
-            key_bytes: 0,
-            codec: Codec::None,
-            hot_share: 0.0,
-            written_partitions: 0,
+            ..plain_producers()
         }),
         consumers: Consumers::default(),
         crowd: Crowd::default(),
