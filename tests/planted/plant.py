@@ -96,8 +96,11 @@ def live(program, name, first, last):
     return done.returncode, (done.stdout + done.stderr).decode(errors="replace")
 
 
-def told(output):
-    """The first thing that was found wrong, in a line."""
+def told(output, oracle=None):
+    """The first thing that was found wrong, in a line; with an oracle, the first that it found, if it did."""
+    if oracle is not None:
+        by_it = re.search(rf"^{re.escape(oracle)}: .*", output, re.MULTILINE)
+        return by_it and by_it[0][:160]
     broken = re.search(r"promises are broken:\n(.*)", output)
     panic = re.search(r"panicked at (\S+?):?\n(.*)", output)
     line = broken[1] if broken else f"{panic[2]} ({panic[1]})" if panic else output[-200:]
@@ -105,15 +108,24 @@ def told(output):
 
 
 def hunt(program, bug):
-    """Whether the bug is found; says how."""
-    code, output = live(program, bug["name"], 0, SEEDS)
-    seed = re.search(r"seed (\d+) (?:fails|lives)", output)
-    if code == 0 or seed is None:
-        print(f"{bug['name']}: NOT FOUND in {SEEDS} lives {told(output) if code else ''}", flush=True)
-        return False
-    number = int(seed[1])
-    print(f"{bug['name']}: found at seed {number} after {number + 1} lives by {told(output)}", flush=True)
-    return True
+    """Whether the bug is found, by the oracle that is meant to find it if one is; says how."""
+    name, oracle = bug["name"], bug.get("oracle")
+    first, others = 0, 0
+    while first < SEEDS:
+        code, output = live(program, name, first, SEEDS)
+        seed = re.search(r"seed (\d+) (?:fails|lives)", output)
+        if code == 0 or seed is None:
+            break
+        number = int(seed[1])
+        line = told(output, oracle)
+        if line is not None:
+            before = f", {others} others fell to something else" if others else ""
+            print(f"{name}: found at seed {number} by {line}{before}", flush=True)
+            return True
+        first, others = number + 1, others + 1
+    by = f" by {oracle}, {others} in another way" if oracle else ""
+    print(f"{name}: NOT FOUND in {SEEDS} lives{by}", flush=True)
+    return False
 
 
 def is_sound(program):

@@ -2,7 +2,8 @@
 //!
 //! Does: hold `tests/planted/bugs.toml` against the sources as they are, as text.
 //! Does not: plant or hunt; `scripts/planted.sh` does.
-//! Invariant: whoever changes a line that a bug takes the place of hears of it at once.
+//! Invariant: whoever changes a line that a bug takes the place of hears of it at once; so does who changes the name of
+//! an oracle that a bug is there for.
 //! Apart, because a hunt takes minutes and this does not.
 
 use std::collections::BTreeSet;
@@ -12,6 +13,8 @@ use flumen_tests::workspace_root;
 
 /// Fewer would prove little.
 const BUGS_MIN: usize = 30;
+/// Where all oracles are named.
+const ORACLES: &str = "tests/sim/swarm/oracles.rs";
 /// What a replacement asks to learn whether its bug is switched on.
 const SWITCH: &str = "planted!()";
 
@@ -21,6 +24,7 @@ fn every_planted_bug_has_its_place() {
     let text = fs::read_to_string(root.join("tests/planted/bugs.toml")).expect("there are bugs");
     let bugs = bugs(&text);
     assert!(bugs.len() >= BUGS_MIN, "only {} bugs are planted", bugs.len());
+    let oracles = fs::read_to_string(root.join(ORACLES)).expect("there are oracles");
     let mut wrong = Vec::new();
     let mut names = BTreeSet::new();
     for bug in &bugs {
@@ -30,6 +34,7 @@ fn every_planted_bug_has_its_place() {
         }
         let source = fs::read_to_string(root.join(&bug.file)).unwrap_or_default();
         wrong.extend(misplaced(&source, bug));
+        wrong.extend(unwatched(&oracles, bug));
     }
     assert!(wrong.is_empty(), "mend tests/planted/bugs.toml:\n{}", wrong.join("\n"));
 }
@@ -40,6 +45,8 @@ struct Bug {
     file: String,
     find: String,
     replace: String,
+    /// Which must notice it; any may if none is named.
+    oracle: Option<String>,
 }
 
 fn bugs(text: &str) -> Vec<Bug> {
@@ -55,13 +62,14 @@ fn bugs(text: &str) -> Vec<Bug> {
         file: field(bug, "file"),
         find: field(bug, "find"),
         replace: field(bug, "replace"),
+        oracle: bug.get("oracle").map(|_| field(bug, "oracle")),
     };
     bugs.iter().map(read).collect()
 }
 
 /// What keeps this bug from being planted in this source, if anything does.
 fn misplaced(source: &str, bug: &Bug) -> Option<String> {
-    let Bug { name, why, file, find, replace } = bug;
+    let Bug { name, why, file, find, replace, oracle: _ } = bug;
     let count = source.matches(find).count();
     if count != 1 {
         return Some(format!("{name}: its text stands {count} times in {file}"));
@@ -72,6 +80,13 @@ fn misplaced(source: &str, bug: &Bug) -> Option<String> {
     why.is_empty().then(|| format!("{name} breaks no promise"))
 }
 
+/// What keeps this bug from being noticed, if the oracle that must do it is none.
+fn unwatched(oracles: &str, bug: &Bug) -> Option<String> {
+    let oracle = bug.oracle.as_ref()?;
+    let is_one = oracles.contains(&format!("(\"{oracle}\", "));
+    (!is_one).then(|| format!("{} is there for {oracle}, which is no oracle", bug.name))
+}
+
 #[test]
 fn a_bug_without_a_place_is_noticed() {
     let plant = |find: &str, replace: &str| Bug {
@@ -80,10 +95,18 @@ fn a_bug_without_a_place_is_noticed() {
         file: "a.rs".to_owned(),
         find: find.to_owned(),
         replace: replace.to_owned(),
+        oracle: None,
     };
     let source = "one two two";
     assert_eq!(misplaced(source, &plant("one", "planted!() || one")), None);
     assert!(misplaced(source, &plant("two", "planted!() || two")).is_some());
     assert!(misplaced(source, &plant("three", "planted!() || three")).is_some());
     assert!(misplaced(source, &plant("one", "three")).is_some());
+    let oracles = r#"[("nothing is lost", nothing_is_lost::ask)]"#;
+    let by = |oracle: Option<&str>| {
+        let bug = Bug { oracle: oracle.map(str::to_owned), ..plant("one", "planted!()") };
+        unwatched(oracles, &bug)
+    };
+    assert_eq!((by(None), by(Some("nothing is lost"))), (None, None));
+    assert!(by(Some("nothing is")).is_some());
 }

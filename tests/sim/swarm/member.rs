@@ -28,7 +28,7 @@ use flumen_protocol::messages::{
 };
 use flumen_replication::partition::Isolation;
 
-use modern::Modern;
+use modern::{Modern, SESSION};
 
 use super::client::{Answer, Context, Line, code, text, topic_name};
 use super::fetching::{self, EARLIEST, FETCH, LIST_OFFSETS};
@@ -193,8 +193,14 @@ impl Member {
     }
 
     fn consume(&mut self, context: &mut Context<'_>) {
+        self.stop_lingering(context);
         if self.modern.is_some() && self.positions.is_empty() && context.now < self.beaten + RETRY {
             return context.wake_in(RETRY);
+        }
+        let was_silent = context.now > self.beaten + SESSION;
+        if was_silent && !self.uncommitted.is_empty() && context.dice.below(2) == 0 {
+            // Whose place others may have taken meanwhile; it does not know.
+            return self.commit(context);
         }
         if context.now > self.beaten + HEARTBEAT_EVERY || self.positions.is_empty() {
             return self.beat(context);

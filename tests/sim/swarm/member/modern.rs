@@ -1,11 +1,13 @@
 //! What is different for a member of a group of the new kind (KIP-848): the broker shares out.
 //!
-//! Does: say with each heartbeat what it has, take over what it is told, leave.
+//! Does: say with each heartbeat what it has, take over what it is told, leave; at times it takes a while to give
+//! up what it shall not have any more, as one does that ends its work on it first.
 //! Does not: read or commit; that is the same for all members.
-//! Invariants: what it is told not to have it gives up before it says anything else.
+//! Invariants: what it is told not to have it gives up before it says that it does not have it, and long before the
+//! broker may do without its word.
 //! Apart because it is another protocol.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use flumen_protocol::api_table::ApiKey;
 use flumen_protocol::error_code::ErrorCode;
@@ -20,6 +22,8 @@ use super::{Member, Question, REBALANCE_MS, Step, succeed};
 const BEAT: (ApiKey, i16) = (ApiKey::ConsumerGroupHeartbeat, 1);
 /// How long the broker waits for a heartbeat, as the node of a life is set up.
 pub const SESSION: Nanos = 3_000 * MILLIS;
+/// How long it takes to give something up, at most. With a session more it is what the broker waits for.
+const LINGERING: Nanos = REBALANCE_MS as Nanos * MILLIS - SESSION;
 /// The epoch of who leaves.
 const LEAVE_EPOCH: i32 = -1;
 
@@ -35,19 +39,28 @@ pub(super) struct Modern {
     /// Until then a heartbeat may still arrive at the broker, from a connection that is gone: a partition
     /// that is not in it is taken for given up.
     doubted_until: Nanos,
+    /// It still has more than this, which is what it shall have; until when.
+    lingering: Option<(BTreeSet<Place>, Nanos)>,
 }
 
 impl Member {
     /// The how manieth member of a group of the new kind; it never joined.
     pub fn modern(group: u8, number: u16) -> Self {
-        let modern =
-            Modern { number, topic: Uuid::nil(), tells_all: true, until: 0, doubted_until: 0 };
+        let modern = Modern {
+            number,
+            topic: Uuid::nil(),
+            tells_all: true,
+            until: 0,
+            doubted_until: 0,
+            lingering: None,
+        };
         let name = text(&format!("member-{number}"));
         Self { name, generation: 0, modern: Some(modern), ..Self::new(group) }
     }
 
     /// Says that it is there, and what it has.
     pub(super) fn beat_modern(&mut self, context: &mut Context<'_>) {
+        self.stop_lingering(context);
         let joins = self.generation == 0;
         let modern = self.modern.as_ref().expect("it speaks the new protocol");
         let tells_all = joins || modern.tells_all;
@@ -96,22 +109,19 @@ impl Member {
     ) -> Result<(), ErrorCode> {
         let response = answer.read::<ConsumerGroupHeartbeatRequest>(BEAT);
         succeed(response.error_code)?;
+        self.stop_lingering(context);
         let modern = self.modern.as_mut().expect("it speaks the new protocol");
         self.generation = response.member_epoch;
-        modern.tells_all = false;
+        let missed_nothing = !std::mem::take(&mut modern.tells_all);
         modern.until = sent + SESSION;
         if let Some(assignment) = response.assignment {
-            let mut places = BTreeMap::new();
+            let mut places = BTreeSet::new();
             for topic in assignment.topic_partitions {
                 modern.topic = topic.topic_id;
                 let given = topic.partitions.into_iter();
-                places.extend(given.map(|partition| (Place { topic: 0, partition }, None)));
+                places.extend(given.map(|partition| Place { topic: 0, partition }));
             }
-            if !self.positions.keys().eq(places.keys()) {
-                self.positions = places;
-                self.uncommitted.clear();
-                self.step = Step::Given;
-            }
+            self.take_over(context, places, sent, missed_nothing);
         }
         if self.positions.is_empty() || matches!(self.step, Step::Joining) {
             self.step = Step::Consuming;
@@ -120,12 +130,58 @@ impl Member {
         Ok(())
     }
 
+    /// It shall have these and no others. Who missed an answer may have been waited for a while already.
+    fn take_over(
+        &mut self,
+        context: &mut Context<'_>,
+        places: BTreeSet<Place>,
+        sent: Nanos,
+        missed_nothing: bool,
+    ) {
+        let modern = self.modern.as_mut().expect("it speaks the new protocol");
+        if modern.lingering.as_ref().is_some_and(|(known, _)| *known == places) {
+            return;
+        }
+        if self.positions.keys().eq(&places) {
+            modern.lingering = None;
+            return;
+        }
+        let loses_some = places.iter().all(|place| self.positions.contains_key(place));
+        if missed_nothing
+            && loses_some
+            && modern.lingering.is_none()
+            && matches!(self.step, Step::Consuming)
+            && context.dice.below(2) == 0
+        {
+            let until = sent + context.dice.below(LINGERING);
+            modern.lingering = Some((places, until));
+            return;
+        }
+        modern.lingering = None;
+        self.positions = places.into_iter().map(|place| (place, None)).collect();
+        self.uncommitted.clear();
+        self.step = Step::Given;
+    }
+
+    /// Time is up: what it shall not have any more it has not, and it says so soon.
+    pub(super) fn stop_lingering(&mut self, context: &mut Context<'_>) {
+        let Some(modern) = &mut self.modern else { return };
+        let is_over = |(_, until): &mut (BTreeSet<Place>, Nanos)| *until <= context.now;
+        let Some((places, _)) = modern.lingering.take_if(is_over) else { return };
+        self.positions.retain(|place, _| places.contains(place));
+        self.uncommitted.retain(|place, _| places.contains(place));
+        self.beaten = 0;
+        self.note_hands(context);
+    }
+
     /// It is no member any more, or not the one the broker knows.
     pub(super) fn give_all_up(&mut self, context: &mut Context<'_>) {
         self.generation = 0;
         self.positions.clear();
         self.uncommitted.clear();
         self.step = Step::Joining;
+        let modern = self.modern.as_mut().expect("it speaks the new protocol");
+        modern.lingering = None;
         self.note_hands(context);
     }
 
