@@ -269,9 +269,11 @@ impl History {
         if keeps { history } else { Self::EMPTY }
     }
 
-    /// The transaction that a lost marker had ended is under way again.
+    /// The transaction that a lost marker had ended is under way again, in the epoch of its records: as if the
+    /// marker, whose epoch may be higher, had never been there. It is written again with that epoch, and refused
+    /// for ever by a history that knows it already.
     pub(super) fn reopen(&mut self, epoch: ProducerEpoch, first_offset: Offset) {
-        self.epoch = self.epoch.max(epoch);
+        self.epoch = epoch;
         self.transactions.open_since = first_offset;
     }
 

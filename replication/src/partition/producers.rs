@@ -95,7 +95,7 @@ impl Wrote {
 pub struct Ended {
     /// Whose.
     pub id: ProducerId,
-    /// The producer's epoch after that.
+    /// The epoch of its records; that of its marker may be higher.
     pub epoch: ProducerEpoch,
     /// Offset of its first record.
     pub first_offset: Offset,
@@ -246,9 +246,10 @@ impl Producers {
         now: Monotonic,
         count_max: usize,
     ) -> Option<Ended> {
-        let ProducerWrite { id, epoch, .. } = *write;
+        let id = write.id;
         let producer = self.known.entry(id).or_insert_with(|| Producer::unknown(now));
         let newcomer = producer.committed.is_empty();
+        let epoch_before = producer.committed.epoch();
         let first = producer.committed.take(write);
         producer.heard = now;
         producer.in_flight = producer.in_flight.saturating_sub(1);
@@ -271,7 +272,8 @@ impl Producers {
                 let first_offset = first?;
                 let opened = self.open.remove(&first_offset);
                 assert_eq!(opened, Some(id), "what ends was under way");
-                let ended = Ended { id, epoch, first_offset, last_offset: offset, commit };
+                let (epoch, last_offset) = (epoch_before, offset);
+                let ended = Ended { id, epoch, first_offset, last_offset, commit };
                 self.ended.push_back(ended);
                 Some(ended)
             }

@@ -201,8 +201,11 @@ impl Control {
 
 #[cfg(test)]
 mod tests {
+    use flumen_protocol::batch::control::EndMarker;
+
     use super::super::producers::{ProducerWrite, Wrote};
     use super::*;
+    use crate::error::Refusal;
 
     const NOW: Monotonic = Monotonic(1);
 
@@ -255,6 +258,21 @@ mod tests {
         assert_eq!(ended, [Offset(52)]);
         restored.forget_from(Offset(52));
         assert_eq!(restored.open_count(), 2, "without its marker it is under way again");
+    }
+
+    #[test]
+    fn a_transaction_whose_marker_was_lost_is_ended_by_the_same_marker_again() {
+        let (epochs, mut producers) = state();
+        let restored = read(&written(60, &epochs, &mut producers), NOW);
+        let mut restored = restored.expect("just written").producers;
+        restored.forget_from(Offset(52));
+        let id = ProducerId(71);
+        assert_eq!(restored.open_since(id), Some((ProducerEpoch(0), Offset(45))));
+        // The records have epoch 0. Whoever fenced their producer writes a higher one, or hangs for ever.
+        let marker = EndMarker { commit: false, coordinator_epoch: 8 };
+        assert_eq!(restored.judge_marker((id, ProducerEpoch(1)), marker, true), Ok(true));
+        let same = restored.judge_marker((id, ProducerEpoch(0)), marker, true);
+        assert!(matches!(same, Err(Refusal::StaleProducerEpoch { .. })));
     }
 
     #[test]
