@@ -33,6 +33,8 @@ use flumen_storage::manifest::manifest::parse;
 use flumen_storage::op::{FileName, Generation};
 use flumen_storage::sim_disk::SimDisk;
 
+use super::history::Value;
+
 /// Bytes at the beginning of a batch that Kafka's checksum does not cover, and that checksum.
 const UNCOVERED_BYTES: u64 = 21;
 /// Whatever is that near may be in the same chunk: a chunk ends with the first batch beyond its size.
@@ -242,7 +244,8 @@ fn widened(wrong: Range<u64>, batches: &[(Range<u64>, i64, i64)], is_cleaned: bo
     wrong.start.saturating_sub(CHUNK_REACH)..wrong.end + CHUNK_REACH
 }
 
-/// The value of some record of every log on the disk that has any; a record without one gives nothing.
+/// The value of some record of every log on the disk that has any; of one that deletes a key, its name. Empty where
+/// no record has either.
 pub fn samples(disk: &SimDisk) -> BTreeMap<LogId, Vec<u8>> {
     let mut samples = BTreeMap::new();
     for (name, _) in disk.all() {
@@ -265,10 +268,20 @@ fn note_sample(samples: &mut BTreeMap<LogId, Vec<u8>>, log: LogId, bytes: &[u8])
     if samples.contains_key(&log) {
         return;
     }
-    let Some(Ok(batch)) = batches(bytes).next() else { return };
-    let Ok(all) = records(batch.bytes, 1 << 20) else { return };
-    if let Some(Ok(first)) = all.iter().next() {
-        samples.insert(log, first.value.unwrap_or_default().to_vec());
+    let mut is_there = false;
+    for batch in batches(bytes).map_while(Result::ok) {
+        let Ok(all) = records(batch.bytes, 1 << 20) else { return };
+        for record in all.iter().map_while(Result::ok) {
+            let named = || Value::of(&record).map(Value::bytes);
+            if let Some(sample) = record.value.map(<[u8]>::to_vec).or_else(named) {
+                samples.insert(log, sample);
+                return;
+            }
+            is_there = true;
+        }
+    }
+    if is_there {
+        samples.insert(log, Vec::new());
     }
 }
 
@@ -286,7 +299,6 @@ mod tests {
     use flumen_protocol::ids::{CoreId, NodeId, PartitionIndex, TopicId};
     use flumen_storage::op::{Action, DiskOp, OpId};
 
-    use super::super::history::Value;
     use super::*;
 
     const LOG: LogId = LogId { topic: TopicId([3; 16]), partition: PartitionIndex(0) };

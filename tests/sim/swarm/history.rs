@@ -34,14 +34,27 @@ pub struct Value {
 
 /// Whoever has this name or a higher one writes values with few keys.
 pub const KEYED_WRITER: u16 = 1000;
-/// How many keys there are. The last value of each stays.
+/// How many keys there are at a time. The last value of each stays.
 pub const KEYS: u32 = 7;
+/// One value in so many has another key, which all do that are written in its time: then it is left to itself, as it
+/// ended, and its deletion has the time to go.
+const SEASON_ONE_IN: u32 = 6;
+/// So many values of a writer are of one time.
+const SEASON: u32 = 128;
 
 impl Value {
+    /// Whether it says that its key is deleted: its record has no value, and its name stands in a header.
+    pub fn is_tombstone(self) -> bool {
+        let mixed = (self.number ^ u32::from(self.writer) << 4).wrapping_mul(0x9e37_79b9) >> 12;
+        self.writer >= KEYED_WRITER && mixed.is_multiple_of(4)
+    }
+
     /// Which of the few keys it has; `None` if its key, if it has one, is of no meaning.
     pub fn few_key(self) -> Option<u32> {
         let mixed = (self.number ^ u32::from(self.writer) << 8).wrapping_mul(0x9e37_79b9) >> 16;
-        (self.writer >= KEYED_WRITER).then_some(mixed % KEYS)
+        let season = KEYS + self.number / SEASON;
+        let key = if (mixed / KEYS).is_multiple_of(SEASON_ONE_IN) { season } else { mixed % KEYS };
+        (self.writer >= KEYED_WRITER).then_some(key)
     }
 
     /// The most a value adds to its name, in bytes.
@@ -166,8 +179,15 @@ pub struct History {
     pub retained: Vec<u8>,
     /// Topics of which a record goes when a later one has its key.
     pub compacted: Vec<u8>,
+    /// How long a deletion in a compacted topic stays for everybody to hear of it (`delete.retention.ms`), where
+    /// the node's clock tells the time; 0 where it jumps.
+    pub tombstones_last: Nanos,
     /// What clients ask of a history that goes on.
     known: Known,
+    /// What time it is.
+    now: Nanos,
+    /// When each happening was noted.
+    times: Vec<Nanos>,
 }
 
 /// What is known without looking a history through.
@@ -182,7 +202,17 @@ struct Known {
 impl History {
     /// Nothing has happened yet.
     pub fn new(relaxed: Vec<u8>, retained: Vec<u8>, compacted: Vec<u8>) -> Self {
-        Self { happenings: Vec::new(), relaxed, retained, compacted, known: Known::default() }
+        Self { relaxed, retained, compacted, tombstones_last: Nanos::MAX, ..Self::default() }
+    }
+
+    /// From now on it is so late.
+    pub fn set_time(&mut self, now: Nanos) {
+        self.now = now;
+    }
+
+    /// How late it was when this happened.
+    pub fn time(&self, at: Since) -> Nanos {
+        self.times[at]
     }
 
     /// Notes what happened; gives its place in the history.
@@ -218,7 +248,15 @@ impl History {
             | Happening::Transacted(_) => {}
         }
         self.happenings.push(happening);
+        self.times.push(self.now);
         self.happenings.len() - 1
+    }
+
+    /// Puts a happening between others, at the time of the one it comes before.
+    #[cfg(test)]
+    pub fn insert(&mut self, at: Since, happening: Happening) {
+        self.happenings.insert(at, happening);
+        self.times.insert(at, self.times.get(at).copied().unwrap_or(self.now));
     }
 
     /// Notes what happened about transactions.

@@ -137,7 +137,8 @@ impl Life {
         node.boot(&mut events, &mut dice);
         let relaxed = if plan.relaxed_every.is_some() { vec![1] } else { Vec::new() };
         let retained = if plan.retention_bytes.is_some() { vec![1] } else { Vec::new() };
-        let history = History::new(relaxed, retained, vec![TABLE]);
+        let mut history = History::new(relaxed, retained, vec![TABLE]);
+        history.tombstones_last = plan.tombstones_last();
         let atlas = Atlas::new(plan.groups.len() as u8 + 1);
         let mut life = Self {
             plan,
@@ -245,6 +246,7 @@ impl Life {
 
     fn step(&mut self) {
         let event = self.events.pop().expect("a node always has a next turn");
+        self.history.set_time(self.events.now());
         self.count += 1;
         assert!(self.count < EVENTS_MAX, "this life never ends: {}", self.describe());
         assert!(

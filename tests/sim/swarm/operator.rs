@@ -337,6 +337,8 @@ fn found_request(plan: &Plan, topic: u8) -> CreateTopicsRequest {
             ("segment.ms", segment_ms.to_string()),
             ("min.cleanable.dirty.ratio", "0.01".to_owned()),
         ]);
+        let last = plan.tombstones_last_ms;
+        configs.extend(last.map(|time| ("delete.retention.ms", time.to_string())));
         return create_request(TOPICS[usize::from(topic)], PARTITIONS, configs);
     }
     configs.extend(plan.segment_ms.map(|time| ("segment.ms", time.to_string())));

@@ -13,6 +13,7 @@ mod copies_are_made_once;
 mod damage_is_confined;
 mod damages;
 mod decisions_stay;
+mod deleted_stays_deleted;
 mod ends_are_true;
 mod everything_has_one_place;
 mod everything_is_decided;
@@ -41,7 +42,7 @@ use super::history::History;
 type Oracle = fn(&History) -> Vec<String>;
 
 /// All of them.
-const ORACLES: [(&str, Oracle); 23] = [
+const ORACLES: [(&str, Oracle); 24] = [
     ("nothing is lost", nothing_is_lost::ask),
     ("nothing is made up", nothing_is_made_up::ask),
     ("nothing is skipped", nothing_is_skipped::ask),
@@ -49,6 +50,7 @@ const ORACLES: [(&str, Oracle); 23] = [
     ("order is kept", order_is_kept::ask),
     ("ends are true", ends_are_true::ask),
     ("starts hold", starts_hold::ask),
+    ("deleted stays deleted", deleted_stays_deleted::ask),
     ("starts are asked for", starts_are_asked_for::ask),
     ("times are found", times_are_found::ask),
     ("commits never go back", commits_never_go_back::ask),
@@ -77,6 +79,8 @@ pub fn ask_all(history: &History) -> Vec<String> {
 
 #[cfg(test)]
 mod made_up;
+#[cfg(test)]
+mod made_up_deletions;
 #[cfg(test)]
 mod made_up_transactions;
 #[cfg(test)]
@@ -162,6 +166,15 @@ pub mod planted {
         let same = (1..).find(|number| key(*number) == key(0)).expect("there are few keys");
         let other = (1..).find(|number| key(*number) != key(0)).expect("there are some");
         ([0, same], other)
+    }
+
+    /// Numbers of a value and of a later one that deletes its key.
+    pub fn deleted() -> (u32, u32) {
+        let is_tombstone = |number: &u32| keyed_value(*number).is_tombstone();
+        let value = (0..).find(|number| !is_tombstone(number)).expect("most are values");
+        let key = |number: u32| keyed_value(number).few_key();
+        let deletes = |number: &u32| is_tombstone(number) && key(*number) == key(value);
+        (value, (value..).find(deletes).expect("every key is deleted at times"))
     }
 
     /// What every oracle finds in it.

@@ -206,6 +206,8 @@ pub struct Plan {
     pub plain_writers: u16,
     /// Writers of the third topic, of which only the last value of every key stays.
     pub keyed_writers: u16,
+    /// `delete.retention.ms` of that topic; so short that deletions are forgotten while the life goes on.
+    pub tombstones_last_ms: Option<u32>,
     pub readers: u16,
     /// Members of each group.
     pub groups: Vec<u16>,
@@ -240,6 +242,14 @@ impl Plan {
             Fault::OperationHangs,
         ];
         self.rot.is_none() && !self.faults.iter().any(|fault| ends.contains(fault))
+    }
+
+    /// How long a deletion stays in the third topic for everybody to hear of it; 0: nobody can say.
+    pub fn tombstones_last(&self) -> Nanos {
+        if self.faults.contains(&Fault::ClockJumps) {
+            return 0;
+        }
+        self.tombstones_last_ms.map_or(Nanos::MAX, |time| Nanos::from(time) * MILLIS)
     }
 
     /// The plan of this seed.
@@ -284,6 +294,7 @@ impl Plan {
             commits_in_flight: 1 + dice.below(2) as usize,
             memory_bytes: 16 << 20,
             keyed_writers: 0,
+            tombstones_last_ms: None,
             modern_members: 0,
             rot: None,
             transactional: Vec::new(),
@@ -312,5 +323,6 @@ impl Plan {
             self.transactional =
                 (0..ids).map(|id| Transactional::draw(dice, id == copier)).collect();
         }
+        self.tombstones_last_ms = (dice.below(3) > 0).then(|| 200 << dice.below(6));
     }
 }

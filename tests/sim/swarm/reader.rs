@@ -11,7 +11,7 @@ use bytes::Bytes;
 use flumen_protocol::error_code::ErrorCode;
 use flumen_replication::partition::Isolation;
 
-use super::client::{Context, Line, PARTITIONS, TOPICS};
+use super::client::{Context, Line, PARTITIONS, TABLE, TOPICS};
 use super::fetching::{self, EARLIEST, FETCH, LATEST, LIST_OFFSETS};
 use super::heap::{MILLIS, Nanos};
 use super::history::{BIRTH, Happening, Place, Since, Value};
@@ -74,7 +74,8 @@ impl Reader {
         }
     }
 
-    /// From now on it reads everything there is, once.
+    /// From now on it reads everything there is, once; but what is compacted once more: a deletion may be
+    /// forgotten between what it deletes and itself, where somebody reads while that is cleaned.
     pub fn read_all_once(&mut self, partitions: i32) {
         if self.left.is_some() {
             return;
@@ -83,7 +84,8 @@ impl Reader {
         let topics = 0..TOPICS.len() as u8;
         let places = topics
             .flat_map(|topic| (0..count(topic)).map(move |partition| Place { topic, partition }));
-        self.left = Some(places.collect());
+        let again = (0..PARTITIONS).map(|partition| Place { topic: TABLE, partition });
+        self.left = Some(places.chain(again).collect());
     }
 
     /// Whether it has read everything.

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use flumen_storage::sim_disk::Dice;
 
 use super::super::history::{Happening, History, Place, Since, Value};
-use super::made_up_transactions;
+use super::{made_up_deletions, made_up_transactions};
 
 /// What is done at most once for a request, and then told or not.
 struct Request {
@@ -76,7 +76,7 @@ pub fn history(seed: u64) -> History {
     let crashes = dice.below(3);
     let mut model = Model {
         dice,
-        history: History::new(vec![RELAXED], vec![RELAXED], Vec::new()),
+        history: History::new(vec![RELAXED], vec![RELAXED], vec![made_up_deletions::TOPIC]),
         logs: places.map(|place| (place, Log::default())).collect(),
         writers: writers.collect(),
         requests: Vec::new(),
@@ -88,6 +88,7 @@ pub fn history(seed: u64) -> History {
     }
     let mut history = model.end();
     made_up_transactions::add(&mut history, &mut Dice::new(seed ^ 0x0074_786e_7300));
+    made_up_deletions::add(&mut history, &mut Dice::new(seed ^ 0x0064_656c_6574));
     history
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Does: look every acknowledged value up in what was read of the whole log; of a compacted one, the last of each
 //! key.
-//! Does not: ask for what was deleted on request or fell to retention: the log begins after it; nor for what
-//! a disk spoilt, if that was said.
+//! Does not: ask for what was deleted on request or fell to retention: the log begins after it; nor for a deletion
+//! that everybody had time to hear of; nor for what a disk spoilt, if that was said.
 //! Invariants: only acknowledgements that bind are asked for: on a relaxed topic a crash may take the last.
 //! Apart because it is the first promise of the house.
 
@@ -26,7 +26,7 @@ pub fn ask(history: &History) -> Vec<String> {
             continue;
         }
         let found = whole.get(*offset);
-        if found.is_none() && superseded.may_be_gone(*place, *offset, *value) {
+        if found.is_none() && superseded.may_be_gone((*place, *offset), *value, whole.at) {
             continue;
         }
         if found != Some(*value) && !damages.excuse_loss(*place, *offset, *since) {

@@ -3,12 +3,13 @@
 //! Does: accuse every jump that a client noticed and no start explains.
 //! Does not: look for records nobody asked for.
 //! Invariants: offsets have no holes but where a log is compacted: there a jump over a record that was acknowledged
-//! is one only if no later record has its key.
+//! is one only if no later record has its key, and over a deletion only for who keeps pace: before
+//! `delete.retention.ms` are over.
 //! Apart because a consumer does not notice what it was not given.
 
 use std::collections::BTreeMap;
 
-use super::super::history::{Happening, History, Place, Value};
+use super::super::history::{Happening, History, Place, Since, Value};
 use super::superseded::Superseded;
 
 /// Jumps over records.
@@ -22,13 +23,15 @@ pub fn ask(history: &History) -> Vec<String> {
             known.insert((*place, *offset), *value);
         }
     }
-    let is_allowed = |place: Place, from: i64, to: i64| {
+    let is_allowed = |when: Since, place: Place, from: i64, to: i64| {
         let mut passed = known.range((place, from)..(place, to.max(from)));
+        let now = history.time(when);
         history.is_compacted(place)
-            && passed.all(|((_, at), value)| superseded.may_be_gone(place, *at, *value))
+            && passed.all(|(it, value)| superseded.may_be_gone(*it, *value, now))
     };
-    let skips = history.happenings.iter().filter_map(|happening| match happening {
-        Happening::Skipped { place, from, to } if is_allowed(*place, *from, *to) => None,
+    let all = history.happenings.iter().enumerate();
+    let skips = all.filter_map(|(at, happening)| match happening {
+        Happening::Skipped { place, from, to } if is_allowed(at, *place, *from, *to) => None,
         Happening::Skipped { place, from, to } => {
             Some(format!("a fetch of {place:?} from {from} began with {to}"))
         }

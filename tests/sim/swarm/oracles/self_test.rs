@@ -33,6 +33,8 @@
 //! | two owners of a partition | assignments are disjoint | "a place has two owners" |
 //! | two members of the new kind have a partition | no partition is in two hands | "a place is in two hands" |
 //! | deleted and back | starts hold | "what was deleted is seen" |
+//! | a deleted key and an older value | deleted stays deleted | "a deleted key is back" |
+//! | a deletion that not everybody heard of | nothing is lost, nothing is skipped | "a deletion goes too soon", "a fetch passes over a deletion" |
 //! | there without being sent there | nothing is made up | "a value is where nobody sent it" |
 //! | refused or held, and nobody damaged it | damage is confined | "a sound record is refused for good", "a log is held that lost nothing" |
 //!
@@ -40,6 +42,7 @@
 //! read only what they copy; A20 and A21 are promises of clients; A22 outside transactions and A23 are counted
 //! elsewhere (`process` tests), they are no promise.
 
+mod deletions;
 mod transactions;
 
 use std::collections::BTreeSet;
@@ -57,7 +60,7 @@ const HISTORIES: u64 = 1_000;
 type Mutation = fn(&mut History, &mut Dice) -> bool;
 
 /// What is planted, which oracle must find it, and how it is planted.
-const MUTATIONS: [(&str, &str, Mutation); 30] = [
+const MUTATIONS: [(&str, &str, Mutation); 33] = [
     ("the end is gone", "nothing is lost", lose_end),
     ("a record is missing in the middle", "wholes have no holes", lose_middle),
     ("what was seen is gone", "what was seen stays", lose_seen),
@@ -79,6 +82,9 @@ const MUTATIONS: [(&str, &str, Mutation); 30] = [
     ("a record is garbled", "nothing is made up", garble),
     ("a sound record is refused for good", "damage is confined", deny),
     ("a log is held that lost nothing", "damage is confined", hold),
+    ("a deleted key is back", "deleted stays deleted", deletions::bring_back),
+    ("a deletion goes too soon", "nothing is lost", deletions::forget),
+    ("a fetch passes over a deletion", "nothing is skipped", deletions::pass_over),
     ("an aborted record is read", "aborted is not read", transactions::read_aborted),
     ("a record is read before its commit", "commits come first", transactions::read_early),
     ("a transaction is torn", "transactions are whole", transactions::tear),
@@ -135,9 +141,13 @@ fn by_hand() -> Vec<(&'static str, &'static str, Vec<Happening>)> {
     ]
 }
 
+fn all_by_hand() -> impl Iterator<Item = (&'static str, &'static str, Vec<Happening>)> {
+    by_hand().into_iter().chain(transactions::by_hand()).chain(deletions::by_hand())
+}
+
 #[test]
 fn every_anomaly_planted_by_hand_is_found_by_its_oracle() {
-    for (anomaly, oracle, happenings) in by_hand().into_iter().chain(transactions::by_hand()) {
+    for (anomaly, oracle, happenings) in all_by_hand() {
         let wrong = accusations(&history(&happenings));
         assert!(is_found(&wrong, oracle), "{anomaly} is not found: {wrong:?}");
     }
@@ -146,6 +156,7 @@ fn every_anomaly_planted_by_hand_is_found_by_its_oracle() {
 #[test]
 fn clean_histories_accuse_nobody() {
     let (mut acked, mut crashes, mut deleted, mut committed) = (0, 0, 0, 0);
+    let (mut passed, mut forgotten) = (0, 0);
     for seed in 0..HISTORIES {
         let made_up = made_up::history(seed);
         let wrong = accusations(&made_up);
@@ -158,11 +169,14 @@ fn clean_histories_accuse_nobody() {
                 happening,
                 Happening::Transacted(Transacted::Ended { is_committed: true, .. })
             ));
+            passed += u64::from(matches!(happening, Happening::Skipped { .. }));
         }
+        forgotten += deletions::forgotten(&made_up);
     }
     // Histories in which nothing happens would be clean as well.
     assert!(acked > 20 * HISTORIES && crashes > HISTORIES / 2 && deleted > HISTORIES / 2);
     assert!(committed > HISTORIES, "{committed} transactions");
+    assert!(passed > HISTORIES && forgotten > HISTORIES / 4, "{passed}, {forgotten} forgotten");
 }
 
 #[test]
@@ -186,11 +200,12 @@ fn an_anomaly_in_a_clean_history_is_found_by_its_oracle() {
     assert_eq!(planted.len(), MUTATIONS.len(), "each fits some history: {planted:?}");
 }
 
-/// Where in the history a log was read whole that no crash could shorten, with at least so many records.
+/// Where in the history a log was read whole that no crash could shorten, nor a cleaning thin out, with at least so
+/// many records.
 fn a_whole(history: &History, dice: &mut Dice, records_min: usize) -> Option<usize> {
     let fits = |happening: &Happening| {
         matches!(happening, Happening::ReadWhole { place, records, .. }
-            if history.binds(*place) && records.len() >= records_min)
+            if history.binds(*place) && !history.is_compacted(*place) && records.len() >= records_min)
     };
     any(history, dice, fits)
 }
@@ -317,7 +332,7 @@ fn refuse(history: &mut History, dice: &mut Dice) -> bool {
 
 /// Puts a happening in; what refers to later ones is moved with them.
 fn insert(history: &mut History, at: usize, happening: Happening) {
-    history.happenings.insert(at, happening);
+    history.insert(at, happening);
     for moved in &mut history.happenings[at + 1..] {
         if let Happening::Acked { since, .. }
         | Happening::Seen { since, .. }

@@ -20,7 +20,7 @@ pub fn ask(history: &History) -> Vec<String> {
         let Happening::Seen { place, offset, value, since } = happening else { continue };
         let Some(whole) = wholes.get(place) else { continue };
         let is_gone = *offset >= whole.start && whole.get(*offset).is_none();
-        let is_gone = is_gone && !superseded.may_be_gone(*place, *offset, *value);
+        let is_gone = is_gone && !superseded.may_be_gone((*place, *offset), *value, whole.at);
         if is_gone && history.binds(*place) && !damages.excuse_loss(*place, *offset, *since) {
             lost.push(format!("{value} was seen at {place:?}@{offset}; nothing is there any more"));
         }

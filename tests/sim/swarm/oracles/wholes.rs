@@ -9,10 +9,13 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use super::super::heap::Nanos;
 use super::super::history::{Happening, History, Place, Value};
 
 /// One log.
 pub struct Whole<'a> {
+    /// When it was read to its end.
+    pub at: Nanos,
     pub start: i64,
     pub end: i64,
     records: Cow<'a, [(i64, Value)]>,
@@ -20,13 +23,13 @@ pub struct Whole<'a> {
 
 /// Every log that was read whole.
 pub fn wholes(history: &History) -> BTreeMap<Place, Whole<'_>> {
-    let read = history.happenings.iter().filter_map(|happening| {
+    let read = history.happenings.iter().enumerate().filter_map(|(at, happening)| {
         let Happening::ReadWhole { place, start, end, records } = happening else { return None };
         let mut records = Cow::Borrowed(&records[..]);
         if !records.is_sorted_by_key(|(offset, _)| *offset) {
             records.to_mut().sort_by_key(|(offset, _)| *offset);
         }
-        Some((*place, Whole { start: *start, end: *end, records }))
+        Some((*place, Whole { at: history.time(at), start: *start, end: *end, records }))
     });
     read.collect()
 }
