@@ -20,6 +20,10 @@ pub fn ask(history: &History) -> Vec<String> {
         }
         let Happening::InHands { group, member, places, at, until } = happening else { continue };
         hands.retain(|(its, _), (holder, _)| (its, &*holder) != (group, member));
+        if until <= at {
+            // The answer came so late that its session is over: it may have lost all that it still believes in.
+            continue;
+        }
         for place in places {
             let before = hands.insert((*group, *place), (*member, *until));
             if let Some((other, its_until)) = before.filter(|(_, its_until)| its_until > at) {
@@ -46,6 +50,8 @@ mod tests {
         assert_eq!(accusations(&[has(1, 0, 1), has(1, 5, 1), has(1, 6, 0), has(2, 7, 1)]), [""; 0]);
         assert_eq!(accusations(&[has(1, 0, 1), has(2, 10, 1)]), [""; 0], "it fell silent");
         assert_eq!(accusations(&[has(1, 0, 1), has(2, 9, 1)]).len(), 1);
+        let late = Happening::InHands { group: 0, member: 2, places: vec![HERE], at: 9, until: 9 };
+        assert_eq!(accusations(&[has(1, 0, 1), late]), [""; 0], "it was told too late");
         let damaged = Happening::GroupDamaged(0);
         assert_eq!(accusations(&[has(1, 0, 1), damaged, has(2, 9, 1)]), [""; 0]);
     }
