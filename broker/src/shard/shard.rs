@@ -234,8 +234,12 @@ impl Shard {
     pub fn settle(&mut self, now: Now) {
         self.now = now;
         self.expire_requests();
-        while let Some(due) = self.timers.take_due(now.monotonic) {
-            self.take_due(due);
+        // Each once: what has more to do at once, as a group that is converted in steps, goes on when
+        // others have had their turn.
+        for due in self.timers.due(now.monotonic) {
+            if self.timers.take(due, now.monotonic) {
+                self.take_due(due);
+            }
         }
         self.settle_coordinators();
         self.go_on_inspecting();

@@ -74,14 +74,18 @@ impl Timers {
         self.order.first().map(|(at, _)| *at)
     }
 
-    /// Takes out one thing that is due.
-    pub fn take_due(&mut self, now: Monotonic) -> Option<Due> {
-        let (at, due) = *self.order.first()?;
-        if at > now {
-            return None;
+    /// What is due now, earliest first: to be taken one by one with [`Timers::take`].
+    pub fn due(&self, now: Monotonic) -> Vec<Due> {
+        self.order.iter().take_while(|(at, _)| *at <= now).map(|(_, due)| *due).collect()
+    }
+
+    /// Takes a thing out if it is due, and not put off meanwhile.
+    pub fn take(&mut self, due: Due, now: Monotonic) -> bool {
+        let is_due = self.armed.get(&due).is_some_and(|at| *at <= now);
+        if is_due {
+            self.arm(due, None);
         }
-        self.arm(due, None);
-        Some(due)
+        is_due
     }
 }
 
@@ -94,9 +98,31 @@ mod tests {
         let mut timers = Timers::default();
         timers.arm(Due::Chores, Some(Monotonic(10)));
         timers.arm(Due::Chores, Some(Monotonic(20)));
-        assert_eq!(timers.take_due(Monotonic(15)), None);
-        assert_eq!(timers.take_due(Monotonic(20)), Some(Due::Chores));
-        assert_eq!(timers.take_due(Monotonic(99)), None);
+        assert_eq!(timers.due(Monotonic(15)), []);
+        assert_eq!(timers.due(Monotonic(20)), [Due::Chores]);
+        assert!(!timers.take(Due::Chores, Monotonic(15)));
+        assert!(timers.take(Due::Chores, Monotonic(20)));
+        assert!(!timers.take(Due::Chores, Monotonic(99)));
+        assert_eq!(timers.due(Monotonic(99)), []);
+    }
+
+    #[test]
+    fn what_goes_on_at_once_does_so_in_the_next_turn_and_what_is_put_off_in_none() {
+        let (mut timers, now) = (Timers::default(), Monotonic(10));
+        for due in [Due::Chores, Due::Ends, Due::Drained] {
+            timers.arm(due, Some(now));
+        }
+        let mut done = Vec::new();
+        for due in timers.due(now) {
+            if timers.take(due, now) {
+                // It has more to do; and somebody is not to be disturbed any more.
+                timers.arm(due, Some(now));
+                timers.arm(Due::Drained, None);
+                done.push(due);
+            }
+        }
+        assert_eq!(done, [Due::Ends, Due::Chores]);
+        assert_eq!(timers.due(now), [Due::Ends, Due::Chores]);
     }
 
     #[test]

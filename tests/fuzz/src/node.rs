@@ -200,7 +200,8 @@ impl Node {
             for connection in std::mem::take(&mut self.closing) {
                 self.close(connection, CloseReason::ByBroker);
             }
-            if !self.inbox.is_empty() {
+            let goes_on = self.shard.next_deadline().is_some_and(|at| at <= self.now.monotonic);
+            if goes_on || !self.inbox.is_empty() {
                 continue;
             }
             let Some(done) = self.disk.step() else { return };
