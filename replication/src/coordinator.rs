@@ -11,6 +11,7 @@
 
 pub mod group;
 pub mod machine;
+mod packing;
 pub mod pattern;
 pub mod producer;
 mod replay;

@@ -133,6 +133,11 @@ pub const COORDINATOR_RECORD_BYTES_MAX: usize = COORDINATOR_BATCH_BYTES_MAX - 34
 /// with COORDINATOR_NOT_AVAILABLE, which clients retry: the log does not keep up.
 pub const COORDINATOR_BATCHES_IN_FLIGHT_MAX: usize = 1024;
 
+/// Answers that one call of a coordinator lets go: each is encoded and handed to its connection in the
+/// same turn, and a group that ends a rebalance has one for each of its members (decision 0010). The
+/// others leave in the next turns.
+pub const COORDINATOR_ANSWERS_PER_STEP: usize = 128;
+
 /// Groups one coordinator holds, members or not: about 1 KiB each while they are as small as
 /// ordinary ones, up to [`GROUP_MEMBERS_BYTES_MAX`] and [`GROUP_OFFSETS_MAX`] for a large one. Beyond
 /// it a new group is refused with COORDINATOR_NOT_AVAILABLE, since expiry may make room.
@@ -202,6 +207,9 @@ pub const ASSIGNING_UNITS_PER_STEP: usize = 1 << 15;
 /// partition, a fifth of a microsecond, and a member is sixteen. A group below it is converted at once.
 pub const CONVERTING_UNITS_PER_STEP: usize = 1 << 11;
 
+/// Records of a conversion that are packed in one turn. They are written together, when all are.
+pub const CONVERTING_RECORDS_PER_STEP: usize = 512;
+
 /// Requests that wait for the conversion of their group, which takes some ten milliseconds at most. Beyond
 /// it COORDINATOR_LOAD_IN_PROGRESS, which clients retry.
 pub const CONVERTING_REQUESTS_MAX: usize = 1024;
@@ -233,8 +241,12 @@ pub const OFFSET_METADATA_BYTES_MAX: usize = i16::MAX as usize;
 /// Groups looked at by one step of the expiry sweep; the next step follows in the next turn.
 pub const EXPIRY_GROUPS_PER_STEP: usize = 500;
 
+/// Members of a classic group that are answered in one turn when a wait of all of them is over; beyond it
+/// all of them are in later turns, since the wait's end is work enough for one (decision 0010).
+pub const GROUP_ANSWERS_PER_STEP: usize = 256;
+
 /// Alarms a coordinator acts on in one turn; the rest follows in the next, since it is due.
-pub const ALARMS_PER_TURN_MAX: usize = 1000;
+pub const ALARMS_PER_TURN_MAX: usize = 256;
 
 /// Members of groups of the new kind taken out in one turn for their silence, each up to fifty microseconds
 /// where the group has thousands of partitions, which are looked through for its next epoch; or one step of

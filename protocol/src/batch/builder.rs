@@ -29,7 +29,7 @@ pub struct NewRecord<'a> {
 }
 
 /// A batch being built. The base offset is zero and the leader epoch −1 until it is stamped.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct BatchBuilder {
     /// Room for the header, then the records so far.
     bytes: BytesMut,

@@ -124,6 +124,8 @@ const OFFSET_VALUE_VERSION: i16 = 4;
 const GROUP_VALUE_VERSION_MAX: i16 = 4;
 /// The version of group values that is written, as Kafka 4.1 still does.
 const GROUP_VALUE_VERSION: i16 = 3;
+/// What is made room for in a group's value beside its members: names of ordinary length.
+const GROUP_VALUE_BYTES: usize = 256;
 /// The first version of both values in the compact encoding.
 const FLEXIBLE_VERSION: i16 = 4;
 /// The number of the tagged field that holds a committed offset's topic id.
@@ -275,7 +277,8 @@ pub fn read_group_value(bytes: &[u8]) -> Result<GroupValue<'_>, DecodeError> {
 /// When a name is beyond 32,767 bytes: none that came over the wire is.
 #[must_use]
 pub fn write_group_value(value: &GroupValue<'_>) -> Bytes {
-    let mut bytes = BytesMut::new();
+    let members = value.members.iter().map(member_bytes);
+    let mut bytes = BytesMut::with_capacity(GROUP_VALUE_BYTES + members.sum::<usize>());
     let mut writer = Writer::new(&mut bytes, Encoding::Classic);
     writer.i16(GROUP_VALUE_VERSION);
     writer.string(value.protocol_type);
@@ -297,6 +300,14 @@ pub fn write_group_value(value: &GroupValue<'_>) -> Bytes {
         }
     }
     bytes.freeze()
+}
+
+/// What a member takes in a group's value: what it says, and the lengths and numbers beside it.
+fn member_bytes(member: &GroupMember<'_>) -> usize {
+    const FIXED_BYTES: usize = 24;
+    let names = [member.member_id, member.client_id, member.client_host];
+    let names: usize = names.into_iter().chain(member.instance_id).map(str::len).sum();
+    FIXED_BYTES + names + member.subscription.len() + member.assignment.len()
 }
 
 /// Reads a value's version and stands before its first field.

@@ -10,6 +10,7 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
+use flumen_protocol::batch::builder::BatchBuilder;
 use flumen_protocol::error_code::ErrorCode;
 use flumen_protocol::ids::{Offset, ProducerId};
 use flumen_protocol::time::{Monotonic, Now, WallTrust};
@@ -43,6 +44,15 @@ pub enum Decision<R, N> {
     Append {
         /// At least one record; the machine has applied them already.
         records: Vec<StateRecord>,
+        /// Who waits for them.
+        replies: Vec<(Ticket, R)>,
+    },
+    /// The same for records that took several turns to pack. All of them count: those of a turn are
+    /// written to the disk together.
+    AppendPacked {
+        /// At least one, each with a record, none larger than a coordinator's batch may be; the machine
+        /// has applied their records already.
+        batches: Vec<BatchBuilder>,
         /// Who waits for them.
         replies: Vec<(Ticket, R)>,
     },

@@ -7,7 +7,8 @@
 //! Does not: append, replicate or read; its owner carries the effects out.
 //! Invariants: answers leave in the order of the decisions behind them, and none before the records
 //! it rests on are committed (what [`Exchange::waits`] excepts apart); batches are numbered as they
-//! are handed out and committed in that order.
+//! are handed out and committed in that order; of the answers whose time has come only so many leave
+//! at once, since a group of a thousand members is told everything in one turn.
 //! Apart because groups and transactions are run the same way.
 //!
 //! ```text
@@ -19,17 +20,18 @@
 use std::collections::VecDeque;
 
 use bytes::BytesMut;
-use flumen_protocol::batch::builder::{BatchBuilder, NewRecord};
+use flumen_protocol::batch::builder::BatchBuilder;
 use flumen_protocol::error_code::ErrorCode;
 use flumen_protocol::ids::{ProducerId, Sequence};
 use flumen_protocol::time::{Monotonic, Now, WallTrust};
 
 use super::Ticket;
 use super::machine::{Decision, DecisionOf, Exchange, Machine, ReplayError, StateRecord};
+use super::packing::{is_full_for, push};
 use super::producer::{Outcome, Producer};
 use super::replay::replay_all;
 use crate::dice::Dice;
-use crate::limits::{COORDINATOR_BATCH_BYTES_MAX, COORDINATOR_BATCHES_IN_FLIGHT_MAX};
+use crate::limits::{COORDINATOR_ANSWERS_PER_STEP, COORDINATOR_BATCHES_IN_FLIGHT_MAX};
 
 /// What a coordinator wants its owner to do.
 #[derive(Debug)]
@@ -86,6 +88,9 @@ pub struct Coordinator<M: Machine> {
     open: Gathering<M>,
     /// Handed out and not committed, oldest first.
     in_flight: VecDeque<InFlight<M>>,
+    /// Answers whose time has come, oldest first: some leave with each call. Invariant: empty unless
+    /// active.
+    ready: VecDeque<(Ticket, M::Response)>,
     next_id: u64,
     /// Ends of transactions that were committed while the log is replayed. Invariant: empty unless
     /// loading.
@@ -101,13 +106,6 @@ struct Audience<M: Machine> {
 impl<M: Machine> Default for Audience<M> {
     fn default() -> Self {
         Self { replies: Vec::new(), notices: Vec::new() }
-    }
-}
-
-impl<M: Machine> Audience<M> {
-    fn tell(self, out: &mut Vec<EffectOf<M>>) {
-        out.extend(self.replies.into_iter().map(reply));
-        out.extend(self.notices.into_iter().map(CoordinatorEffect::Announce));
     }
 }
 
@@ -141,6 +139,7 @@ impl<M: Machine> Coordinator<M> {
             phase: Phase::Idle,
             open: Gathering::default(),
             in_flight: VecDeque::new(),
+            ready: VecDeque::new(),
             next_id: 0,
             late_ends: Vec::new(),
         }
@@ -177,6 +176,7 @@ impl<M: Machine> Coordinator<M> {
     pub fn begin_load(&mut self) {
         assert_eq!(self.phase, Phase::Idle, "a coordinator is loaded from idle");
         assert!(self.in_flight.is_empty() && self.open.audience.replies.is_empty(), "nobody waits");
+        assert!(self.ready.is_empty(), "everybody was told");
         self.phase = Phase::Loading;
     }
 
@@ -213,6 +213,7 @@ impl<M: Machine> Coordinator<M> {
         let mut decided = Vec::new();
         self.machine.loaded(now, &mut decided);
         self.gather(now, decided, out);
+        self.tell(out);
     }
 
     /// This broker does not lead the partition any more: everything in memory is dropped and
@@ -248,21 +249,21 @@ impl<M: Machine> Coordinator<M> {
         let mut decided = Vec::new();
         self.machine.handle(now, dice, ticket, request, &mut decided);
         self.gather(now, decided, out);
+        self.tell(out);
     }
 
     /// Does what has fallen due. Nothing expires by a wall clock that is in doubt.
     pub fn on_time(&mut self, now: Now, wall: WallTrust, out: &mut Vec<EffectOf<M>>) {
         for batch in self.in_flight.iter_mut().take_while(|batch| batch.deadline <= now.monotonic) {
-            for (ticket, response) in batch.audience.replies.drain(..) {
-                let response = M::timed_out(response);
-                out.push(CoordinatorEffect::Reply { ticket, response });
-            }
+            let late = batch.audience.replies.drain(..);
+            self.ready.extend(late.map(|(ticket, response)| (ticket, M::timed_out(response))));
         }
         if self.phase == Phase::Active {
             let mut decided = Vec::new();
             self.machine.on_time(now, wall, &mut decided);
             self.gather(now, decided, out);
         }
+        self.tell(out);
     }
 
     /// Hands out what this turn's requests and alarms have gathered, as one batch. To be called
@@ -288,8 +289,10 @@ impl<M: Machine> Coordinator<M> {
         match outcome {
             Ok(()) => {
                 while let Some(batch) = self.in_flight.pop_front_if(|batch| batch.id <= id) {
-                    batch.audience.tell(out);
+                    self.ready.extend(batch.audience.replies);
+                    out.extend(batch.audience.notices.into_iter().map(CoordinatorEffect::Announce));
                 }
+                self.tell(out);
             }
             // A batch of a machine that was dropped before does not concern this one.
             Err(_) if self.in_flight.front().is_none_or(|oldest| id < oldest.id) => {}
@@ -301,6 +304,9 @@ impl<M: Machine> Coordinator<M> {
     /// When [`Coordinator::on_time`] must be called next.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Monotonic> {
+        if !self.ready.is_empty() {
+            return Some(Monotonic(0));
+        }
         let waiting = self.in_flight.iter().find(|batch| !batch.audience.replies.is_empty());
         let timer = (self.phase == Phase::Active).then(|| self.machine.next_deadline()).flatten();
         waiting.map(|batch| batch.deadline).into_iter().chain(timer).min()
@@ -328,7 +334,7 @@ impl<M: Machine> Coordinator<M> {
                 }
                 Decision::Reply { ticket, response } => match self.awaited() {
                     Some(audience) => audience.replies.push((ticket, response)),
-                    None => out.push(CoordinatorEffect::Reply { ticket, response }),
+                    None => self.ready.push_back((ticket, response)),
                 },
                 Decision::Announce(notice) => match self.awaited() {
                     Some(audience) => audience.notices.push(notice),
@@ -337,6 +343,13 @@ impl<M: Machine> Coordinator<M> {
                 Decision::Append { records, replies } => {
                     for record in &records {
                         self.gather_record(now, record, out);
+                    }
+                    self.open.audience.replies.extend(replies);
+                }
+                Decision::AppendPacked { batches, replies } => {
+                    for batch in batches {
+                        self.settle(now, out);
+                        self.open.batch = batch;
                     }
                     self.open.audience.replies.extend(replies);
                 }
@@ -351,6 +364,12 @@ impl<M: Machine> Coordinator<M> {
                 }
             }
         }
+    }
+
+    /// Lets answers leave whose time has come, as many as one turn can carry.
+    fn tell(&mut self, out: &mut Vec<EffectOf<M>>) {
+        let count = self.ready.len().min(COORDINATOR_ANSWERS_PER_STEP);
+        out.extend(self.ready.drain(..count).map(reply));
     }
 
     /// Those who are told when the last record that is not committed is; none if all are.
@@ -371,9 +390,7 @@ impl<M: Machine> Coordinator<M> {
     }
 
     fn gather_record(&mut self, now: Now, record: &StateRecord, out: &mut Vec<EffectOf<M>>) {
-        let is_full =
-            self.open.batch.size_bytes_with(&as_new(now, record)) > COORDINATOR_BATCH_BYTES_MAX;
-        if is_full && self.open.batch.record_count() > 0 {
+        if is_full_for(&self.open.batch, now, record) {
             self.close_batch(now, out);
         }
         push(&mut self.open.batch, now, record);
@@ -389,6 +406,8 @@ impl<M: Machine> Coordinator<M> {
     }
 
     fn fail(&mut self, error: ErrorCode, out: &mut Vec<EffectOf<M>>) {
+        // What these rest on is committed.
+        out.extend(self.ready.drain(..).map(reply));
         let waiting = self.in_flight.drain(..).flat_map(|batch| batch.audience.replies);
         let waiting = waiting.chain(self.open.audience.replies.drain(..));
         out.extend(
@@ -409,14 +428,4 @@ impl<M: Machine> Coordinator<M> {
 
 fn reply<R, N>((ticket, response): (Ticket, R)) -> CoordinatorEffect<R, N> {
     CoordinatorEffect::Reply { ticket, response }
-}
-
-fn as_new(now: Now, record: &StateRecord) -> NewRecord<'_> {
-    let (key, value) = (Some(&*record.key), record.value.as_deref());
-    NewRecord { timestamp: now.wall.0, key, value, headers: &[] }
-}
-
-fn push(batch: &mut BatchBuilder, now: Now, record: &StateRecord) {
-    batch.push(&as_new(now, record));
-    assert!(batch.size_bytes() <= COORDINATOR_BATCH_BYTES_MAX, "a record fits");
 }

@@ -22,6 +22,12 @@ pub enum Alarm {
         /// Which group.
         group: String,
     },
+    /// A group goes on answering members whose requests were parked. Before its other alarms: one of them
+    /// waits for the end of that.
+    Telling {
+        /// Which group.
+        group: String,
+    },
     /// A member, joined or pending, has not been heard of for its session timeout.
     Session {
         /// Its group.
@@ -130,19 +136,37 @@ impl Timers {
         self.queue.first().map(|(at, _)| *at)
     }
 
-    /// Takes out one alarm whose deadline is not after `now`, the earliest first.
-    pub fn take_due(&mut self, now: Monotonic) -> Option<Alarm> {
-        while self.next().is_some_and(|at| at <= now) {
-            let (_, alarm) = self.queue.pop_first()?;
-            let armed = self.armed.get_mut(&alarm).expect("a queued alarm is armed");
+    /// Whether the deadline of some alarm is not after `now`; the earliest is [`Timers::first`] then.
+    pub fn is_due(&mut self, now: Monotonic) -> bool {
+        while let Some((queued, alarm)) = self.queue.first()
+            && *queued <= now
+        {
+            let armed = self.armed.get_mut(alarm).expect("a queued alarm is armed");
             if armed.due <= now {
-                self.armed.remove(&alarm);
-                return Some(alarm);
+                return true;
             }
             armed.queued = armed.due;
-            self.queue.insert((armed.due, alarm));
+            let due = armed.due;
+            let (_, alarm) = self.queue.pop_first().expect("it was looked at");
+            self.queue.insert((due, alarm));
         }
-        None
+        false
+    }
+
+    /// The first alarm in the queue, which may have been moved back.
+    #[must_use]
+    pub fn first(&self) -> Option<&Alarm> {
+        self.queue.first().map(|(_, alarm)| alarm)
+    }
+
+    /// Takes out one alarm whose deadline is not after `now`, the earliest first.
+    pub fn take_due(&mut self, now: Monotonic) -> Option<Alarm> {
+        if !self.is_due(now) {
+            return None;
+        }
+        let (_, alarm) = self.queue.pop_first()?;
+        self.armed.remove(&alarm);
+        Some(alarm)
     }
 
     /// How many alarms are armed.

@@ -5,6 +5,7 @@
 
 mod answers;
 mod asks;
+mod large;
 mod limits;
 mod random;
 mod script;

@@ -9,6 +9,9 @@
 //! a state is entered only from one of its predecessors.
 //! Apart because this is the truth, and everything that acts on it comes and goes.
 
+mod parked;
+
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
@@ -18,8 +21,11 @@ use flumen_protocol::time::Wall;
 use super::member::{Joiner, Member, Protocol, Waiting};
 use super::subscription::subscribed_topics;
 
-/// The protocol type of consumers, whose metadata the coordinator looks into.
-const CONSUMER: &str = "consumer";
+pub(super) use parked::{Answerable, Parked};
+
+/// The protocol type of consumers, whose metadata the coordinator looks into, and of all groups of the
+/// new kind.
+pub(super) const CONSUMER: &str = "consumer";
 
 /// A state without what belongs to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -238,10 +244,6 @@ impl Group {
         members
     }
 
-    pub(super) fn member_ids(&self) -> Vec<String> {
-        self.members_by_age().iter().map(|member| member.id.clone()).collect()
-    }
-
     pub(super) fn member(&self, id: &str) -> Option<&Member> {
         self.members.get(id)
     }
@@ -301,12 +303,12 @@ impl Group {
 
     /// Gives a static member's place to a new process (KIP-345): same member, other id.
     /// The old process's parked requests are handed back to be answered.
-    pub(super) fn replace(&mut self, old_id: &str, new_id: &str) -> Vec<ReplacedWait> {
+    pub(super) fn replace(&mut self, old_id: &str, new_id: &str) -> Vec<Parked> {
         let mut member = self.members.remove(old_id).expect("a static member exists");
         let mut waits = Vec::new();
         self.joining -= usize::from(member.joining.is_some());
-        waits.extend(member.joining.take().map(ReplacedWait::Join));
-        waits.extend(member.syncing.take().map(ReplacedWait::Sync));
+        waits.extend(member.joining.take().map(Parked::Join));
+        waits.extend(member.syncing.take().map(Parked::Sync));
         if let Some(unsynced) = self.unsynced() {
             // The new process has its assignment or asks for it; nobody waits for the old one.
             unsynced.remove(old_id);
@@ -341,31 +343,15 @@ impl Group {
         before
     }
 
-    /// Takes a member's parked JoinGroup to answer it.
-    pub(super) fn take_join(&mut self, id: &str) -> Option<Waiting> {
-        let waiting = self.members.get_mut(id)?.joining.take()?;
-        self.joining -= 1;
-        Some(waiting)
-    }
-
-    /// The member has completed a join: from now on heartbeats are expected.
-    pub(super) fn completed_join(&mut self, id: &str) {
-        self.members.get_mut(id).expect("a member completes a join").is_new = false;
-    }
-
-    /// Parks a member's SyncGroup; the one it had parked before is handed back to be answered.
-    pub(super) fn park_sync(&mut self, id: &str, waiting: Waiting) -> Option<Waiting> {
-        self.members.get_mut(id)?.syncing.replace(waiting)
-    }
-
-    /// Takes a member's parked SyncGroup to answer it.
-    pub(super) fn take_sync(&mut self, id: &str) -> Option<Waiting> {
-        self.members.get_mut(id)?.syncing.take()
-    }
-
-    /// Sets every member's assignment; whom `assign` has nothing for gets an empty one.
-    pub(super) fn assign(&mut self, assign: impl Fn(&str) -> Bytes) {
-        self.members.values_mut().for_each(|member| member.assignment = assign(&member.id));
+    /// Sets every member's assignment; who is not named gets an empty one, and of two for the same
+    /// member the last counts. Copied: a slice would keep the leader's whole request alive.
+    pub(super) fn assign<'r>(&mut self, given: impl Iterator<Item = (&'r str, &'r Bytes)>) {
+        self.members.values_mut().for_each(|member| member.assignment = Bytes::new());
+        for (id, assignment) in given {
+            if let Some(member) = self.members.get_mut(id) {
+                member.assignment = Bytes::copy_from_slice(assignment);
+            }
+        }
         self.assignments_bytes = self.members.values().map(|member| member.assignment.len()).sum();
     }
 
@@ -434,13 +420,6 @@ impl Group {
     }
 }
 
-/// A request the former process of a static member had parked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ReplacedWait {
-    Join(Waiting),
-    Sync(Waiting),
-}
-
 /// Leader, protocol, subscription.
 impl Group {
     pub(super) fn is_leader(&self, id: &str) -> bool {
@@ -479,16 +458,23 @@ impl Group {
 
     /// The protocol with the most votes; among equals the one an elder member voted for.
     pub(super) fn choose_protocol(&self) -> Option<String> {
-        let mut votes: Vec<(&str, usize)> = Vec::new();
-        for member in self.members_by_age() {
-            let vote = member.vote(|name| self.is_candidate(name)).expect("a shared protocol");
-            match votes.iter_mut().find(|(name, _)| *name == vote) {
-                Some((_, count)) => *count += 1,
-                None => votes.push((vote, 1)),
+        let names = self.support.keys().map(String::as_str);
+        let candidates: Vec<&str> = names.filter(|name| self.is_candidate(name)).collect();
+        let is_candidate = |name: &str| candidates.contains(&name);
+        // Each with its votes, and when the eldest that voted for it joined.
+        let mut votes: Vec<(&str, usize, u64)> = Vec::new();
+        for member in self.members.values() {
+            let vote = member.vote(is_candidate).expect("a shared protocol");
+            match votes.iter_mut().find(|(name, ..)| *name == vote) {
+                Some((_, count, eldest)) => {
+                    *count += 1;
+                    *eldest = member.order.min(*eldest);
+                }
+                None => votes.push((vote, 1, member.order)),
             }
         }
-        let most = votes.iter().map(|(_, count)| *count).max()?;
-        votes.iter().find(|(_, count)| *count == most).map(|(name, _)| (*name).to_owned())
+        let most = votes.into_iter().max_by_key(|(_, count, eldest)| (*count, Reverse(*eldest)))?;
+        Some(most.0.to_owned())
     }
 
     fn is_candidate(&self, protocol: &str) -> bool {
@@ -527,7 +513,11 @@ impl Group {
         let mut topics = BTreeSet::new();
         for member in self.members.values() {
             let metadata = member.metadata(self.protocol.as_deref()?);
-            topics.extend(subscribed_topics(&metadata)?.iter().map(ToString::to_string));
+            for topic in subscribed_topics(&metadata)? {
+                if !topics.contains(topic) {
+                    topics.insert(topic.to_owned());
+                }
+            }
         }
         Some(topics)
     }

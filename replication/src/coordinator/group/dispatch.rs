@@ -31,7 +31,7 @@ use super::member::{Joiner, Waiting};
 use super::offsets::{OffsetTable, Place};
 use super::pending::PendingOffsets;
 use super::presence::{heartbeat, leave, sync};
-use super::rebalance::{join_is_over, prepare, session_is_over, sync_is_over};
+use super::rebalance::{join_is_over, prepare, session_is_over, sync_is_over, tell_some};
 use super::requests::{
     GroupEffect, GroupRequest, GroupResponse, delete_result, leave_refused, sync_refused,
 };
@@ -224,21 +224,10 @@ impl Machine for GroupCoordinator {
     /// A bounded number of things at a time.
     fn on_time(&mut self, now: Now, wall: WallTrust, out: &mut Vec<GroupEffect>) {
         // Taken first: what is armed meanwhile waits for the next turn, even if it is due at once.
-        let timers = &mut self.timers;
-        let due: Vec<Alarm> = std::iter::from_fn(|| timers.take_due(now.monotonic))
-            .take(ALARMS_PER_TURN_MAX)
-            .collect();
-        let mut effort_left = ALARM_EFFORT_PER_TURN_MAX;
-        for alarm in due {
+        for alarm in self.take_due(now) {
             if self.put_off(now, &alarm) {
                 continue;
             }
-            let effort = self.effort(&alarm);
-            if effort > effort_left {
-                self.timers.arm(alarm, now.monotonic);
-                continue;
-            }
-            effort_left -= effort;
             let mut turn = Turn { config: &self.config, now, timers: &mut self.timers, out };
             let groups = &mut self.groups;
             match alarm {
@@ -263,6 +252,9 @@ impl Machine for GroupCoordinator {
                 }
                 Alarm::Sync { group } => {
                     groups.change(&group, |group| sync_is_over(group, &mut turn));
+                }
+                Alarm::Telling { group } => {
+                    groups.change(&group, |group| tell_some(group, &mut turn));
                 }
                 Alarm::Expiry => match wall {
                     WallTrust::Trusted => self.sweep(now, out),
@@ -328,6 +320,24 @@ impl GroupCoordinator {
             partition,
             offset: committed.offset,
         })
+    }
+}
+
+/// Alarms.
+impl GroupCoordinator {
+    /// Takes out what is due, as much as may be done in one turn. What takes more effort than is left
+    /// keeps its place, before everything behind it.
+    fn take_due(&mut self, now: Now) -> Vec<Alarm> {
+        let mut due = Vec::new();
+        let mut effort_left = ALARM_EFFORT_PER_TURN_MAX;
+        while due.len() < ALARMS_PER_TURN_MAX && self.timers.is_due(now.monotonic) {
+            let alarm = self.timers.first().expect("an alarm is due");
+            let effort = if self.must_wait(alarm) { 0 } else { self.effort(alarm) };
+            let Some(left) = effort_left.checked_sub(effort) else { break };
+            effort_left = left;
+            due.extend(self.timers.take_due(now.monotonic));
+        }
+        due
     }
 }
 

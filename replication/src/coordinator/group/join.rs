@@ -17,7 +17,7 @@ use flumen_protocol::error_code::ErrorCode;
 use flumen_protocol::messages::JoinGroupRequest;
 
 use super::GroupConfig;
-use super::classic::{Group, ReplacedWait, State, StateName};
+use super::classic::{Group, Parked, State, StateName};
 use super::member::Joiner;
 use super::rebalance::{
     admit, complete_if_all_joined, joined, joined_without_members, prepare, readmit, rebalance,
@@ -213,13 +213,13 @@ fn store_replacement(group: &mut Group, turn: &mut Turn<'_>, joiner: &Joiner, ol
     turn.append(vec![record], vec![(waiting.ticket, GroupResponse::Join(response))]);
 }
 
-fn fence(turn: &mut Turn<'_>, wait: ReplacedWait, old_id: &str) {
+fn fence(turn: &mut Turn<'_>, wait: Parked, old_id: &str) {
     match wait {
-        ReplacedWait::Join(waiting) => {
+        Parked::Join(waiting) => {
             let refusal = join_refused(ErrorCode::FencedInstanceId, old_id, waiting.version);
             turn.reply_join(waiting, refusal);
         }
-        ReplacedWait::Sync(waiting) => {
+        Parked::Sync(waiting) => {
             let refusal = sync_refused(ErrorCode::FencedInstanceId);
             turn.reply(waiting.ticket, GroupResponse::Sync(refusal));
         }

@@ -5,22 +5,19 @@
 //! Invariants: an assignment leaves only with the record that holds it.
 //! Apart because all three begin with the same check of member and generation.
 
-use bytes::Bytes;
-use std::collections::BTreeMap;
-
 use flumen_protocol::error_code::ErrorCode;
 use flumen_protocol::messages::leave_group_request::MemberIdentity;
 use flumen_protocol::messages::leave_group_response::MemberResponse;
 use flumen_protocol::messages::{
-    HeartbeatRequest, LeaveGroupRequest, LeaveGroupResponse, SyncGroupRequest, SyncGroupResponse,
+    HeartbeatRequest, LeaveGroupRequest, LeaveGroupResponse, SyncGroupRequest,
 };
 
 use super::classic::{Group, State, StateName};
 use super::member::Waiting;
 use super::rebalance::{
-    abandon_assignment, complete_if_all_joined, prepare, rebalance, remove_member,
+    abandon_assignment, complete_if_all_joined, prepare, rebalance, remove_member, synced, tell,
 };
-use super::requests::{GroupResponse, sync_refused, text};
+use super::requests::{GroupResponse, sync_refused};
 use super::stored::{fits_a_batch, group_record};
 use super::turn::Turn;
 use crate::coordinator::Ticket;
@@ -88,12 +85,7 @@ fn check_sync(group: &Group, request: &SyncGroupRequest) -> Result<(), ErrorCode
 
 /// The leader's assignment is here: the group is stable, once it is stored.
 fn assign(group: &mut Group, turn: &mut Turn<'_>, request: &SyncGroupRequest) {
-    let assignments: BTreeMap<&str, &Bytes> =
-        request.assignments.iter().map(|one| (&*one.member_id, &one.assignment)).collect();
-    // Copied: a slice would keep the leader's whole request alive.
-    group.assign(|id| {
-        assignments.get(id).map_or_else(Bytes::new, |one| Bytes::copy_from_slice(one))
-    });
+    group.assign(request.assignments.iter().map(|one| (&*one.member_id, &one.assignment)));
     let record = group_record(group);
     if !fits_a_batch(&record) {
         abandon_assignment(group, turn, sync_refused(ErrorCode::UnknownServerError));
@@ -102,23 +94,8 @@ fn assign(group: &mut Group, turn: &mut Turn<'_>, request: &SyncGroupRequest) {
     }
     let unsynced = group.unsynced().map(std::mem::take).unwrap_or_default();
     group.enter(State::Stable { unsynced }, turn.now.wall);
-    let mut replies = Vec::new();
-    for id in group.member_ids() {
-        if let Some(waiting) = group.take_sync(&id) {
-            replies.push((waiting.ticket, GroupResponse::Sync(synced(group, &id))));
-            let session_ms = group.member(&id).map_or(0, |member| member.session_timeout_ms);
-            turn.renew_session(&group.id, &id, session_ms);
-        }
-    }
-    turn.append(vec![record], replies);
-}
-
-fn synced(group: &Group, id: &str) -> SyncGroupResponse {
-    let assignment = group.member(id).map(|member| member.assignment.clone());
-    SyncGroupResponse::default()
-        .with_protocol_type(group.protocol_type.as_deref().map(text))
-        .with_protocol_name(group.protocol.as_deref().map(text))
-        .with_assignment(assignment.unwrap_or_default())
+    turn.append(vec![record], Vec::new());
+    tell(group, turn);
 }
 
 /// A member is alive.

@@ -1,21 +1,25 @@
 //! How a group goes from one generation to the next.
 //!
-//! Does: begin a rebalance, end its join phase, and act when a wait is over or a member is lost.
+//! Does: begin a rebalance, end its join phase, answer those who waited for that, some a turn, and act
+//! when a wait is over or a member is lost.
 //! Does not: read requests; the rooms `join` and `presence` do and then call in here.
 //! Invariants: whoever is taken out of a group while it waits is answered; every way into
-//! `Preparing` has an end: all joined, or an alarm.
+//! `Preparing` has an end: all joined, or an alarm. A JoinGroup that is still parked when the next
+//! rebalance begins is one for that.
 //! Apart because joins, leaves and losses all end here.
 
-use bytes::Bytes;
+use std::iter;
+
 use flumen_protocol::error_code::ErrorCode;
 use flumen_protocol::messages::{JoinGroupResponse, SyncGroupResponse};
 
-use super::classic::{Group, InitialDelay, State, StateName};
+use super::classic::{Answerable, Group, InitialDelay, Parked, State, StateName};
 use super::member::{Joiner, Member};
 use super::requests::{GroupResponse, join_refused, sync_refused, text};
 use super::stored::group_record;
 use super::turn::Turn;
 use crate::coordinator::timers::Alarm;
+use crate::limits::GROUP_ANSWERS_PER_STEP;
 
 /// How long a new member's JoinGroup may wait. It has no member id to send heartbeats with, and a
 /// client that gave up cannot be told from one that waits; without a limit its retries would fill
@@ -58,7 +62,11 @@ pub(super) fn prepare(group: &mut Group, turn: &mut Turn<'_>) {
             let remaining_ms = (group.rebalance_timeout_ms() - delay_ms).max(0);
             initial = Some(InitialDelay { delay_ms, remaining_ms, grew: false });
         }
-        StateName::Stable => {}
+        // What they wait for is decided and on its way to the log.
+        StateName::Stable => {
+            let waiting = group.take_syncs();
+            waiting.into_iter().for_each(|one| answer(group, turn, one));
+        }
         StateName::PreparingRebalance => unreachable!("a rebalance does not begin twice"),
     }
     turn.timers.cancel(&Alarm::Sync { group: group.id.clone() });
@@ -117,17 +125,42 @@ fn complete_join(group: &mut Group, turn: &mut Turn<'_>) {
         turn.append(vec![group_record(group)], Vec::new());
         return;
     }
-    for id in group.member_ids() {
-        group.completed_join(&id);
-        let session_ms = group.member(&id).map_or(0, |member| member.session_timeout_ms);
-        turn.renew_session(&group.id, &id, session_ms);
-        if let Some(waiting) = group.take_join(&id) {
-            let response = joined(group, &id);
-            turn.reply_join(waiting, response);
-        }
+    for away in group.members().values().filter(|member| member.joining.is_none()) {
+        turn.renew_session(&group.id, &away.id, away.session_timeout_ms);
     }
     let timeout_ms = group.rebalance_timeout_ms();
     turn.arm(Alarm::Sync { group: group.id.clone() }, timeout_ms);
+    tell(group, turn);
+}
+
+/// Answers everybody who waits for what the group has come to; many of them in later turns.
+pub(super) fn tell(group: &mut Group, turn: &mut Turn<'_>) {
+    if group.answerable_count() > GROUP_ANSWERS_PER_STEP {
+        turn.arm(Alarm::Telling { group: group.id.clone() }, 0);
+    } else {
+        tell_some(group, turn);
+    }
+}
+
+/// Answers some of those who wait and can be answered as the group stands now, the eldest first.
+pub(super) fn tell_some(group: &mut Group, turn: &mut Turn<'_>) {
+    for one in group.take_answerable(GROUP_ANSWERS_PER_STEP) {
+        answer(group, turn, one);
+    }
+    if group.answerable_count() > 0 {
+        turn.arm(Alarm::Telling { group: group.id.clone() }, 0);
+    }
+}
+
+/// Tells a member the present generation, or its assignment. Now it must be heard of again.
+fn answer(group: &Group, turn: &mut Turn<'_>, Answerable { id, parked, session_ms }: Answerable) {
+    turn.renew_session(&group.id, &id, session_ms);
+    match parked {
+        Parked::Join(waiting) => turn.reply_join(waiting, joined(group, &id)),
+        Parked::Sync(waiting) => {
+            turn.reply(waiting.ticket, GroupResponse::Sync(synced(group, &id)));
+        }
+    }
 }
 
 fn drop_absent_members(group: &mut Group, turn: &mut Turn<'_>) {
@@ -161,19 +194,25 @@ pub(super) fn joined_without_members(group: &Group, id: &str, leader: &str) -> J
         .with_leader(text(leader))
 }
 
+/// What a member of a stable group is told of its assignment.
+pub(super) fn synced(group: &Group, id: &str) -> SyncGroupResponse {
+    let assignment = group.member(id).map(|member| member.assignment.clone());
+    SyncGroupResponse::default()
+        .with_protocol_type(group.protocol_type.as_deref().map(text))
+        .with_protocol_name(group.protocol.as_deref().map(text))
+        .with_assignment(assignment.unwrap_or_default())
+}
+
 /// Takes back the assignment nobody has seen yet and answers those who wait for it.
 pub(super) fn abandon_assignment(
     group: &mut Group,
     turn: &mut Turn<'_>,
     answer: SyncGroupResponse,
 ) {
-    group.assign(|_| Bytes::new());
-    for id in group.member_ids() {
-        if let Some(waiting) = group.take_sync(&id) {
-            turn.reply(waiting.ticket, GroupResponse::Sync(answer.clone()));
-            let session_ms = group.member(&id).map_or(0, |member| member.session_timeout_ms);
-            turn.renew_session(&group.id, &id, session_ms);
-        }
+    group.assign(iter::empty());
+    for Answerable { id, parked, session_ms } in group.take_syncs() {
+        turn.reply(parked.waiting().ticket, GroupResponse::Sync(answer.clone()));
+        turn.renew_session(&group.id, &id, session_ms);
     }
 }
 
@@ -183,6 +222,10 @@ fn rebalance_in_progress() -> SyncGroupResponse {
 
 /// Members had long enough to ask for their assignment: those who did not are dropped.
 pub(super) fn sync_is_over(group: &mut Group, turn: &mut Turn<'_>) {
+    if group.answerable_count() > 0 {
+        // Not everybody knows yet that there is something to ask for.
+        return turn.arm(Alarm::Sync { group: group.id.clone() }, 0);
+    }
     let late: Vec<String> = group.unsynced().map(std::mem::take).into_iter().flatten().collect();
     if late.is_empty() {
         return;

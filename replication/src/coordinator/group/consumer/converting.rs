@@ -10,11 +10,11 @@
 //! Apart because a small group is converted at once, in the turn of the request that asks for it.
 //!
 //! ```text
-//! a new member joins      Upgrade ──► Upgraded ──(written)──► Parting ─────────┐
-//! a classic group            └────────── denied ─────────────────────────────┤
-//!                                                                              ▼
-//! the last new member     Downgrade ─► Closing ─► Closed ──(written)──► Withering ─► Done: who waits
-//! has left                                                                           is heard
+//! a new member joins   Upgrade ─► Gathering ─► Joining ─► Upgraded ──(written)──► Parting ─┐
+//! a classic group         └───────────────────────┴── denied ─────────────────────────────┤
+//!                                                                                         ▼
+//! the last new member  Downgrade ─► Sealing ─► Closing ─► Closed ──(written)──► Withering ─► Done: who
+//! has left                                                                         waits is heard
 //! ```
 
 use std::collections::{BTreeMap, VecDeque};
@@ -40,10 +40,12 @@ use super::pen::{Denied, Pen};
 use super::state::ConsumerGroup;
 use crate::coordinator::Ticket;
 use crate::coordinator::machine::{Machine, StateRecord};
+use crate::coordinator::packing::Packing;
 use crate::coordinator::timers::Alarm;
 use crate::dice::Dice;
 use crate::limits::{
-    CONVERTING_REQUESTS_MAX, CONVERTING_REQUESTS_PER_STEP, CONVERTING_UNITS_PER_STEP,
+    CONVERTING_RECORDS_PER_STEP, CONVERTING_REQUESTS_MAX, CONVERTING_REQUESTS_PER_STEP,
+    CONVERTING_UNITS_PER_STEP,
 };
 use crate::metadata::image::Image;
 
@@ -87,16 +89,22 @@ struct Downgrade {
 enum Course {
     /// A classic group is put into the new words.
     Upgrade(Upgrade),
-    /// The member it was done for has joined what is to take its place.
-    Upgraded { group: ConsumerGroup, records: Vec<StateRecord>, reply: (Ticket, GroupResponse) },
+    /// All members are; what is to be written about them is put together.
+    Gathering(Upgrade),
+    /// The member it is done for is to join.
+    Joining { group: ConsumerGroup, records: Vec<StateRecord> },
+    /// It has joined what is to take the group's place; what is to be written is packed.
+    Upgraded { group: ConsumerGroup, packing: Packing, reply: (Ticket, GroupResponse) },
     /// It is one of the new kind; members of the old one are told and dropped, and their sessions begin.
     Parting { old: Group },
     /// A group of the new kind is put into the old words.
     Downgrade(Downgrade),
-    /// All members are; what is to be written is put together.
-    Closing(Downgrade),
-    /// All is ready to be written and to become true.
-    Closed { group: Group, records: Vec<StateRecord> },
+    /// All members are; the group gets its protocol and its record.
+    Sealing(Downgrade),
+    /// What is to be written is put together, the group's record last.
+    Closing(Downgrade, StateRecord),
+    /// It is packed, and all becomes true when it is written.
+    Closed { group: Group, packing: Packing },
     /// It is classic; the members of what it was are dropped.
     Withering { old: Box<ConsumerGroup> },
     /// All is done but to answer those who wait.
@@ -141,8 +149,11 @@ impl Converting {
                 refused.push((*ticket, response.clone().refused(error)));
             }
             Course::Upgrade(_)
+            | Course::Gathering(_)
+            | Course::Joining { .. }
             | Course::Downgrade(_)
-            | Course::Closing(_)
+            | Course::Sealing(_)
+            | Course::Closing(..)
             | Course::Closed { .. }
             | Course::Withering { .. }
             | Course::Done => {}
@@ -178,18 +189,24 @@ impl GroupCoordinator {
         None
     }
 
-    /// Whether what an alarm is about must wait for a conversion; it falls due again at once.
-    pub(in crate::coordinator::group) fn put_off(&mut self, now: Now, alarm: &Alarm) -> bool {
+    /// Whether what an alarm is about must wait for a conversion.
+    pub(in crate::coordinator::group) fn must_wait(&self, alarm: &Alarm) -> bool {
         let group = match alarm {
             Alarm::Session { group, .. }
             | Alarm::Member { group, .. }
             | Alarm::Join { group }
             | Alarm::Sync { group }
+            | Alarm::Telling { group }
             | Alarm::Patterns { group }
             | Alarm::Assignment { group } => group,
             Alarm::Conversion { .. } | Alarm::Expiry => return false,
         };
-        let waits = self.converting.contains_key(group);
+        self.converting.contains_key(group)
+    }
+
+    /// The same; it falls due again at once then.
+    pub(in crate::coordinator::group) fn put_off(&mut self, now: Now, alarm: &Alarm) -> bool {
+        let waits = self.must_wait(alarm);
         // The conversion may have begun the session anew in this very turn: that holds.
         if waits && !self.timers.is_armed(alarm) {
             self.timers.arm(alarm.clone(), now.monotonic);
@@ -245,15 +262,33 @@ impl GroupCoordinator {
     ) {
         let Some(Converting { course, mut waiting }) = self.converting.remove(id) else { return };
         let course = match course {
-            Course::Upgrade(upgrade) => self.upgrade_some(now, upgrade, &mut waiting, out),
-            Course::Upgraded { group, records, reply } => {
-                append(records, Some(reply), out);
-                self.install(group)
+            Course::Upgrade(upgrade) => self.upgrade_some(upgrade, &mut waiting, out),
+            Course::Gathering(upgrade) => self.gather(upgrade),
+            Course::Joining { group, records } => {
+                self.end_upgrade(now, (group, records), &mut waiting, out)
+            }
+            Course::Upgraded { group, mut packing, reply } => {
+                if packing.go_on(now, CONVERTING_RECORDS_PER_STEP) {
+                    let (batches, replies) = (packing.finish(), vec![reply]);
+                    out.push(GroupEffect::AppendPacked { batches, replies });
+                    self.install(group)
+                } else {
+                    Course::Upgraded { group, packing, reply }
+                }
             }
             Course::Parting { old } => self.part_with_some(now, old, out),
             Course::Downgrade(downgrade) => self.downgrade_some(now, downgrade),
-            Course::Closing(downgrade) => self.put_together(downgrade),
-            Course::Closed { group, records } => self.close(now, group, records, out),
+            Course::Sealing(downgrade) => seal(downgrade),
+            Course::Closing(downgrade, record) => self.put_together(downgrade, record),
+            Course::Closed { group, mut packing } => {
+                if packing.go_on(now, CONVERTING_RECORDS_PER_STEP) {
+                    let (batches, replies) = (packing.finish(), Vec::new());
+                    out.push(GroupEffect::AppendPacked { batches, replies });
+                    self.close(now, group, out)
+                } else {
+                    Course::Closed { group, packing }
+                }
+            }
             Course::Withering { mut old } => {
                 match old.wither(CONVERTING_UNITS_PER_STEP / MEMBER_UNITS) {
                     true => Course::Done,
@@ -287,7 +322,6 @@ impl GroupCoordinator {
 
     fn upgrade_some(
         &mut self,
-        now: Now,
         mut upgrade: Upgrade,
         waiting: &mut VecDeque<Waiter>,
         out: &mut Vec<GroupEffect>,
@@ -311,15 +345,21 @@ impl GroupCoordinator {
                 return Course::Upgrade(upgrade);
             }
         }
+        Course::Gathering(upgrade)
+    }
+
+    fn gather(&self, upgrade: Upgrade) -> Course {
+        let Upgrade { mut group, records: [mut records, targets, holdings], .. } = upgrade;
+        let from = self.groups.get(&group.id).expect("a classic group is being converted");
         let epoch = from.generation;
-        let [mut written, targets, holdings] = upgrade.records;
+        records.reserve(targets.len() + holdings.len() + 2);
         let facts = [Fact::Epoch { epoch, topics_hash: 0 }, Fact::TargetEpoch(epoch)];
         for (fact, behind) in facts.into_iter().zip([targets, holdings]) {
-            written.push(fact.record(&group.id));
-            written.extend(behind);
+            records.push(fact.record(&group.id));
+            records.extend(behind);
             group.apply(fact);
         }
-        self.end_upgrade(now, (upgrade.group, written), waiting, out)
+        Course::Joining { group, records }
     }
 
     /// The member it was all done for joins, and the group is what it has become; or nothing has
@@ -344,7 +384,7 @@ impl GroupCoordinator {
         let (response, course) = match self.try_out(now, upgraded, out, beat) {
             Ok((group, Worked { result, records })) => {
                 let reply = (ticket, GroupResponse::ConsumerHeartbeat(result));
-                return Course::Upgraded { group, records, reply };
+                return Course::Upgraded { group, packing: Packing::new(records), reply };
             }
             Err(denied) => (denied_response(&denied), Course::Done),
         };
@@ -394,29 +434,20 @@ impl GroupCoordinator {
                 return Course::Downgrade(downgrade);
             }
         }
-        Course::Closing(downgrade)
+        Course::Sealing(downgrade)
     }
 
-    fn put_together(&self, downgrade: Downgrade) -> Course {
-        let Downgrade { mut group, records, .. } = downgrade;
+    fn put_together(&self, downgrade: Downgrade, record: StateRecord) -> Course {
+        let Downgrade { group, records, .. } = downgrade;
         let from = self.consumers.get(&group.id).expect("a group of the new kind is converted");
-        group.protocol = group.choose_protocol();
-        group.restored(None);
         let mut records = tombstones(from, records);
-        records.push(group_record(&group));
-        Course::Closed { group, records }
+        records.push(record);
+        Course::Closed { group, packing: Packing::new(records) }
     }
 
     /// The group is classic from now on; its members must join again.
-    fn close(
-        &mut self,
-        now: Now,
-        group: Group,
-        records: Vec<StateRecord>,
-        out: &mut Vec<GroupEffect>,
-    ) -> Course {
+    fn close(&mut self, now: Now, group: Group, out: &mut Vec<GroupEffect>) -> Course {
         let id = group.id.clone();
-        append(records, None, out);
         self.timers.cancel(&Alarm::Patterns { group: id.clone() });
         self.timers.cancel(&Alarm::Assignment { group: id.clone() });
         let before = self.consumers.take(&id).expect("a group of the new kind is converted");
@@ -425,6 +456,14 @@ impl GroupCoordinator {
         self.groups.change(&id, |group| prepare(group, &mut turn));
         Course::Withering { old: Box::new(before) }
     }
+}
+
+fn seal(mut downgrade: Downgrade) -> Course {
+    let group = &mut downgrade.group;
+    group.protocol = group.choose_protocol();
+    group.restored(None);
+    let record = group_record(group);
+    Course::Closing(downgrade, record)
 }
 
 /// Where the members behind this one begin, or all of them.

@@ -36,7 +36,9 @@ use crate::coordinator::Ticket;
 use crate::coordinator::machine::StateRecord;
 use crate::coordinator::timers::{Alarm, Wait};
 use crate::dice::Dice;
-use crate::limits::{ALARM_EFFORT_PER_TURN_MAX, COORDINATOR_GROUPS_BYTES_MAX, GROUPS_MAX};
+use crate::limits::{
+    ALARM_EFFORT_PER_TURN_MAX, COORDINATOR_GROUPS_BYTES_MAX, GROUP_ANSWERS_PER_STEP, GROUPS_MAX,
+};
 use crate::metadata::image::Image;
 
 /// A record of a group of the new kind.
@@ -372,13 +374,19 @@ impl GroupCoordinator {
     pub(in crate::coordinator::group) fn effort(&self, alarm: &Alarm) -> usize {
         match alarm {
             // A step of long work: nothing else of the kind in the same turn.
-            Alarm::Conversion { .. } | Alarm::Patterns { .. } | Alarm::Assignment { .. } => {
-                ALARM_EFFORT_PER_TURN_MAX
-            }
+            Alarm::Conversion { .. }
+            | Alarm::Telling { .. }
+            | Alarm::Patterns { .. }
+            | Alarm::Assignment { .. } => ALARM_EFFORT_PER_TURN_MAX,
             // The topics of the group are looked through for its next epoch.
             Alarm::Member { .. } => 1,
             Alarm::Session { group, .. } => usize::from(self.consumers.contains(group)),
-            Alarm::Join { .. } | Alarm::Sync { .. } | Alarm::Expiry => 0,
+            // All members are looked through.
+            Alarm::Join { group } | Alarm::Sync { group } => {
+                let members = self.groups.get(group).map_or(0, |group| group.members().len());
+                if members > GROUP_ANSWERS_PER_STEP { ALARM_EFFORT_PER_TURN_MAX } else { 0 }
+            }
+            Alarm::Expiry => 0,
         }
     }
 

@@ -34,6 +34,14 @@ pub(in crate::coordinator::group) struct Profile {
     pub(super) classic: Option<Classic>,
 }
 
+/// Names of topics as a [`Profile`] has them, however they were said.
+pub(super) fn in_order<'n>(names: impl Iterator<Item = &'n str>) -> Vec<String> {
+    let mut names: Vec<&str> = names.collect();
+    names.sort_unstable();
+    names.dedup();
+    names.into_iter().map(str::to_owned).collect()
+}
+
 /// What a member that speaks the classic protocol says beside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::coordinator::group) struct Classic {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use flumen_protocol::error_code::ErrorCode;
 use flumen_protocol::time::Wall;
 
-use super::super::classic::Group;
+use super::super::classic::{CONSUMER, Group};
 use super::super::member::Member;
 use super::super::requests::{GroupResponse, join_refused, sync_refused};
 use super::super::stored::group_record;
@@ -23,7 +23,7 @@ use super::super::turn::Turn;
 use super::classic_members::encoded_assignment;
 use super::fact::Fact;
 use super::losses::Fate;
-use super::member::{Classic, ConsumerMember, Holding, Profile, Progress};
+use super::member::{Classic, ConsumerMember, Holding, Profile, Progress, in_order};
 use super::partitions::Partitions;
 use super::pen::{Denied, Pen};
 use super::state::ConsumerGroup;
@@ -31,8 +31,6 @@ use crate::coordinator::machine::StateRecord;
 use crate::coordinator::timers::{Alarm, Wait};
 use crate::limits::GROUP_MEMBERS_MAX;
 use crate::metadata::image::Image;
-
-const CONSUMER: &str = "consumer";
 
 /// Which conversions are allowed (`group.consumer.migration.policy`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,9 +121,7 @@ pub(super) fn upgraded_member(
         image.topic_named(name).map(|topic| (topic.id, partitions))
     });
     let assigned = Arc::new(Partitions::from_list(named));
-    let mut topics: Vec<String> = wishes.topics.iter().map(ToString::to_string).collect();
-    topics.sort_unstable();
-    topics.dedup();
+    let topics = in_order(wishes.topics.iter().copied());
     let profile = Profile {
         instance: member.instance.clone(),
         rack: wishes.rack.filter(|rack| !rack.is_empty()).map(str::to_owned),
@@ -299,10 +295,15 @@ pub(super) fn tombstones(
     [currents, targets, members]: [Vec<StateRecord>; 3],
 ) -> Vec<StateRecord> {
     let mut records = currents;
+    records.reserve(targets.len() + members.len());
     let write = |fact: Fact| fact.record(&group.id);
     records.extend(targets);
-    let is_stray = |id: &&String| group.member(id).is_none();
-    let strays = group.targets().keys().filter(is_stray);
+    // Both maps are in the order of the ids: one walk through both, not a look-up for each target.
+    let mut ids = group.members().keys().peekable();
+    let strays = group.targets().keys().filter(|id| {
+        while ids.next_if(|member| member < id).is_some() {}
+        ids.next_if(|member| member == id).is_none()
+    });
     records.extend(strays.map(|id| write(Fact::TargetGone { member: id.clone() })));
     records.push(write(Fact::TargetEpochGone));
     records.extend(members);

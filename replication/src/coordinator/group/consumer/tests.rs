@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use flumen_protocol::batch::records::records;
 use flumen_protocol::error_code::ErrorCode;
 use flumen_protocol::ids::{CoreId, NodeId, TopicId};
 use flumen_protocol::messages::consumer_group_heartbeat_request::TopicPartitions;
@@ -109,6 +110,22 @@ impl Desk {
                 }
                 GroupEffect::Append { records, replies } => {
                     self.log.extend(records.into_iter().map(|record| (record.key, record.value)));
+                    for (ticket, response) in replies {
+                        self.replies.insert(ticket.request, response);
+                    }
+                }
+                GroupEffect::AppendPacked { batches, replies } => {
+                    for batch in batches {
+                        let batch = batch.finish();
+                        for record in &records(&batch, usize::MAX).expect("a batch") {
+                            let record = record.expect("a record");
+                            let copy = Bytes::copy_from_slice;
+                            self.log.push((
+                                record.key.map(copy).unwrap_or_default(),
+                                record.value.map(copy),
+                            ));
+                        }
+                    }
                     for (ticket, response) in replies {
                         self.replies.insert(ticket.request, response);
                     }
