@@ -13,14 +13,12 @@ use flumen_protocol::messages::list_groups_response::ListedGroup;
 use flumen_protocol::messages::{GroupId, ListGroupsResponse};
 
 use super::any::{AnyGroup, GroupState};
-use super::classic::{Group, StateName};
+use super::classic::{CONSUMER, Group, StateName};
 use super::consumer::ConsumerGroup;
 use super::requests::text;
 
 /// Kafka's name for the state of a group that does not exist.
 const DEAD: &str = "Dead";
-/// The protocol type of all groups of the new kind.
-const CONSUMER: &str = "consumer";
 /// The first version of DescribeGroups that says that there is no such group (KIP-1043).
 const GROUP_ID_NOT_FOUND_VERSION: i16 = 6;
 

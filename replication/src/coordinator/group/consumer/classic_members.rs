@@ -16,13 +16,14 @@ use flumen_protocol::messages::{
     SyncGroupResponse,
 };
 
+use super::super::classic::CONSUMER;
 use super::super::member::Joiner;
 use super::super::requests::text;
 use super::super::subscription::{Subscription, subscription, write_assignment};
 use super::converting::is_large_consumer;
 use super::heartbeat::{check_instance, check_known, replace, update_profile};
 use super::losses::{self, Fate};
-use super::member::{Classic, ConsumerMember, Profile, Progress};
+use super::member::{Classic, ConsumerMember, Profile, Progress, in_order};
 use super::migration;
 use super::partitions::Partitions;
 use super::pen::{Denied, Pen};
@@ -31,8 +32,6 @@ use crate::coordinator::timers::Wait;
 use crate::limits::GROUP_MEMBERS_MAX;
 use crate::metadata::image::Image;
 
-/// The protocol type of consumers: no others can be in such a group.
-const CONSUMER: &str = "consumer";
 /// The first version whose newcomers must join a second time with the id they were given (KIP-394).
 const MEMBER_ID_REQUIRED_VERSION: i16 = 4;
 
@@ -120,9 +119,7 @@ fn find(
 }
 
 fn profile(joiner: &Joiner, wishes: &Subscription<'_>, before: &Profile) -> Profile {
-    let mut topics: Vec<String> = wishes.topics.iter().map(ToString::to_string).collect();
-    topics.sort_unstable();
-    topics.dedup();
+    let topics = in_order(wishes.topics.iter().copied());
     let rack = wishes.rack.filter(|rack| !rack.is_empty()).map(str::to_owned);
     let rebalance_timeout_ms = match joiner.rebalance_timeout_ms {
         -1 => before.rebalance_timeout_ms,

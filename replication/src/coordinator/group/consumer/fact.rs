@@ -19,7 +19,7 @@ use flumen_protocol::time::Wall;
 use flumen_protocol::wire::read::DecodeError;
 
 use super::super::member::Protocol;
-use super::member::{Classic, Holding, Profile, Progress};
+use super::member::{Classic, Holding, Profile, Progress, in_order};
 use super::partitions::Partitions;
 use crate::coordinator::machine::StateRecord;
 
@@ -211,9 +211,7 @@ fn write_profile(profile: &Profile) -> Bytes {
 }
 
 fn restore_profile(value: &MemberValue<'_>) -> Profile {
-    let mut topics: Vec<String> = value.topic_names.iter().map(ToString::to_string).collect();
-    topics.sort_unstable();
-    topics.dedup();
+    let topics = in_order(value.topic_names.iter().copied());
     let classic = value.classic.as_ref().filter(|classic| !classic.protocols.is_empty());
     let classic = classic.map(|classic| Classic {
         session_timeout_ms: classic.session_timeout_ms,

@@ -17,7 +17,7 @@ use super::super::requests::{GroupRequest, text};
 use super::assignor::Assignor;
 use super::fact::Fact;
 use super::losses::{self, Fate};
-use super::member::{AWAY_EPOCH, Holding, Profile};
+use super::member::{AWAY_EPOCH, Holding, Profile, in_order};
 use super::partitions::Partitions;
 use super::pen::{Denied, Pen};
 use super::settings;
@@ -422,9 +422,7 @@ fn profile(asker: &Asker<'_>, before: &Profile) -> Profile {
     };
     let mut topics = before.topics.clone();
     if let Some(names) = &request.subscribed_topic_names {
-        topics = names.iter().map(|name| name.to_string()).collect();
-        topics.sort_unstable();
-        topics.dedup();
+        topics = in_order(names.iter().map(|name| &***name));
     }
     let rebalance_timeout_ms = match request.rebalance_timeout_ms {
         -1 => before.rebalance_timeout_ms,
