@@ -8,15 +8,16 @@
 //! lz4, which are decoded whole: 4 MiB at most.
 //! Apart because `codec` names the formats, and four decoders with their state are a room of their own.
 
+mod zstandard;
+
 use std::fmt;
 use std::io::{self, BufRead, Read};
 
 use flate2::bufread::MultiGzDecoder;
 use lz4_flex::frame::FrameDecoder;
-use zstd::stream::read::Decoder as ZstdDecoder;
 
 use super::codec::{Codec, CodecFault};
-use super::limits::{INFLATED_BYTES_MAX, SNAPPY_RATIO_MAX, ZSTD_WINDOW_LOG_MAX};
+use super::limits::{INFLATED_BYTES_MAX, SNAPPY_RATIO_MAX};
 
 /// Something that is being inflated. `R` gives all of its bytes at once, as a slice does.
 pub struct Inflation<R: BufRead> {
@@ -40,7 +41,7 @@ enum Source<R: BufRead> {
     /// Whether it is a stream of blocks.
     Snappy(R, bool),
     Lz4(Box<FrameDecoder<Remaining<R>>>),
-    Zstd(Box<ZstdDecoder<'static, R>>),
+    Zstd(Box<zstandard::Frames<R>>),
 }
 
 /// The magic of an LZ4 frame. The decoder also knows an older frame, which Kafka refuses.
@@ -77,13 +78,9 @@ impl<R: BufRead> Inflation<R> {
             Codec::Lz4 => {
                 Source::Lz4(Box::new(FrameDecoder::new(Remaining { input, ran_dry: false })))
             }
-            Codec::Zstd => {
-                let decoder = ZstdDecoder::with_buffer(input).and_then(|mut decoder| {
-                    decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
-                    Ok(decoder)
-                });
-                Source::Zstd(Box::new(decoder.map_err(|_| CodecFault::Malformed)?))
-            }
+            Codec::Zstd => Source::Zstd(Box::new(
+                zstandard::Frames::begin(input).ok_or(CodecFault::Malformed)?,
+            )),
         };
         Ok(Self { source, output, limit_bytes })
     }
