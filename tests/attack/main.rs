@@ -25,6 +25,7 @@ use flumen_tests::forged;
 use flumen_tests::wire::Wire;
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::slice;
 use std::thread;
 use std::time::Duration;
 
@@ -47,6 +48,10 @@ const WIDE_PARTITIONS: i32 = 2_000;
 const FORGED_EVERY: usize = 4;
 /// How long the broker is left alone in the end.
 const CALM: Duration = Duration::from_secs(5);
+/// How long the broker is left alone before nothing is measured, at most.
+const SETTLING_MAX: Duration = Duration::from_secs(2);
+/// In how many parts all attacks come at once.
+const TOGETHER: usize = 4;
 const SECONDS_MIN: u64 = 20;
 
 /// As a machine of this size would be set up, with no pause before groups begin.
@@ -216,7 +221,8 @@ fn forged_requests() -> Vec<Vec<u8>> {
     all
 }
 
-/// First nothing, then each attack, then all of them, then nothing again.
+/// Each attack alone, then all of them at once; before each of these nothing, which is what they are compared with: what
+/// else a machine does changes within an hour by more than an attack costs.
 fn attack(
     options: &Options,
     target: &Target,
@@ -238,15 +244,17 @@ fn attack(
     };
     // Not measured: the first requests of a new broker.
     phase("warm-up", options.part(0.05), 1, &[]);
-    phase(report::BASELINE, options.part(0.15), 1, &[]);
     let attacks = options.attacks();
-    for one in &attacks {
-        if goes_on() {
-            phase(one.0, options.part(0.5 / attacks.len() as f64), 1, &[*one]);
-        }
-    }
-    if goes_on() {
-        phase("all at once", options.part(0.3), 2, &attacks);
+    let alone =
+        attacks.iter().map(|one| (one.0, 0.42 / attacks.len() as f64, 1, slice::from_ref(one)));
+    let together = (0..TOGETHER).map(|_| ("all at once", 0.28 / TOGETHER as f64, 2, &attacks[..]));
+    let calm = options.part(0.25 / (attacks.len() + TOGETHER) as f64);
+    for (name, part, crowds, attacks) in alone.chain(together).filter(|_| goes_on()) {
+        // What the last attack left behind is its own cost, not part of what nothing costs.
+        let settling = SETTLING_MAX.min(calm / 3);
+        run(target, broker, Until::after(settling), &[]);
+        phase(report::BASELINE, calm - settling, 1, &[]);
+        phase(name, options.part(part), crowds, attacks);
     }
     if goes_on() {
         phase("afterwards", CALM, 1, &[]);

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::bystander::{Times, quantile};
 use crate::cage::Cage;
 
-/// The name of the phase that all others are compared with.
+/// The name of the phases that all others are compared with, together.
 pub const BASELINE: &str = "nothing (baseline)";
 /// Lines of the broker's log that are shown after a failure.
 const TAIL: usize = 40;
@@ -66,32 +66,35 @@ impl Report {
         );
     }
 
-    /// Adds a phase, and prints it.
+    /// Adds a phase, and prints it beside what nothing has cost so far.
     pub fn add(&mut self, phase: Phase) {
         let times = &phase.times;
+        self.resident_most = self.resident_most.max(phase.highest);
         if phase.name == BASELINE {
             self.baseline.add(times);
+            return;
         }
         let growth = phase.highest.saturating_sub(phase.before) >> 20;
         if GROWTH_MAX.iter().any(|(name, most)| phase.name.starts_with(name) && growth > *most) {
             self.expensive.push(format!("{}: {growth} MiB", phase.name));
         }
-        self.resident_most = self.resident_most.max(phase.highest);
         if phase.attacked {
             self.attacked.add(times);
         }
+        self.line(&phase.name, phase.done, times, phase.highest);
+    }
+
+    fn line(&self, name: &str, done: u64, times: &Times, highest: u64) {
         let of = |thousand| millis(quantile(&times.produced, thousand));
         println!(
-            "{:<34} {:>9} {:>8.2} {:>8.2} {:>8.2} {:>7.1} {:>8.2} {:>8.2} {:>8}",
-            phase.name,
-            phase.done,
+            "{name:<34} {done:>9} {:>8.2} {:>8.2} {:>8.2} {:>7.1} {:>8.2} {:>8.2} {:>8}",
             of(500),
             of(990),
             of(1000),
             self.ratio_of(times),
             millis(quantile(&times.fetched, 990)),
             millis(quantile(&times.late, 990)),
-            phase.highest >> 20,
+            highest >> 20,
         );
     }
 
@@ -147,9 +150,11 @@ impl Report {
 
     /// How much longer the client that behaves well waited under attack; a verdict only where there is a bound.
     pub fn ratio(&mut self, most: Option<f64>) {
+        self.line("all attacks", 0, &self.attacked, self.resident_most);
+        self.line(BASELINE, 0, &self.baseline, self.resident_most);
         let ratio = self.ratio_of(&self.attacked);
         let said = format!(
-            "p99 {:.2} ms under attack, {:.2} before: {ratio:.2} times",
+            "p99 {:.2} ms under attack, {:.2} without: {ratio:.2} times",
             millis(quantile(&self.attacked.produced, 990)),
             millis(quantile(&self.baseline.produced, 990)),
         );
