@@ -130,6 +130,29 @@ impl Cluster {
         answer
     }
 
+    /// Asks every broker the same, each until it accepts; `error_code` is where an answer has its own, and
+    /// `subject` what was asked for.
+    ///
+    /// # Errors
+    /// As [`Cluster::ask`]; the first refusal that stays one.
+    pub fn ask_all<T: Request>(
+        &mut self,
+        subject: &str,
+        body: &T,
+        error_code: fn(&T::Response) -> i16,
+    ) -> Result<Vec<(i32, T::Response)>, Fault> {
+        self.metadata(Some(&[]))?;
+        let brokers: Vec<i32> = self.brokers.keys().copied().collect();
+        let answers = brokers.into_iter().map(|broker| {
+            self.patiently(|cluster| {
+                let answer = cluster.ask(broker, body)?;
+                accept(|| format!("{subject} of broker {broker}"), error_code(&answer), "")?;
+                Ok((broker, answer))
+            })
+        });
+        answers.collect()
+    }
+
     /// Sends this broker a question that is never answered.
     ///
     /// # Errors

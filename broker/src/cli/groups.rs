@@ -49,15 +49,10 @@ pub fn run(arguments: &GroupsArguments) -> Result<Outcome, Fault> {
 }
 
 fn list(cluster: &mut Cluster) -> Result<Outcome, Fault> {
-    cluster.metadata(Some(&[]))?;
     let mut rows = BTreeMap::new();
-    let brokers: Vec<i32> = cluster.brokers().keys().copied().collect();
-    for broker in brokers {
-        let answer = cluster.patiently(|cluster| {
-            let answer = cluster.ask(broker, &ListGroupsRequest::default())?;
-            accept(|| format!("groups of broker {broker}"), answer.error_code, "")?;
-            Ok(answer)
-        })?;
+    for (broker, answer) in
+        cluster.ask_all("groups", &ListGroupsRequest::default(), |it| it.error_code)?
+    {
         for group in answer.groups {
             let row = vec![
                 group.group_id.to_string().into(),

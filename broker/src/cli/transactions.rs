@@ -37,15 +37,9 @@ pub fn run(arguments: &TransactionsArguments) -> Result<Outcome, Fault> {
 }
 
 fn list(cluster: &mut Cluster) -> Result<Outcome, Fault> {
-    cluster.metadata(Some(&[]))?;
+    let body = ListTransactionsRequest::default();
     let mut rows = BTreeMap::new();
-    let brokers: Vec<i32> = cluster.brokers().keys().copied().collect();
-    for broker in brokers {
-        let answer = cluster.patiently(|cluster| {
-            let answer = cluster.ask(broker, &ListTransactionsRequest::default())?;
-            accept(|| format!("transactions of broker {broker}"), answer.error_code, "")?;
-            Ok(answer)
-        })?;
+    for (broker, answer) in cluster.ask_all("transactions", &body, |it| it.error_code)? {
         for found in answer.transaction_states {
             let row = vec![
                 found.transactional_id.to_string().into(),
