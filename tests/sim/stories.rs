@@ -48,7 +48,10 @@ pub fn make_topic(world: &mut World, topic: &str) {
     let asked = MetadataRequestTopic::default().with_name(Some(name(topic)));
     let request = MetadataRequest::default().with_topics(Some(vec![asked]));
     let answer = world.ask(0, ApiKey::Metadata, 9, &request);
-    assert_eq!(answer.topics[0].error_code, 0, "the topic is there at once");
+    let (code, partitions) = (answer.topics[0].error_code, answer.topics[0].partitions.len());
+    assert_eq!((code, partitions), (3, 0), "it is made, and not waited for");
+    let answer = world.ask(0, ApiKey::Metadata, 9, &request);
+    assert_eq!(answer.topics[0].error_code, 0, "the topic is there when it is asked for again");
     assert!(answer.topics[0].partitions.iter().all(|partition| partition.leader_id.0 == 1));
 }
 

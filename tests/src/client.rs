@@ -1,7 +1,7 @@
 //! A client that asks one thing at a time, in messages instead of raw bytes.
 //!
 //! Does: write requests, read answers, append a record, read a partition as a reader without patience.
-//! Does not: try again, or judge error codes.
+//! Does not: try again, but for a topic that it makes, or judge error codes.
 //! Apart because several stories of whole brokers need the same client.
 
 use std::net::SocketAddr;
@@ -21,6 +21,7 @@ use flumen_protocol::messages::{
 };
 
 use crate::broker::Broker;
+use crate::patience::until;
 use crate::wire::Wire;
 
 /// The time of the first record of a partition, milliseconds since 1970; each next one is a
@@ -76,7 +77,9 @@ impl Client {
     pub fn make_topic(&mut self, topic: &TopicName) -> usize {
         let asked = MetadataRequestTopic::default().with_name(Some(topic.clone()));
         let request = MetadataRequest::default().with_topics(Some(vec![asked]));
-        self.ask(ApiKey::Metadata, 9, &request).topics[0].partitions.len()
+        let mut partitions = || self.ask(ApiKey::Metadata, 9, &request).topics[0].partitions.len();
+        // The first answer does not wait for it.
+        until("a topic that was asked for", || Some(partitions()).filter(|count| *count > 0))
     }
 
     /// Appends a record that is meant to come to this offset, as [`value`] says. Answers with error

@@ -3,8 +3,8 @@
 //! - Null topics mean all of them, an empty list none (version 0: all) (G16).
 //! - A topic asked for twice is answered once. Once one id is given (version 12), only ids count, also
 //!   beside names: that is how Kafka's own admin client asks.
-//! - A named topic that does not exist is made if the broker and the request allow it; the
-//!   answer waits until it is there, so that a producer needs no second round (G36).
+//! - A named topic that does not exist is made if the broker and the request allow it; the answer
+//!   does not wait for it and says UNKNOWN_TOPIC_OR_PARTITION, as Kafka's does: clients ask again (G36).
 //! - Addresses are those of the listener the request came in on (G39); the controller is this
 //!   node, which executes every admin request (G38).
 //! - Leader epochs are the ones Fetch checks (G40).
@@ -50,38 +50,39 @@ const IDS_SINCE: i16 = 12;
 /// The first version whose request says whether topics may be made.
 const AUTO_CREATE_FLAG_SINCE: i16 = 4;
 
-/// A request whose topics are being made.
+/// A request whose topics are being made, with the answer from before.
 #[derive(Debug)]
 pub struct Waiting {
-    request: MetadataRequest,
+    response: MetadataResponse,
 }
 
-/// Answers, or first asks the controller for the topics that are missing.
+/// Answers; the controller is asked for the topics that are missing, and not waited for.
 pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, body: usize) -> Step {
     let Some(request) = step::decode::<MetadataRequest>(envelope, frame, body) else {
         return Step::Close("malformed Metadata request");
     };
     let missing = missing_topics(context, envelope, &request);
+    let response = describe(context, envelope, &request);
     if missing.is_empty() {
-        return describe(context, envelope, &request);
+        return step::answer(envelope, &response);
     }
     let command = topics::creation(context, missing);
-    step::control(context, command, AnyWaiting::Metadata(Waiting { request }), context.patience())
+    step::command(context, command, AnyWaiting::Metadata(Waiting { response }))
 }
 
 impl Waiting {
-    /// Whatever became of the topics, the image tells it.
+    /// Whatever became of the topics, who asks again is told.
     pub fn answer(&mut self, _answer: Answer) -> Progress {
         Progress::Done
     }
 
-    /// Answers from the image as it is now.
-    pub fn close(self, context: &mut Context<'_>, envelope: &Envelope) -> Step {
-        describe(context, envelope, &self.request)
+    /// Answers what was true when it was asked.
+    pub fn close(self, _context: &mut Context<'_>, envelope: &Envelope) -> Step {
+        step::answer(envelope, &self.response)
     }
 }
 
-/// Names that should be made before the answer.
+/// Names that should be made.
 fn missing_topics(
     context: &Context<'_>,
     envelope: &Envelope,
@@ -110,7 +111,11 @@ fn names_ids(request: &MetadataRequest) -> bool {
     request.topics.iter().flatten().any(|topic| topic.topic_id != Uuid::nil())
 }
 
-fn describe(context: &Context<'_>, envelope: &Envelope, request: &MetadataRequest) -> Step {
+fn describe(
+    context: &Context<'_>,
+    envelope: &Envelope,
+    request: &MetadataRequest,
+) -> MetadataResponse {
     let all = match &request.topics {
         None => true,
         Some(topics) => topics.is_empty() && envelope.version == 0,
@@ -144,7 +149,7 @@ fn describe(context: &Context<'_>, envelope: &Envelope, request: &MetadataReques
     {
         response.cluster_authorized_operations = CLUSTER_OPERATIONS;
     }
-    step::answer(envelope, &response)
+    response
 }
 
 fn brokers(context: &Context<'_>, envelope: &Envelope) -> Vec<MetadataResponseBroker> {

@@ -189,10 +189,21 @@ pub fn control(
     waiting: Waiting,
     patience: Duration,
 ) -> Step {
+    let parts = vec![asked_of_controller(context, command, patience)];
+    Step::Wait(Wait { waiting, parts, patience: Some(patience) })
+}
+
+/// Asks the controller and does not wait: the request is answered with what is there. The command may
+/// take as long as one that is waited for.
+pub fn command(context: &Context<'_>, command: Command, waiting: Waiting) -> Step {
+    let parts = vec![asked_of_controller(context, command, context.patience())];
+    Step::Wait(Wait { waiting, parts, patience: Some(Duration::ZERO) })
+}
+
+fn asked_of_controller(context: &Context<'_>, command: Command, patience: Duration) -> Part {
     let deadline = context.now.monotonic.after(patience);
     let question = Question::Control { command: Box::new(command), deadline };
-    let parts = vec![Part { number: 0, to: Addressee::Controller, question }];
-    Step::Wait(Wait { waiting, parts, patience: Some(patience) })
+    Part { number: 0, to: Addressee::Controller, question }
 }
 
 /// Decodes a request's body behind the layout check; `None` when it is malformed.

@@ -39,7 +39,7 @@ pub enum Waiting {
     Fetch(k01_fetch::Waiting),
     /// Look-ups of offsets.
     ListOffsets(k02_list_offsets::Waiting),
-    /// Topics being made on the way.
+    /// An answer that does not wait for the topics it has made.
     Metadata(k03_metadata::Waiting),
     /// One question to one group coordinator.
     Grouped(grouped::Waiting),
