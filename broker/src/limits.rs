@@ -218,6 +218,16 @@ pub const LISTINGS_BESIDE_FETCHES: usize = 2;
 /// without.
 pub const FETCH_SESSIONS_SHARE: usize = 4;
 
+/// How many times as much as its requests may hold ([`crate::shard::memory`]) the coordinators of a core may
+/// weigh together: groups with their members and offsets, and transactional ids. They stay, where requests
+/// come and go, so they have their own part, about half as large as all others together. Beyond it what makes them
+/// grow is refused with COORDINATOR_NOT_AVAILABLE, new offsets with INVALID_COMMIT_OFFSET_SIZE. Their own
+/// limits, each coordinator's alone, would add up to gigabytes.
+pub const COORDINATORS_SHARE: usize = 4;
+
+/// What they may weigh at least: some fifteen thousand small groups, on the smallest machine.
+pub const COORDINATORS_BYTES_MIN: usize = 32 << 20;
+
 /// What a fetch session takes beside its partitions.
 pub const FETCH_SESSION_BYTES: usize = 512;
 

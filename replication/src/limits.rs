@@ -138,15 +138,16 @@ pub const COORDINATOR_BATCHES_IN_FLIGHT_MAX: usize = 1024;
 /// others leave in the next turns.
 pub const COORDINATOR_ANSWERS_PER_STEP: usize = 128;
 
-/// Groups one coordinator holds, members or not: about 1 KiB each while they are as small as
-/// ordinary ones, up to [`GROUP_MEMBERS_BYTES_MAX`] and [`GROUP_OFFSETS_MAX`] for a large one. Beyond
-/// it a new group is refused with COORDINATOR_NOT_AVAILABLE, since expiry may make room.
+/// Groups one coordinator holds, members or not: two or three KiB each with a member or an offset, up
+/// to [`GROUP_MEMBERS_BYTES_MAX`] and [`GROUP_OFFSETS_MAX`] for a large one. Beyond it a new group is
+/// refused with COORDINATOR_NOT_AVAILABLE, since expiry may make room.
 pub const GROUPS_MAX: usize = 100_000;
 
-/// Bytes that all groups of one coordinator may weigh together, offsets left out: all of
-/// [`GROUPS_MAX`] with an ordinary member or two, or sixteen of the largest. Beyond it what makes a
-/// group grow, a join or an assignment, is refused with COORDINATOR_NOT_AVAILABLE, which clients
-/// retry; heartbeats, commits and members that come back as they were go on.
+/// Bytes that all groups of one coordinator may weigh together, offsets left out: half of
+/// [`GROUPS_MAX`] with an ordinary member, or sixteen of the largest. Less where the coordinators of its
+/// core have less together ([`crate::coordinator::machine::Machine::set_weight_max`]). Beyond it what
+/// makes a group grow, a join or an assignment, is refused with COORDINATOR_NOT_AVAILABLE, which
+/// clients retry; heartbeats, commits and members that come back as they were go on.
 pub const COORDINATOR_GROUPS_BYTES_MAX: usize = 128 << 20;
 
 /// Members of one group, joined or pending, whatever `group.max.size` says: their metadata goes

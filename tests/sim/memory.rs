@@ -73,23 +73,30 @@ fn make_wide_topic(world: &mut World) {
     assert_eq!(answer.topics[0].error_code, 0);
 }
 
-/// Commits offsets with so long a note to a standing disk; the code of the answer.
-fn commit_in_vain(world: &mut World, group: usize) -> i16 {
+/// Bytes of a note beside an offset: as many as a client may leave.
+const NOTE: usize = 4096;
+
+/// A commit of an offset of each partition, with a long note.
+fn notes(group: usize) -> OffsetCommitRequest {
     let partitions = (0..WIDE).map(|partition| {
         OffsetCommitRequestPartition::default()
             .with_partition_index(partition)
             .with_committed_offset(1)
-            .with_committed_metadata(Some(StrBytes::from_string("n".repeat(4096))))
+            .with_committed_metadata(Some(StrBytes::from_string("n".repeat(NOTE))))
     });
     let topic = OffsetCommitRequestTopic::default()
         .with_name(name("wide"))
         .with_partitions(partitions.collect());
     let group = GroupId(StrBytes::from_string(format!("g{group}")));
-    let commit = OffsetCommitRequest::default()
+    OffsetCommitRequest::default()
         .with_group_id(group)
         .with_generation_id_or_member_epoch(-1)
-        .with_topics(vec![topic]);
-    let awaited = world.send(0, ApiKey::OffsetCommit, 8, &commit);
+        .with_topics(vec![topic])
+}
+
+/// Commits notes to a standing disk; the code of the answer.
+fn commit_in_vain(world: &mut World, group: usize) -> i16 {
+    let awaited = world.send(0, ApiKey::OffsetCommit, 8, &notes(group));
     world.run_without_disks();
     world.wait_without_disks(TOO_LONG);
     let answer: Option<OffsetCommitResponse> =
@@ -114,4 +121,28 @@ fn commits_have_room_beside_producers_and_end_too() {
     assert!((2..50).contains(&world.refused_for_memory(0)), "some were taken, not all");
     world.run();
     assert_eq!(world.open_bytes(0), 0);
+}
+
+#[test]
+fn coordinators_of_a_core_share_what_memory_there_is_for_them() {
+    // Four times what its requests may hold (`COORDINATORS_SHARE`).
+    const SHARE: usize = 4 * BUDGET;
+    let mut world = World::with_memory(1, BUDGET);
+    make_wide_topic(&mut world);
+    let find = FindCoordinatorRequest::default().with_key(StrBytes::from_static_str("g"));
+    assert_eq!(world.ask(0, ApiKey::FindCoordinator, 3, &find).error_code, 0);
+    let too_large = ErrorCode::InvalidCommitOffsetSize.code();
+    let mut taken = 0;
+    // The groups' offsets lie in all partitions of their topic; each alone would take twice as much.
+    for group in 0..80 {
+        let answer = world.ask(0, ApiKey::OffsetCommit, 8, &notes(group));
+        let codes: Vec<i16> =
+            answer.topics[0].partitions.iter().map(|partition| partition.error_code).collect();
+        assert!(codes.iter().all(|code| [0, too_large].contains(code)), "{codes:?}");
+        taken += codes.iter().filter(|code| **code == 0).count();
+    }
+    assert!(taken * NOTE < SHARE, "{taken} notes");
+    assert!(taken * NOTE > SHARE / 10 * 9, "{taken} notes");
+    let again = world.ask(0, ApiKey::OffsetCommit, 8, &notes(0));
+    assert_eq!(again.topics[0].partitions[0].error_code, 0, "who has committed goes on");
 }

@@ -539,7 +539,7 @@ const DECLARATIONS: &[Declaration] = &[
         "flumen.memory.bytes",
         Kind::long_from(0),
         "0",
-        "Memory for requests, caches and buffers of all cores together; 0 takes a quarter of what the machine or its cgroup allows, between 64 MiB and 4 GiB.",
+        "Memory for requests, caches and buffers of all cores together; 0 takes a quarter of what the machine or its cgroup allows, between 64 MiB and 4 GiB. Groups, their offsets and transactional ids may take half as much again, 32 MiB on each core at least.",
         Field::I64(|o| &mut o.memory_bytes),
     ),
     row(

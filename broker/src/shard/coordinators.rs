@@ -42,7 +42,7 @@ use super::routing::{OFFSETS_TOPIC, TRANSACTIONS_TOPIC};
 use super::shard::Shard;
 use super::timers::Due;
 use crate::config::options::Options;
-use crate::limits::TOPICS_TO_FORGET;
+use crate::limits::{COORDINATORS_BYTES_MIN, COORDINATORS_SHARE, TOPICS_TO_FORGET};
 use crate::telemetry::metrics::RefusedReason;
 
 /// A batch of a coordinator is never given up by the partition; the coordinator has its own
@@ -52,6 +52,8 @@ const APPEND_PATIENCE: Duration = Duration::from_secs(3600);
 /// The coordinators of one core.
 pub struct Coordinators {
     configs: CoordinatorConfigs,
+    /// What all of them may weigh together.
+    weight_max: usize,
     pub(super) rooms: BTreeMap<LogId, Room>,
     /// Those that may have gathered records in this turn.
     pub(super) touched: BTreeSet<LogId>,
@@ -69,14 +71,16 @@ pub struct Coordinators {
 }
 
 impl Coordinators {
-    /// None yet.
-    pub fn new(options: &Options) -> Self {
+    /// None yet, on a core whose requests may hold so many bytes.
+    pub fn new(options: &Options, request_bytes: usize) -> Self {
         let configs = CoordinatorConfigs {
             groups: group_config(options),
             transactions: transaction_config(options),
         };
+        let share = request_bytes.saturating_mul(COORDINATORS_SHARE);
         Self {
             configs,
+            weight_max: share.max(COORDINATORS_BYTES_MIN),
             rooms: BTreeMap::new(),
             touched: BTreeSet::new(),
             dropped: BTreeSet::new(),
@@ -94,6 +98,16 @@ impl Coordinators {
         known.extend(names);
         while known.len() > TOPICS_TO_FORGET {
             known.pop_last();
+        }
+    }
+
+    /// Tells each what the others leave to it. Between two such times what they weigh grows by what the
+    /// requests of a turn bring, at most.
+    fn share_out(&mut self) {
+        let total: usize = self.rooms.values().map(Room::weight_bytes).sum();
+        for room in self.rooms.values_mut() {
+            let others = total - room.weight_bytes();
+            room.set_weight_max(self.weight_max.saturating_sub(others));
         }
     }
 
@@ -351,6 +365,7 @@ impl Shard {
                 self.look_at_coordinator(log);
             }
         }
+        self.coordinators.share_out();
     }
 
     pub(super) fn look_at_coordinator(&mut self, log: LogId) {

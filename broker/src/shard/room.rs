@@ -169,6 +169,22 @@ impl Room {
         }
     }
 
+    /// What it weighs in memory, bytes.
+    pub fn weight_bytes(&self) -> usize {
+        match self {
+            Self::Groups(room) => room.weight_bytes(),
+            Self::Transactions(room) => room.weight_bytes(),
+        }
+    }
+
+    /// It may weigh so much from now on.
+    pub fn set_weight_max(&mut self, bytes: usize) {
+        match self {
+            Self::Groups(room) => room.set_weight_max(bytes),
+            Self::Transactions(room) => room.set_weight_max(bytes),
+        }
+    }
+
     /// A batch of it is committed, or failed.
     pub fn appended(&mut self, id: u64, outcome: Result<(), AppendFailure>) -> Vec<Wish> {
         match self {

@@ -160,7 +160,7 @@ impl Shard {
             leaders: Leaders::default(),
             partitions: BTreeMap::new(),
             store,
-            coordinators: Coordinators::new(&identity.options),
+            coordinators: Coordinators::new(&identity.options, memory.budget()),
             ends: Ends::default(),
             claims: Claims::default(),
             controller,

@@ -154,6 +154,13 @@ pub trait Machine: Exchange {
     /// When [`Machine::on_time`] must be called next.
     fn next_deadline(&self) -> Option<Monotonic>;
 
+    /// What it weighs in memory, bytes, roughly.
+    fn weight_bytes(&self) -> usize;
+
+    /// How many bytes it may weigh from now on, whatever its own limits are: machines share the memory of
+    /// their core. What is there stays, and what the log holds is taken in, even beyond it.
+    fn set_weight_max(&mut self, bytes: usize);
+
     /// Every request that waits for something to happen: to be refused when the machine is dropped.
     fn parked(&self, error: ErrorCode) -> Vec<(Ticket, Self::Response)>;
 }

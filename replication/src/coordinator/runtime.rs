@@ -163,6 +163,18 @@ impl<M: Machine> Coordinator<M> {
         &mut self.machine
     }
 
+    /// What the machine weighs in memory, bytes, roughly, and whatever the phase.
+    #[must_use]
+    pub fn weight_bytes(&self) -> usize {
+        self.machine.weight_bytes()
+    }
+
+    /// The machine may weigh so many bytes from now on ([`Machine::set_weight_max`]); as much as it likes
+    /// after each load, until it is told.
+    pub fn set_weight_max(&mut self, bytes: usize) {
+        self.machine.set_weight_max(bytes);
+    }
+
     /// Whether a request would be looked at now, and not refused unseen.
     #[must_use]
     pub fn takes_requests(&self) -> bool {

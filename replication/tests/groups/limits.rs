@@ -439,3 +439,29 @@ fn each_commit_within_a_transaction_is_a_batch_of_its_producer() {
     let tickets: Vec<u64> = answers.iter().map(|(ticket, _)| *ticket).collect();
     assert_eq!(tickets, [0, 1, 2, 3, 4]);
 }
+
+#[test]
+fn a_coordinator_whose_core_has_no_memory_left_goes_on_with_what_it_has() {
+    let mut bench = Bench::new();
+    let ask = |bench: &mut Bench, request| {
+        bench.ask(request);
+        let (batches, mut answers) = bench.settle();
+        batches.into_iter().for_each(|(id, _)| answers.extend(bench.commit(id)));
+        answers
+    };
+    let codes = |answers: Answers| commit_codes(&answers[0].1);
+    let refused = [ErrorCode::CoordinatorNotAvailable.code()];
+    let too_large = ErrorCode::InvalidCommitOffsetSize.code();
+    let join = |group: &str| request(&format!("join a {group} v=3 protocols=p:raw:x"));
+    assert_eq!(codes(ask(&mut bench, commit_notes("early", (0, 2), 10))), [0, 0]);
+    let weight = bench.coordinator.weight_bytes();
+    bench.coordinator.set_weight_max(weight);
+    assert_eq!(join_codes(&ask(&mut bench, join("late"))), refused);
+    assert_eq!(codes(ask(&mut bench, commit_notes("late", (0, 1), 10))), [too_large]);
+    assert_eq!(codes(ask(&mut bench, commit_notes("early", (1, 2), 10))), [0, too_large]);
+    assert_eq!(bench.coordinator.weight_bytes(), weight);
+
+    bench.coordinator.set_weight_max(weight + 10_000);
+    assert_eq!(codes(ask(&mut bench, commit_notes("late", (0, 1), 10))), [0]);
+    assert!(join_codes(&ask(&mut bench, join("later"))) != refused);
+}

@@ -38,8 +38,8 @@ use super::stored::{offset_record, stored_bytes};
 use super::turn::Turn;
 use crate::coordinator::machine::StateRecord;
 use crate::limits::{
-    COORDINATOR_BATCH_BYTES_MAX, COORDINATOR_OFFSETS_BYTES_MAX, GROUP_NAME_BYTES_MAX,
-    GROUP_OFFSETS_MAX, GROUPS_MAX, OFFSET_METADATA_BYTES_MAX,
+    COORDINATOR_BATCH_BYTES_MAX, GROUP_NAME_BYTES_MAX, GROUP_OFFSETS_MAX, GROUPS_MAX,
+    OFFSET_METADATA_BYTES_MAX,
 };
 
 /// The first version of OffsetCommit that is told GROUP_ID_NOT_FOUND.
@@ -118,17 +118,17 @@ impl GroupCoordinator {
             let mut turn = Turn { config: &self.config, now, timers: &mut self.timers, out };
             turn.renew_session(&group.id, &request.member_id, session_ms);
         }
-        commit((&self.offsets, &self.pending), &self.config, request, now.wall)
+        commit((&self.offsets, self.offsets_room()), &self.config, request, now.wall)
     }
 }
 
 /// What a commit comes to, partition by partition: what to store and what to answer. Of a partition
-/// named more than once the last counts.
+/// named more than once the last counts. Beyond what there is, `room_bytes` may be taken.
 ///
 /// A commit whose records are larger than one batch is refused as a whole, as in Kafka: each
 /// repeats the group's id, so that a small request could lead to gigabytes of them.
 fn commit(
-    (offsets, pending): (&OffsetTable, &PendingOffsets),
+    (offsets, room_bytes): (&OffsetTable, usize),
     config: &GroupConfig,
     request: &OffsetCommitRequest,
     now: Wall,
@@ -136,7 +136,7 @@ fn commit(
     let mut wishes: Vec<(Wish<'_>, &OffsetCommitRequestPartition)> = Vec::new();
     let mut known: BTreeMap<Wish<'_>, usize> = BTreeMap::new();
     let mut topics = Vec::with_capacity(request.topics.len());
-    let mut room = Room::of(offsets, pending, &request.group_id);
+    let mut room = Room::of(offsets, room_bytes, &request.group_id);
     for topic in &request.topics {
         let mut answers = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
@@ -195,13 +195,13 @@ struct Room<'o> {
 }
 
 impl<'o> Room<'o> {
-    fn of(offsets: &'o OffsetTable, pending: &PendingOffsets, group: &'o str) -> Self {
-        let held = offsets.bytes() + pending.bytes();
+    /// Of `bytes` beyond what is held.
+    fn of(offsets: &'o OffsetTable, bytes: usize, group: &'o str) -> Self {
         Self {
             offsets,
             group,
             count: GROUP_OFFSETS_MAX.saturating_sub(offsets.count(group)),
-            bytes: COORDINATOR_OFFSETS_BYTES_MAX.saturating_sub(held),
+            bytes,
             has_group: offsets.count(group) > 0,
             new_topics: BTreeSet::new(),
         }

@@ -45,7 +45,7 @@ use crate::coordinator::timers::{Alarm, Timers};
 use crate::dice::Dice;
 use crate::limits::{
     ALARM_EFFORT_PER_TURN_MAX, ALARMS_PER_TURN_MAX, COORDINATOR_GROUPS_BYTES_MAX,
-    EXPIRY_GROUPS_PER_STEP, GROUPS_MAX,
+    COORDINATOR_OFFSETS_BYTES_MAX, EXPIRY_GROUPS_PER_STEP, GROUPS_MAX,
 };
 use crate::metadata::image::Image;
 
@@ -93,6 +93,8 @@ pub struct GroupCoordinator {
     pub(super) image: Arc<Image>,
     /// The last group the expiry sweep under way has looked at.
     swept: Option<String>,
+    /// How many bytes all of it may weigh.
+    weight_max: usize,
 }
 
 impl Machine for GroupCoordinator {
@@ -111,6 +113,7 @@ impl Machine for GroupCoordinator {
             timers: Timers::default(),
             image: Arc::default(),
             swept: None,
+            weight_max: usize::MAX,
         }
     }
 
@@ -269,6 +272,14 @@ impl Machine for GroupCoordinator {
     }
 
     /// Those that wait with a group for others.
+    fn weight_bytes(&self) -> usize {
+        self.groups.bytes() + self.consumers.bytes() + self.offsets.bytes() + self.pending.bytes()
+    }
+
+    fn set_weight_max(&mut self, bytes: usize) {
+        self.weight_max = bytes;
+    }
+
     fn parked(&self, error: ErrorCode) -> Vec<(Ticket, GroupResponse)> {
         let members = self.groups.iter().flat_map(|group| group.members().values());
         let parked = members.flat_map(|member| member.refusals(error));
@@ -343,6 +354,20 @@ impl GroupCoordinator {
 
 /// Requests that touch more than one group's state.
 impl GroupCoordinator {
+    /// What groups of either kind may weigh more than they do: a little less than nothing is nothing.
+    pub(super) fn groups_room(&self) -> usize {
+        let groups = self.groups.bytes() + self.consumers.bytes();
+        let left = self.weight_max.saturating_sub(self.weight_bytes());
+        COORDINATOR_GROUPS_BYTES_MAX.saturating_sub(groups).min(left)
+    }
+
+    /// What offsets may weigh more than they do.
+    pub(super) fn offsets_room(&self) -> usize {
+        let offsets = self.offsets.bytes() + self.pending.bytes();
+        let left = self.weight_max.saturating_sub(self.weight_bytes());
+        COORDINATOR_OFFSETS_BYTES_MAX.saturating_sub(offsets).min(left)
+    }
+
     fn describe_classic_group(&self, group_id: &str, version: i16) -> GroupResponse {
         let group = self.groups.get(group_id);
         let is_other_kind = self.consumers.contains(group_id);
@@ -362,9 +387,12 @@ impl GroupCoordinator {
         {
             return;
         }
-        let others = (self.consumers.count(), self.consumers.bytes());
+        let room = GroupRoom {
+            groups: GROUPS_MAX.saturating_sub(self.groups.count() + self.consumers.count()),
+            bytes: self.groups_room(),
+        };
         let turn = Turn { config: &self.config, now, timers: &mut self.timers, out };
-        join_group((&mut self.groups, others), turn, dice, request, joiner);
+        join_group((&mut self.groups, room), turn, dice, request, joiner);
     }
 
     fn sync(
@@ -374,13 +402,11 @@ impl GroupCoordinator {
         request: &SyncGroupRequest,
         out: &mut Vec<GroupEffect>,
     ) {
+        let room = self.groups_room();
         let mut turn = Turn { config: &self.config, now, timers: &mut self.timers, out };
         let given: usize = request.assignments.iter().map(|one| one.assignment.len()).sum();
         let held = self.groups.get(&request.group_id).map_or(0, Group::assignments_bytes);
-        let others = self.consumers.bytes();
-        if given > held
-            && self.groups.bytes() + others - held + given > COORDINATOR_GROUPS_BYTES_MAX
-        {
+        if given.saturating_sub(held) > room {
             let refusal = sync_refused(ErrorCode::CoordinatorNotAvailable);
             return turn.reply(ticket, GroupResponse::Sync(refusal));
         }
@@ -523,10 +549,17 @@ impl GroupCoordinator {
     }
 }
 
-/// A JoinGroup may create its group, if it comes without a member id. `others` are how many groups of
-/// the new kind there are beside, and what they weigh.
+/// What a coordinator has room for.
+struct GroupRoom {
+    /// Further groups.
+    groups: usize,
+    /// What groups may weigh more than they do.
+    bytes: usize,
+}
+
+/// A JoinGroup may create its group, if it comes without a member id.
 fn join_group(
-    (groups, others): (&mut Roster, (usize, usize)),
+    (groups, room): (&mut Roster, GroupRoom),
     mut turn: Turn<'_>,
     dice: &mut Dice,
     request: &JoinGroupRequest,
@@ -539,7 +572,7 @@ fn join_group(
     }
     let known_bytes = groups.get(group_id).and_then(|group| group.joiner_bytes(&joiner));
     let grows = known_bytes.is_none_or(|bytes| joiner.weight_bytes() > bytes);
-    if grows && groups.bytes() + others.1 + joiner.weight_bytes() > COORDINATOR_GROUPS_BYTES_MAX {
+    if grows && joiner.weight_bytes() > room.bytes {
         return refuse(&mut turn, &joiner, ErrorCode::CoordinatorNotAvailable, &member_id);
     }
     if groups.contains(group_id) {
@@ -549,7 +582,7 @@ fn join_group(
     if !member_id.is_empty() {
         return refuse(&mut turn, &joiner, ErrorCode::UnknownMemberId, &member_id);
     }
-    if groups.count() + others.0 >= GROUPS_MAX {
+    if room.groups == 0 {
         return refuse(&mut turn, &joiner, ErrorCode::CoordinatorNotAvailable, "");
     }
     let mut group = Group::new(group_id, Some(turn.now.wall));

@@ -13,13 +13,14 @@ use super::classic::Group;
 /// Groups by id.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Roster {
-    groups: BTreeMap<String, Group>,
+    /// Boxed: a map's nodes are half empty.
+    groups: BTreeMap<String, Box<Group>>,
     bytes: usize,
 }
 
 impl Roster {
     pub(super) fn get(&self, id: &str) -> Option<&Group> {
-        self.groups.get(id)
+        self.groups.get(id).map(Box::as_ref)
     }
 
     pub(super) fn contains(&self, id: &str) -> bool {
@@ -36,7 +37,7 @@ impl Roster {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Group> {
-        self.groups.values()
+        self.groups.values().map(Box::as_ref)
     }
 
     /// The ids of up to `count` groups behind `last`, or of the first ones.
@@ -49,7 +50,7 @@ impl Roster {
     /// Takes a group in, in place of the one that had its id.
     pub(super) fn put(&mut self, group: Group) {
         self.bytes += group.weight_bytes();
-        if let Some(before) = self.groups.insert(group.id.clone(), group) {
+        if let Some(before) = self.groups.insert(group.id.clone(), Box::new(group)) {
             self.bytes -= before.weight_bytes();
         }
     }
@@ -57,7 +58,7 @@ impl Roster {
     pub(super) fn take(&mut self, id: &str) -> Option<Group> {
         let group = self.groups.remove(id)?;
         self.bytes -= group.weight_bytes();
-        Some(group)
+        Some(*group)
     }
 
     /// Lets `act` change a group; `None` if there is none of this id.
@@ -71,7 +72,7 @@ impl Roster {
 
     /// Lets `act` change every group.
     pub(super) fn change_all(&mut self, act: impl FnMut(&mut Group)) {
-        self.groups.values_mut().for_each(act);
-        self.bytes = self.groups.values().map(Group::weight_bytes).sum();
+        self.groups.values_mut().map(Box::as_mut).for_each(act);
+        self.bytes = self.groups.values().map(|group| group.weight_bytes()).sum();
     }
 }

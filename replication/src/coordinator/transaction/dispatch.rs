@@ -51,6 +51,8 @@ pub struct TransactionCoordinator {
     /// When to look for ids nobody uses, and the last id that was looked at.
     next_sweep: Option<Monotonic>,
     swept: Option<String>,
+    /// How many bytes all of it may weigh.
+    weight_max: usize,
 }
 
 impl Machine for TransactionCoordinator {
@@ -68,6 +70,7 @@ impl Machine for TransactionCoordinator {
             parked: ParkedAdds::default(),
             next_sweep: None,
             swept: None,
+            weight_max: usize::MAX,
         }
     }
 
@@ -183,6 +186,14 @@ impl Machine for TransactionCoordinator {
     }
 
     /// Those that wait for markers.
+    fn weight_bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn set_weight_max(&mut self, bytes: usize) {
+        self.weight_max = bytes;
+    }
+
     fn parked(&self, error: ErrorCode) -> Vec<(Ticket, TransactionResponse)> {
         self.parked.tickets().map(|ticket| (ticket, TransactionResponse::Add(error))).collect()
     }
@@ -502,7 +513,7 @@ impl TransactionCoordinator {
     }
 
     fn has_room(&self, bytes: usize) -> Result<(), ErrorCode> {
-        if self.bytes + bytes > COORDINATOR_TRANSACTIONS_BYTES_MAX {
+        if self.bytes + bytes > COORDINATOR_TRANSACTIONS_BYTES_MAX.min(self.weight_max) {
             return Err(ErrorCode::CoordinatorNotAvailable);
         }
         Ok(())

@@ -98,7 +98,8 @@ impl Group {
         take: impl Fn(&mut Member) -> Option<Parked>,
     ) -> Vec<Answerable> {
         let waits = |member: &&mut Member| member.joining.is_some() || member.syncing.is_some();
-        let mut eldest: Vec<&mut Member> = self.members.values_mut().filter(waits).collect();
+        let mut eldest: Vec<&mut Member> =
+            self.members.values_mut().map(Box::as_mut).filter(waits).collect();
         eldest.sort_unstable_by_key(|member| member.order);
         let taken = eldest.into_iter().filter_map(|member| {
             let parked = take(member)?;

@@ -191,7 +191,8 @@ pub(super) fn is_classic_without(pen: &Pen<'_, '_>, gone: &[String]) -> bool {
 /// Whether those who stay have a protocol in common: a log of somebody else's may say otherwise.
 fn shares_a_protocol(group: &ConsumerGroup, gone: &[String]) -> bool {
     let stays = |id: &&String| !gone.contains(id);
-    let mut staying = group.members().iter().filter(|(id, _)| stays(id)).map(|(_, member)| member);
+    let mut staying =
+        group.members().iter().filter(|(id, _)| stays(id)).map(|(_, member)| member.as_ref());
     let names = |member: &ConsumerMember, name: &str| {
         let mut protocols = member.profile.classic.iter().flat_map(|classic| &classic.protocols);
         protocols.any(|protocol| protocol.name == name)

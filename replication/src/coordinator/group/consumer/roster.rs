@@ -13,13 +13,14 @@ use super::state::ConsumerGroup;
 /// Groups by id.
 #[derive(Clone, Debug, Default)]
 pub(in crate::coordinator::group) struct Consumers {
-    groups: BTreeMap<String, ConsumerGroup>,
+    /// Boxed: a map's nodes are half empty.
+    groups: BTreeMap<String, Box<ConsumerGroup>>,
     bytes: usize,
 }
 
 impl Consumers {
     pub(in crate::coordinator::group) fn get(&self, id: &str) -> Option<&ConsumerGroup> {
-        self.groups.get(id)
+        self.groups.get(id).map(Box::as_ref)
     }
 
     pub(in crate::coordinator::group) fn contains(&self, id: &str) -> bool {
@@ -36,7 +37,7 @@ impl Consumers {
     }
 
     pub(in crate::coordinator::group) fn iter(&self) -> impl Iterator<Item = &ConsumerGroup> {
-        self.groups.values()
+        self.groups.values().map(Box::as_ref)
     }
 
     /// The ids of up to `count` groups behind `last`, or of the first ones.
@@ -53,7 +54,7 @@ impl Consumers {
     /// Takes a group in, in place of the one that had its id.
     pub(in crate::coordinator::group) fn put(&mut self, group: ConsumerGroup) {
         self.bytes += group.weight_bytes();
-        if let Some(before) = self.groups.insert(group.id.clone(), group) {
+        if let Some(before) = self.groups.insert(group.id.clone(), Box::new(group)) {
             self.bytes -= before.weight_bytes();
         }
     }
@@ -61,7 +62,7 @@ impl Consumers {
     pub(in crate::coordinator::group) fn take(&mut self, id: &str) -> Option<ConsumerGroup> {
         let group = self.groups.remove(id)?;
         self.bytes -= group.weight_bytes();
-        Some(group)
+        Some(*group)
     }
 
     /// Lets `act` change a group; `None` if there is none of this id.

@@ -63,7 +63,8 @@ pub(in crate::coordinator::group) struct ConsumerGroup {
     epoch: i32,
     topics_hash: i64,
     has_old_topics: bool,
-    members: BTreeMap<String, ConsumerMember>,
+    /// Boxed: a map's node has room for eleven, and most groups have one or two.
+    members: BTreeMap<String, Box<ConsumerMember>>,
     /// Instance id → member id.
     instances: BTreeMap<String, String>,
     /// −1: there is no target assignment.
@@ -132,12 +133,12 @@ impl ConsumerGroup {
         self.target_epoch
     }
 
-    pub(in crate::coordinator::group) fn members(&self) -> &BTreeMap<String, ConsumerMember> {
+    pub(in crate::coordinator::group) fn members(&self) -> &BTreeMap<String, Box<ConsumerMember>> {
         &self.members
     }
 
     pub(super) fn member(&self, id: &str) -> Option<&ConsumerMember> {
-        self.members.get(id)
+        self.members.get(id).map(Box::as_ref)
     }
 
     /// The member that has the place of this instance.
@@ -307,7 +308,7 @@ impl ConsumerGroup {
         self.bytes += member.weight_bytes() + 2 * id.len();
         own(&mut self.owners, &member.holding);
         let profile = member.profile.clone();
-        self.members.insert(id.clone(), member);
+        self.members.insert(id.clone(), Box::new(member));
         if !says_the_same {
             if let Some(before) = before {
                 self.count(&before, false);
@@ -330,7 +331,7 @@ impl ConsumerGroup {
         {
             self.instances.remove(instance);
         }
-        Some(member)
+        Some(*member)
     }
 
     /// Counts what a member says, or counts it no longer.
