@@ -164,9 +164,14 @@ fn answer(group: &Group, turn: &mut Turn<'_>, Answerable { id, parked, session_m
 }
 
 fn drop_absent_members(group: &mut Group, turn: &mut Turn<'_>) {
-    let is_absent = |member: &&Box<Member>| member.joining.is_none() && member.instance.is_none();
-    let absent: Vec<String> =
-        group.members().values().filter(is_absent).map(|member| member.id.clone()).collect();
+    let is_absent = |member: &&Member| member.joining.is_none() && member.instance.is_none();
+    let absent: Vec<String> = group
+        .members()
+        .values()
+        .map(Box::as_ref)
+        .filter(is_absent)
+        .map(|member| member.id.clone())
+        .collect();
     for id in &absent {
         group.remove(id);
         turn.end_session(&group.id, id);
