@@ -22,6 +22,7 @@
 //! A deleted or expired group is gone; Kafka's `Dead` is what `describe` says of an unknown one.
 
 mod admin;
+mod allowance;
 mod any;
 mod applied;
 mod classic;

@@ -38,8 +38,7 @@ use super::stored::{offset_record, stored_bytes};
 use super::turn::Turn;
 use crate::coordinator::machine::StateRecord;
 use crate::limits::{
-    COORDINATOR_BATCH_BYTES_MAX, GROUP_NAME_BYTES_MAX, GROUP_OFFSETS_MAX, GROUPS_MAX,
-    OFFSET_METADATA_BYTES_MAX,
+    COORDINATOR_BATCH_BYTES_MAX, GROUP_NAME_BYTES_MAX, GROUP_OFFSETS_MAX, OFFSET_METADATA_BYTES_MAX,
 };
 
 /// The first version of OffsetCommit that is told GROUP_ID_NOT_FOUND.
@@ -105,8 +104,7 @@ impl GroupCoordinator {
             Some(group) => check_consumer_commit(group, request, version),
             None => check_commit(group, request, version),
         };
-        let count = self.groups.count() + self.consumers.count();
-        if group.is_none() && consumer.is_none() && count >= GROUPS_MAX {
+        if group.is_none() && consumer.is_none() && self.groups_room().groups == 0 {
             checked = checked.and(Err(ErrorCode::CoordinatorNotAvailable));
         }
         if let Err(error) = checked {

@@ -22,6 +22,7 @@ use flumen_protocol::time::{Monotonic, Now, WallTrust};
 
 use super::GroupConfig;
 use super::admin::{check_delete, describe, list};
+use super::allowance::GroupsRoom;
 use super::any::GroupState;
 use super::classic::{Group, StateName};
 use super::commit::{Accepted, delete_offsets, fetch};
@@ -43,10 +44,7 @@ use crate::coordinator::machine::{Machine, ReplayError, StateRecord};
 use crate::coordinator::producer::Outcome;
 use crate::coordinator::timers::{Alarm, Timers};
 use crate::dice::Dice;
-use crate::limits::{
-    ALARM_EFFORT_PER_TURN_MAX, ALARMS_PER_TURN_MAX, COORDINATOR_GROUPS_BYTES_MAX,
-    COORDINATOR_OFFSETS_BYTES_MAX, EXPIRY_GROUPS_PER_STEP, GROUPS_MAX,
-};
+use crate::limits::{ALARM_EFFORT_PER_TURN_MAX, ALARMS_PER_TURN_MAX, EXPIRY_GROUPS_PER_STEP};
 use crate::metadata::image::Image;
 
 /// A committed offset, for metrics.
@@ -94,7 +92,7 @@ pub struct GroupCoordinator {
     /// The last group the expiry sweep under way has looked at.
     swept: Option<String>,
     /// How many bytes all of it may weigh.
-    weight_max: usize,
+    pub(super) weight_max: usize,
 }
 
 impl Machine for GroupCoordinator {
@@ -354,20 +352,6 @@ impl GroupCoordinator {
 
 /// Requests that touch more than one group's state.
 impl GroupCoordinator {
-    /// What groups of either kind may weigh more than they do: a little less than nothing is nothing.
-    pub(super) fn groups_room(&self) -> usize {
-        let groups = self.groups.bytes() + self.consumers.bytes();
-        let left = self.weight_max.saturating_sub(self.weight_bytes());
-        COORDINATOR_GROUPS_BYTES_MAX.saturating_sub(groups).min(left)
-    }
-
-    /// What offsets may weigh more than they do.
-    pub(super) fn offsets_room(&self) -> usize {
-        let offsets = self.offsets.bytes() + self.pending.bytes();
-        let left = self.weight_max.saturating_sub(self.weight_bytes());
-        COORDINATOR_OFFSETS_BYTES_MAX.saturating_sub(offsets).min(left)
-    }
-
     fn describe_classic_group(&self, group_id: &str, version: i16) -> GroupResponse {
         let group = self.groups.get(group_id);
         let is_other_kind = self.consumers.contains(group_id);
@@ -387,10 +371,7 @@ impl GroupCoordinator {
         {
             return;
         }
-        let room = GroupRoom {
-            groups: GROUPS_MAX.saturating_sub(self.groups.count() + self.consumers.count()),
-            bytes: self.groups_room(),
-        };
+        let room = self.groups_room();
         let turn = Turn { config: &self.config, now, timers: &mut self.timers, out };
         join_group((&mut self.groups, room), turn, dice, request, joiner);
     }
@@ -402,7 +383,7 @@ impl GroupCoordinator {
         request: &SyncGroupRequest,
         out: &mut Vec<GroupEffect>,
     ) {
-        let room = self.groups_room();
+        let room = self.groups_room().bytes;
         let mut turn = Turn { config: &self.config, now, timers: &mut self.timers, out };
         let given: usize = request.assignments.iter().map(|one| one.assignment.len()).sum();
         let held = self.groups.get(&request.group_id).map_or(0, Group::assignments_bytes);
@@ -549,17 +530,9 @@ impl GroupCoordinator {
     }
 }
 
-/// What a coordinator has room for.
-struct GroupRoom {
-    /// Further groups.
-    groups: usize,
-    /// What groups may weigh more than they do.
-    bytes: usize,
-}
-
 /// A JoinGroup may create its group, if it comes without a member id.
 fn join_group(
-    (groups, room): (&mut Roster, GroupRoom),
+    (groups, room): (&mut Roster, GroupsRoom),
     mut turn: Turn<'_>,
     dice: &mut Dice,
     request: &JoinGroupRequest,

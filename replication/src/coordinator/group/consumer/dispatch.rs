@@ -36,7 +36,7 @@ use crate::coordinator::Ticket;
 use crate::coordinator::machine::StateRecord;
 use crate::coordinator::timers::{Alarm, Wait};
 use crate::dice::Dice;
-use crate::limits::{ALARM_EFFORT_PER_TURN_MAX, GROUP_ANSWERS_PER_STEP, GROUPS_MAX};
+use crate::limits::{ALARM_EFFORT_PER_TURN_MAX, GROUP_ANSWERS_PER_STEP};
 use crate::metadata::image::Image;
 
 /// A record of a group of the new kind.
@@ -219,8 +219,8 @@ impl GroupCoordinator {
 
     fn check_room(&self, id: &str, more_bytes: usize) -> Result<(), Denied> {
         let is_known = self.consumers.contains(id) || self.groups.contains(id);
-        let has_place = is_known || self.groups.count() + self.consumers.count() < GROUPS_MAX;
-        if has_place && more_bytes <= self.groups_room() {
+        let room = self.groups_room();
+        if (is_known || room.groups > 0) && more_bytes <= room.bytes {
             return Ok(());
         }
         let message = "This coordinator has no room for more groups or members.";
