@@ -14,6 +14,7 @@
 //! ```
 
 use std::collections::BTreeSet;
+use std::mem;
 
 use flumen_broker::shard::input::{ConnectionId, Input};
 use flumen_protocol::ids::{CoreId, LogId};
@@ -49,17 +50,35 @@ pub(super) struct Spoilt {
     pending: Vec<Reach>,
     /// A start that gave it up was begun, and not completed.
     was_accepting: bool,
+    /// A start that gave up what was held was begun, and none has completed since.
+    lets_go: bool,
     /// Logs that lost something, ever.
     hurt: BTreeSet<LogId>,
     /// Losses in segments that were told since the start.
     told: BTreeSet<Reach>,
     /// The device failed an operation since the start.
     was_struck: bool,
-    /// Some log of the core is held.
-    is_held: bool,
+    /// Logs of the core that are held, as the last complete start said.
+    held: BTreeSet<LogId>,
 }
 
 impl Spoilt {
+    /// A start begins, by which an operator gives up what is lost, or does not.
+    fn begin(&mut self, accepts: bool) {
+        self.was_struck = false;
+        self.told.clear();
+        self.lets_go |= accepts && !self.held.is_empty();
+    }
+
+    /// A start is complete, and holds these logs. Returns whether all that was held had been let go before: by a
+    /// start that wrote this down, for all logs at once, and was ended before it served.
+    fn complete(&mut self, held: &[LogId]) -> bool {
+        let none_is_left = held.iter().all(|log| !self.held.contains(log));
+        self.held = held.iter().copied().collect();
+        self.forget();
+        mem::take(&mut self.lets_go) && none_is_left
+    }
+
     fn forget(&mut self) {
         self.pending.clear();
         (self.copy, self.was_accepting) = (None, false);
@@ -101,8 +120,7 @@ impl Node {
     pub(super) fn examine(&mut self, core: usize) {
         let (identity, accepts) = (self.record.identity(CoreId(core as u16)), self.accepts);
         let Core { disk, spoilt, .. } = &mut self.cores[core];
-        spoilt.was_struck = false;
-        spoilt.told.clear();
+        spoilt.begin(accepts);
         if disk.wrong_files().is_empty() && spoilt.copy.is_none() {
             return;
         }
@@ -150,8 +168,9 @@ impl Node {
             assert!(spoilt.hurt.contains(log), "core {core} holds {log}, which nobody damaged");
         }
         assert!(!accepts || held.is_empty(), "core {core} holds {held:?}, which was given up");
-        spoilt.is_held = !held.is_empty();
-        spoilt.forget();
+        if spoilt.complete(held) && !accepts {
+            self.findings.push(Finding::Accepted { core });
+        }
         if self.plan.rot.is_some() {
             self.findings.push(Finding::Met { core, reaches });
         }
@@ -273,7 +292,7 @@ impl Node {
     /// An operator lets held logs go, with the next start, if there are any and he likes to.
     pub fn consider_accepting(&mut self, dice: &mut Dice) {
         let chance = self.plan.rot.as_ref().map_or(0, |rot| rot.accepts_one_in);
-        let is_held = self.cores.iter().any(|core| core.spoilt.is_held);
+        let is_held = self.cores.iter().any(|core| !core.spoilt.held.is_empty());
         self.accepts_next |= is_held && chance > 0 && dice.below(chance) == 0;
     }
 
@@ -430,4 +449,52 @@ fn written_soon(disk: &SimDisk, dice: &mut Dice) -> Option<FileName> {
     let last = disk.last_written().filter(|name| *name != FileName::Manifest);
     let is_journal = |name| matches!(name, FileName::Journal(_));
     last.filter(|_| dice.below(4) > 0).or_else(|| any_file(disk, dice, is_journal))
+}
+
+#[cfg(test)]
+mod tests {
+    use flumen_protocol::ids::{PartitionIndex, TopicId};
+
+    use super::*;
+
+    const LOG: LogId = LogId { topic: TopicId([3; 16]), partition: PartitionIndex(0) };
+    const OTHER: LogId = LogId { partition: PartitionIndex(1), ..LOG };
+
+    fn holding() -> Spoilt {
+        let mut spoilt = Spoilt::default();
+        spoilt.begin(false);
+        assert!(!spoilt.complete(&[LOG, OTHER]), "nobody let go of anything");
+        spoilt
+    }
+
+    #[test]
+    fn a_start_that_let_go_of_what_was_held_and_was_ended_is_remembered_once() {
+        let mut spoilt = holding();
+        spoilt.begin(true);
+        // It is ended before it serves; damage that is met meanwhile, and a copy restored for it, do not matter.
+        spoilt.begin(false);
+        spoilt.forget();
+        assert!(spoilt.complete(&[]));
+        spoilt.begin(false);
+        assert!(!spoilt.complete(&[]));
+    }
+
+    #[test]
+    fn a_start_that_was_ended_before_it_wrote_anything_down_let_go_of_nothing() {
+        let mut spoilt = holding();
+        spoilt.begin(true);
+        spoilt.begin(false);
+        assert!(!spoilt.complete(&[LOG, OTHER]));
+        spoilt.begin(false);
+        assert!(!spoilt.complete(&[]), "who began later accepted nothing");
+    }
+
+    #[test]
+    fn what_is_held_does_not_go_by_itself() {
+        let mut spoilt = holding();
+        spoilt.begin(false);
+        assert!(!spoilt.complete(&[]));
+        spoilt.begin(true);
+        assert!(!spoilt.complete(&[]), "nothing was held that anybody could give up");
+    }
 }
