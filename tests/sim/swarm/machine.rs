@@ -157,7 +157,7 @@ impl Node {
     pub(super) fn take_up(&mut self, core: usize, held: &[LogId]) {
         let accepts = self.accepts;
         let spoilt = &mut self.cores[core].spoilt;
-        let mut reaches = std::mem::take(&mut spoilt.pending);
+        let mut reaches = mem::take(&mut spoilt.pending);
         let is_given_up = accepts || spoilt.was_accepting;
         reaches.retain(|reach| is_given_up || !reach.is_doubtful);
         reaches.iter_mut().for_each(|reach| reach.is_silent |= is_given_up);
@@ -203,7 +203,7 @@ impl Node {
 
     /// What was found since somebody asked.
     pub fn take_findings(&mut self) -> Vec<Finding> {
-        std::mem::take(&mut self.findings)
+        mem::take(&mut self.findings)
     }
 
     /// The disk of a core.
@@ -242,7 +242,7 @@ impl Node {
             | StorageError::NeedsOperator { .. }
             | StorageError::InUse { .. } => false,
         };
-        let was_struck = std::mem::take(&mut self.cores[core].spoilt.was_struck);
+        let was_struck = mem::take(&mut self.cores[core].spoilt.was_struck);
         if is_full || was_struck {
             return self.die(false, SECONDS, events, dice);
         }
