@@ -54,6 +54,9 @@ pub struct Coordinators {
     configs: CoordinatorConfigs,
     /// What all of them may weigh together.
     weight_max: usize,
+    /// What each weighed when a turn of it ended last, none where it was nothing, and the sum of that.
+    weights: BTreeMap<LogId, usize>,
+    weight: usize,
     pub(super) rooms: BTreeMap<LogId, Room>,
     /// Those that may have gathered records in this turn.
     pub(super) touched: BTreeSet<LogId>,
@@ -81,6 +84,8 @@ impl Coordinators {
         Self {
             configs,
             weight_max: share.max(COORDINATORS_BYTES_MIN),
+            weights: BTreeMap::new(),
+            weight: 0,
             rooms: BTreeMap::new(),
             touched: BTreeSet::new(),
             dropped: BTreeSet::new(),
@@ -101,14 +106,23 @@ impl Coordinators {
         }
     }
 
-    /// Tells each what the others leave to it. Between two such times what they weigh grows by what the
-    /// requests of a turn bring, at most.
-    fn share_out(&mut self) {
-        let total: usize = self.rooms.values().map(Room::weight_bytes).sum();
-        for room in self.rooms.values_mut() {
-            let others = total - room.weight_bytes();
-            room.set_weight_max(self.weight_max.saturating_sub(others));
-        }
+    /// Weighs one again, after it may have changed.
+    fn weigh(&mut self, log: LogId) {
+        let now = self.rooms.get(&log).map_or(0, Room::weight_bytes);
+        let before = match now {
+            0 => self.weights.remove(&log),
+            weight => self.weights.insert(log, weight),
+        };
+        self.weight = self.weight - before.unwrap_or(0) + now;
+    }
+
+    /// The one of this partition, which is told what the others leave to it. They may weigh more by what the
+    /// requests of one turn bring.
+    pub(super) fn room_to_ask(&mut self, log: LogId) -> Option<&mut Room> {
+        let room = self.rooms.get_mut(&log)?;
+        let others = self.weight - self.weights.get(&log).copied().unwrap_or(0);
+        room.set_weight_max(self.weight_max.saturating_sub(others));
+        Some(room)
     }
 
     /// Those of groups and the partitions they live in, from one of these on, for metrics.
@@ -187,6 +201,7 @@ impl Shard {
         if leads {
             room.begin_load();
         }
+        self.coordinators.weigh(log);
         self.forget_ends(log);
         self.grant_coordinator(log, wishes);
         self.loads.forget(log);
@@ -206,6 +221,7 @@ impl Shard {
     pub(super) fn drop_coordinator(&mut self, log: LogId) {
         if let Some(mut room) = self.coordinators.rooms.remove(&log) {
             let wishes = room.resign();
+            self.coordinators.weigh(log);
             self.grant_coordinator(log, wishes);
         }
         self.forget_ends(log);
@@ -260,7 +276,7 @@ impl Shard {
             let response = request.refused(ErrorCode::CoordinatorNotAvailable);
             return self.answer(ticket, Answer::Group(Box::new(response)));
         }
-        let Some(Room::Groups(room)) = self.coordinators.rooms.get_mut(&log) else {
+        let Some(Room::Groups(room)) = self.coordinators.room_to_ask(log) else {
             return self.answer(ticket, Answer::NotHere);
         };
         let (now, dice) = (self.now, &mut self.dice);
@@ -361,11 +377,11 @@ impl Shard {
         for log in std::mem::take(&mut self.coordinators.touched) {
             if let Some(room) = self.coordinators.rooms.get_mut(&log) {
                 let wishes = room.settle(self.now);
+                self.coordinators.weigh(log);
                 self.grant_coordinator(log, wishes);
                 self.look_at_coordinator(log);
             }
         }
-        self.coordinators.share_out();
     }
 
     pub(super) fn look_at_coordinator(&mut self, log: LogId) {

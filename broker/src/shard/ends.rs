@@ -82,7 +82,7 @@ impl Shard {
             let response = request.refused(ErrorCode::CoordinatorNotAvailable);
             return self.answer(ticket, Answer::Transaction(Box::new(response)));
         }
-        let Some(Room::Transactions(room)) = self.coordinators.rooms.get_mut(&log) else {
+        let Some(Room::Transactions(room)) = self.coordinators.room_to_ask(log) else {
             return self.answer(ticket, Answer::NotHere);
         };
         let (now, dice) = (self.now, &mut self.dice);
