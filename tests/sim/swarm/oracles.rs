@@ -177,6 +177,21 @@ pub mod planted {
         (value, (value..).find(deletes).expect("every key is deleted at times"))
     }
 
+    /// Values with keys are sent, acknowledged and read where keys count.
+    pub fn keyed_sent(number: u32) -> Happening {
+        Happening::Sent(TABLED, keyed_value(number))
+    }
+
+    pub fn keyed_acked(number: u32, offset: i64) -> Happening {
+        let (value, offset) = (keyed_value(number), Some(offset));
+        Happening::Acked { place: TABLED, value, offset, since: 0 }
+    }
+
+    pub fn keyed_whole(records: &[(i64, u32)], end: i64) -> Happening {
+        let records = records.iter().map(|(at, number)| (*at, keyed_value(*number))).collect();
+        Happening::ReadWhole { place: TABLED, start: 0, end, records }
+    }
+
     /// What every oracle finds in it.
     pub fn accusations(happenings: &[Happening]) -> Vec<String> {
         super::ask_all(&history(happenings))

@@ -51,23 +51,14 @@ pub fn ask(history: &History) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::super::super::history::Happening;
-    use super::super::planted::{TABLED, deleted, history, keyed_value};
+    use super::super::planted::{deleted, history, keyed_acked, keyed_sent, keyed_whole};
 
     #[test]
     fn a_value_that_is_back_is_noticed_unless_another_reading_did_not_meet_it() {
         let (value, tombstone) = deleted();
-        let sent = [value, tombstone].map(|number| Happening::Sent(TABLED, keyed_value(number)));
-        let acked = |number, offset| Happening::Acked {
-            place: TABLED,
-            value: keyed_value(number),
-            offset: Some(offset),
-            since: 0,
-        };
-        let acked = [acked(value, 0), acked(tombstone, 1)];
-        let whole = |records: &[(i64, u32)]| {
-            let records = records.iter().map(|(it, number)| (*it, keyed_value(*number))).collect();
-            Happening::ReadWhole { place: TABLED, start: 0, end: 2, records }
-        };
+        let sent = [value, tombstone].map(keyed_sent);
+        let acked = [keyed_acked(value, 0), keyed_acked(tombstone, 1)];
+        let whole = |records: &[(i64, u32)]| keyed_whole(records, 2);
         let accused = |wholes: &[Happening]| {
             let mut history = history(&[&sent[..], &acked, wholes].concat());
             history.tombstones_last = 0;

@@ -41,7 +41,8 @@ pub fn ask(history: &History) -> Vec<String> {
 mod tests {
     use super::super::super::history::Happening;
     use super::super::planted::{
-        HERE, RELAXED, TABLED, accusations, acked, keyed, keyed_value, value, whole,
+        HERE, RELAXED, accusations, acked, keyed, keyed_acked, keyed_sent, keyed_whole, value,
+        whole,
     };
 
     #[test]
@@ -62,18 +63,12 @@ mod tests {
         order.sort_unstable();
         let offset =
             |number| order.iter().position(|it| *it == number).expect("one of them") as i64;
-        let sent = |number| Happening::Sent(TABLED, keyed_value(number));
-        let acked = |number| Happening::Acked {
-            place: TABLED,
-            value: keyed_value(number),
-            offset: Some(offset(number)),
-            since: 0,
-        };
+        let acked = |number| keyed_acked(number, offset(number));
         let with = |there: &[u32]| {
             let there = order.iter().filter(|number| there.contains(number));
-            let records = there.map(|number| (offset(*number), keyed_value(*number))).collect();
-            let whole = Happening::ReadWhole { place: TABLED, start: 0, end: 3, records };
-            accusations(&[&order.map(sent)[..], &order.map(acked)[..], &[whole]].concat())
+            let records: Vec<(i64, u32)> = there.map(|it| (offset(*it), *it)).collect();
+            let whole = keyed_whole(&records, 3);
+            accusations(&[&order.map(keyed_sent)[..], &order.map(acked)[..], &[whole]].concat())
         };
         assert_eq!(with(&[first, last, other]), [""; 0]);
         assert_eq!(with(&[last, other]), [""; 0], "a later one has its key");

@@ -11,35 +11,19 @@ use flumen_storage::sim_disk::Dice;
 
 use super::super::super::heap::Nanos;
 use super::super::super::history::{Happening, History, Place, Value};
-use super::super::planted::{TABLED, deleted, keyed_value};
+use super::super::planted::{TABLED, deleted, keyed_acked, keyed_sent, keyed_whole};
 use super::super::superseded::Superseded;
 use super::any;
 
 /// One history for each anomaly of deletions, made by hand.
 pub(super) fn by_hand() -> Vec<(&'static str, &'static str, Vec<Happening>)> {
     let (value, tombstone) = deleted();
-    let sent = [value, tombstone].map(|number| Happening::Sent(TABLED, keyed_value(number)));
-    let acked = |number, offset| Happening::Acked {
-        place: TABLED,
-        value: keyed_value(number),
-        offset: Some(offset),
-        since: 0,
-    };
-    let acked = [acked(value, 0), acked(tombstone, 1)];
-    let whole = |records: Vec<(i64, Value)>| Happening::ReadWhole {
-        place: TABLED,
-        start: 0,
-        end: 2,
-        records,
-    };
+    let sent = [value, tombstone].map(keyed_sent);
+    let acked = [keyed_acked(value, 0), keyed_acked(tombstone, 1)];
     let and = |last: Happening| [&sent[..], &acked, &[last]].concat();
     vec![
-        (
-            "a deleted key is back",
-            "deleted stays deleted",
-            and(whole(vec![(0, keyed_value(value))])),
-        ),
-        ("a deletion goes too soon", "nothing is lost", and(whole(Vec::new()))),
+        ("a deleted key is back", "deleted stays deleted", and(keyed_whole(&[(0, value)], 2))),
+        ("a deletion goes too soon", "nothing is lost", and(keyed_whole(&[], 2))),
         (
             "a fetch passes over a deletion",
             "nothing is skipped",
