@@ -298,6 +298,11 @@ pub const LINES_INTERVAL: Duration = Duration::from_secs(10);
 /// and again is said once. Beyond it nothing more is said until the next start: the operator knows.
 pub const UNREADABLE_RANGES_MAX: usize = 1000;
 
+/// Producers of which one core remembers that their first batch came before its partition, up to 400
+/// bytes each: more than begin within the moment in which the cores hear of a new topic. Beyond it the
+/// oldest are forgotten, and what they sent behind that batch may overtake it, as in Kafka.
+pub const EARLY_BATCHES_MAX: usize = 1024;
+
 /// Accounts of limited clients that one core keeps, about 200 bytes each. Client ids come from clients,
 /// and a quota for every one of them would otherwise be a way to fill the memory. Beyond it the
 /// accounts that have nothing against them go, and then the others share one.

@@ -137,6 +137,7 @@ impl Scene {
             acks: Acks::All,
             deadline: self.world.now.monotonic.after(Duration::from_secs(3_600)),
             claim: summary.transactional.then(|| Box::new(claim)),
+            behind: None,
         }))
     }
 

@@ -27,6 +27,7 @@
 //! KIPs: 98 (idempotence, transactions), 890, 467 (record errors), 516 (topic ids in version 13).
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 use std::vec::IntoIter;
 
@@ -53,6 +54,7 @@ use flumen_replication::partition::{Acks, Claim};
 use super::refusals::{self, Refused};
 use super::step::{self, Addressee, Context, Envelope, Part, Progress, Step, Wait};
 use super::table::Waiting as AnyWaiting;
+use super::topics;
 use crate::config::topic::TopicSettings;
 use crate::limits::{APPEND_PATIENCE_MIN, COPY_BATCH_BYTES, INSPECTED_BYTES_PER_TURN};
 use crate::shard::mailbox::{Answer, AppendQuestion, Question};
@@ -211,20 +213,18 @@ impl Opening {
             Some(name) => context.image.topic_named(name),
             None => context.image.topic(asked.id),
         };
-        let unknown = if asked.name.is_some() {
-            ErrorCode::UnknownTopicOrPartition
-        } else {
-            ErrorCode::UnknownTopicId
-        };
         if !self.look_inside(context, envelope, work_bytes) {
             return false;
         }
         while let Some(partition) = self.partitions.next() {
             let index = partition.index;
-            let checked = match (self.acks, topic) {
+            let place = topic.and_then(|topic| Some((topic, topic.log(index)?)));
+            let checked = match (self.acks, place) {
                 (None, _) => Err(ErrorCode::InvalidRequiredAcks.into()),
-                (Some(_), None) => Err(unknown.into()),
-                (Some(_), Some(topic)) => self.check(context, envelope, topic, partition),
+                (Some(_), Some(place)) => self.check(context, envelope, place, partition),
+                (Some(_), None) => {
+                    Err(self.put_off(context, topic.map(|it| it.id), &partition).into())
+                }
             };
             match checked {
                 Ok(Verdict::Sound(checked)) => self.decide(context, index, Ok(checked)),
@@ -273,6 +273,37 @@ impl Opening {
         true
     }
 
+    /// Refuses a batch whose partition this core does not know: not yet, perhaps. What its producer has
+    /// sent behind it must not be taken before it.
+    fn put_off(
+        &self,
+        context: &mut Context<'_>,
+        known: Option<TopicId>,
+        asked: &ProducePartition,
+    ) -> ErrorCode {
+        let ProduceTopicResponse { name, id, .. } =
+            self.waiting.topics.last().expect("a topic was begun");
+        let batch = asked.records.as_deref().and_then(|batch| check::check_produced(batch).ok());
+        if let Some(batch) = batch.and_then(|batch| batch.producer) {
+            let (partition, now) = (asked.index, context.now.monotonic);
+            match name.as_deref().filter(|_| known.is_none()) {
+                Some(name) if topics::check_name(name).is_ok() => {
+                    context.early.note_named(name, partition, &batch, now);
+                }
+                Some(_) => {}
+                None => {
+                    let log = LogId { topic: known.unwrap_or(*id), partition };
+                    context.early.note(log, &batch, now);
+                }
+            }
+        }
+        if known.is_none() && name.is_none() {
+            ErrorCode::UnknownTopicId
+        } else {
+            ErrorCode::UnknownTopicOrPartition
+        }
+    }
+
     fn decide(
         &mut self,
         context: &mut Context<'_>,
@@ -285,7 +316,7 @@ impl Opening {
         match checked {
             Ok(checked) => {
                 answers.push(unanswered(index));
-                self.ask(topic, place, checked);
+                self.ask(context, topic, place, checked);
             }
             Err(refused) => {
                 counted(refused.code).into_iter().for_each(|it| context.metrics.refused(it));
@@ -299,10 +330,9 @@ impl Opening {
         &mut self,
         context: &Context<'_>,
         envelope: &Envelope,
-        topic: &Topic,
+        (topic, log): (&Arc<Topic>, LogId),
         asked: ProducePartition,
     ) -> Result<Verdict, Refused> {
-        let log = topic.log(asked.index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
         if topic.name == routing::OFFSETS_TOPIC || topic.name == routing::TRANSACTIONS_TOPIC {
             return Err(ErrorCode::InvalidTopicException.into());
         }
@@ -442,17 +472,21 @@ impl Opening {
         Some(Box::new(Claim { transactional_id: transactional_id.to_string(), adds }))
     }
 
-    fn ask(&mut self, topic: usize, partition: usize, checked: Checked) {
+    fn ask(&mut self, context: &mut Context<'_>, topic: usize, partition: usize, checked: Checked) {
         let number = self.waiting.places.len() as u32;
         self.waiting.places.push((topic, partition));
         self.waiting.missing += 1;
         let acks = self.waiting.acks;
+        let name = self.waiting.topics[topic].name.as_deref();
+        let producer = checked.summary.producer.as_ref();
+        let behind = producer.and_then(|it| context.early.take(name, checked.log, it));
         let question = Question::Append(Box::new(AppendQuestion {
             batch: checked.batch,
             summary: checked.summary,
             acks,
             deadline: self.deadline,
             claim: checked.claim,
+            behind,
         }));
         self.parts.push(Part { number, to: Addressee::Owner(checked.log), question });
     }

@@ -26,6 +26,7 @@ use super::table::Waiting;
 use crate::config::options::Options;
 use crate::config::topic::TopicSettings;
 use crate::quota::ledger::Ledger;
+use crate::shard::early::EarlyBatches;
 use crate::shard::mailbox::{Leader, Question};
 use crate::shard::producer_ids::ProducerIds;
 use crate::shard::routing::{self, Leaders};
@@ -73,6 +74,8 @@ pub struct Context<'a> {
     pub answer_bytes_max: usize,
     /// Producer ids this core may hand out.
     pub producer_ids: &'a mut ProducerIds,
+    /// Batches that came before their partitions.
+    pub early: &'a mut EarlyBatches,
     /// The fetch sessions of this core.
     pub sessions: &'a mut FetchSessions,
     /// What clients with quotas have spent.

@@ -28,6 +28,7 @@ use crate::config::load::load_text;
 use crate::config::options::Options;
 use crate::config::topic::Overrides;
 use crate::quota::ledger::Ledger;
+use crate::shard::early::EarlyBatches;
 use crate::shard::mailbox::{Answer, AppendQuestion, Leader, Question, Sizes, Space};
 use crate::shard::producer_ids::ProducerIds;
 use crate::shard::routing::{Leaders, TRANSACTIONS_TOPIC};
@@ -45,6 +46,7 @@ struct Bare {
     leaders: Leaders,
     dice: Dice,
     producer_ids: ProducerIds,
+    early: EarlyBatches,
     sessions: FetchSessions,
     quotas: Ledger,
     metrics: Metrics,
@@ -60,6 +62,7 @@ impl Bare {
             leaders: Leaders::default(),
             dice: Dice::new(1),
             producer_ids: ProducerIds::default(),
+            early: EarlyBatches::default(),
             sessions: FetchSessions::new(CoreId(0), 2, 1 << 20),
             quotas: Ledger::new(2),
             metrics: Metrics::new(),
@@ -95,6 +98,7 @@ impl Bare {
             dice: &mut self.dice,
             answer_bytes_max: 1 << 20,
             producer_ids: &mut self.producer_ids,
+            early: &mut self.early,
             sessions: &mut self.sessions,
             quotas: &mut self.quotas,
             metrics: &mut self.metrics,

@@ -44,6 +44,7 @@ impl Shard {
         self.effects.push(Effect::LookUpSpace);
         self.tell_of_the_clock();
         self.let_old_segments_go();
+        self.early.expire(self.now.monotonic, settings::producer_expiry(&self.options));
         self.clean_logs();
         for (reason, count) in self.lines.take_left_out(self.now.monotonic) {
             let reason = reason.label();

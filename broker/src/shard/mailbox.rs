@@ -21,7 +21,7 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use flumen_protocol::batch::check::ProducedBatch;
+use flumen_protocol::batch::check::{BatchProducer, ProducedBatch};
 use flumen_protocol::batch::control::EndMarker;
 use flumen_protocol::ids::{
     CoreId, LeaderEpoch, LogId, NodeId, Offset, PartitionIndex, ProducerEpoch, ProducerId,
@@ -162,6 +162,8 @@ pub struct AppendQuestion {
     pub deadline: Monotonic,
     /// What its client says of the transaction that it belongs to, if it does.
     pub claim: Option<Box<Claim>>,
+    /// What its producer sent before it and has to send again, since the partition was not known then.
+    pub behind: Option<BatchProducer>,
 }
 
 /// How a transaction ended, for one of its partitions.

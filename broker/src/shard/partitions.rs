@@ -8,6 +8,7 @@
 //! Apart because here, and only here, replication and storage meet.
 
 use bytes::Bytes;
+use flumen_protocol::batch::check::BatchProducer;
 use flumen_protocol::entry::HardState;
 use flumen_protocol::ids::{CoreId, LeaderEpoch, LogId, LogIndex, NodeId, Offset, Term};
 use flumen_protocol::time::{Monotonic, Now};
@@ -86,6 +87,9 @@ impl Shard {
         let boot = boot_of(empty(log), self.identity.node, self.partition_settings(log));
         // An empty partition has no state that could be wrong.
         self.open_partition(boot).unwrap_or_else(|error| unreachable!("{log}: {error}"));
+        let (early, now) = (self.early.take_all(log), self.now.monotonic);
+        let partition = self.partitions.get_mut(&log).expect("it was just opened");
+        partition.note_refused(&early, now);
     }
 
     /// A deleted partition is gone. If the metadata log has lost its deletion, and that was accepted, its
@@ -124,12 +128,10 @@ impl Shard {
 
     /// Appends a batch.
     pub(super) fn append(&mut self, ticket: Ticket, log: LogId, question: AppendQuestion) {
-        let AppendQuestion { batch, summary, acks, deadline, claim } = question;
+        let AppendQuestion { batch, summary, acks, deadline, claim, behind } = question;
         if let Some((refusal, reason)) = self.cannot_take() {
             self.metrics.refused(reason);
-            if let Some(partition) = self.partitions.get_mut(&log) {
-                partition.note_refused(&summary, self.now.monotonic);
-            }
+            self.note_put_off(log, &[behind, summary.producer]);
             return self.answer(ticket, Answer::Appended(Err(refusal)));
         }
         let records = u64::try_from(summary.record_count).unwrap_or(0);
@@ -137,8 +139,10 @@ impl Shard {
         let may_relax = self.store.journal().has_room();
         let may_begin = self.store.aborted_count() < ABORTED_TRANSACTIONS_PER_CORE_MAX;
         let Some(partition) = self.partitions.get_mut(&log) else {
+            self.note_put_off(log, &[behind, summary.producer]);
             return self.answer(ticket, Answer::NotHere);
         };
+        partition.note_refused(&behind, self.now.monotonic);
         // A producer that wants no answer waits for the disk like one that wants it, only that
         // nothing is sent then: its open requests are what bounds the memory it can fill.
         let acks = if acks == Acks::None { Acks::Leader } else { acks };
@@ -158,6 +162,15 @@ impl Shard {
         let _released = partition.append(self.now, append, &mut self.outbox);
         self.look_at_deadline(log);
         self.carry_out();
+    }
+
+    /// Batches, the first one first, will be sent again: what comes behind them must not overtake them.
+    fn note_put_off(&mut self, log: LogId, batches: &[Option<BatchProducer>]) {
+        let (batches, now) = (batches.iter().flatten(), self.now.monotonic);
+        match self.partitions.get_mut(&log) {
+            Some(partition) => partition.note_refused(batches, now),
+            None => batches.for_each(|batch| self.early.note(log, batch, now)),
+        }
     }
 
     /// Why no partition of this core takes records now, if none does.

@@ -88,6 +88,7 @@ impl Shard {
             cores: self.identity.cores,
             dice: &mut self.dice,
             producer_ids: &mut self.producer_ids,
+            early: &mut self.early,
             sessions: &mut self.sessions,
             quotas: &mut self.quotas,
             metrics: &mut self.metrics,

@@ -98,12 +98,16 @@ pub fn of_log(options: &Options, settings: &TopicSettings, log: LogId) -> Partit
     settings
 }
 
+/// How long a silent producer is remembered.
+pub fn producer_expiry(options: &Options) -> Duration {
+    Duration::from_millis(u64::try_from(options.producer_id_expiration_ms).unwrap_or(0))
+}
+
 /// What a partition must know of its topic's settings.
 fn for_partition(options: &Options, settings: &TopicSettings) -> PartitionSettings {
-    let expiry = u64::try_from(options.producer_id_expiration_ms).unwrap_or(0);
     PartitionSettings {
         max_producer_ids: PRODUCER_IDS_PER_PARTITION,
-        producer_expiry: Duration::from_millis(expiry),
+        producer_expiry: producer_expiry(options),
         append_time: settings.timestamp_type == TimestampType::LogAppendTime,
         relaxed: settings.is_relaxed(),
         replay: false,

@@ -27,6 +27,7 @@ use flumen_storage::store::Store;
 
 use super::admin::Scrapes;
 use super::coordinators::Coordinators;
+use super::early::EarlyBatches;
 use super::effect::Effect;
 use super::ends::Ends;
 use super::follows::Follows;
@@ -94,6 +95,8 @@ pub struct Shard {
     pub(super) reads: Reads,
     /// Who follows the partitions of this core.
     pub(super) follows: Follows,
+    /// Batches that came before their partitions.
+    pub(super) early: EarlyBatches,
     /// The fetch sessions of this core's clients.
     pub(super) sessions: FetchSessions,
     /// What clients with quotas have spent.
@@ -169,6 +172,7 @@ impl Shard {
             inspections: Inspections::default(),
             reads: Reads::default(),
             follows: Follows::default(),
+            early: EarlyBatches::default(),
             quotas: Ledger::new(identity.cores),
             served: None,
             sessions: FetchSessions::new(identity.core, identity.cores, memory.budget()),

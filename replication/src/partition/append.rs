@@ -120,7 +120,7 @@ impl Partition {
             Admission::Unverified => self.park(append, out),
         });
         if accepted == Err(Refusal::Busy) {
-            self.note_refused(&summary, now.monotonic);
+            self.note_refused(&summary.producer, now.monotonic);
         }
         if let (Err(why), Acks::Leader | Acks::All) = (accepted, acks) {
             out.push(Effect::Release { ticket, outcome: Err(why) });
@@ -128,12 +128,14 @@ impl Partition {
         accepted
     }
 
-    /// A batch was refused for now, here or before it came here: what its producer has sent after it
-    /// must not be taken before it.
-    pub fn note_refused(&mut self, summary: &ProducedBatch, now: Monotonic) {
-        if let Some(producer) = &summary.producer {
-            self.producers.note_refused(producer, now);
-        }
+    /// Batches of these producers were refused for now, here or before they came here, in this order:
+    /// what a producer has sent after its first one must not be taken before it.
+    pub fn note_refused<'a>(
+        &mut self,
+        batches: impl IntoIterator<Item = &'a BatchProducer>,
+        now: Monotonic,
+    ) {
+        batches.into_iter().for_each(|batch| self.producers.note_refused(batch, now));
     }
 
     /// All checks, in Kafka's order; changes nothing.

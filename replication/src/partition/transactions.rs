@@ -417,7 +417,7 @@ impl Partition {
 
     fn refuse_parked(&mut self, append: &Append, why: Refusal, now: Monotonic, out: &mut Outbox) {
         if why.is_for_now() {
-            self.note_refused(&append.summary, now);
+            self.note_refused(&append.summary.producer, now);
         }
         append.refuse(why, out);
     }
