@@ -46,7 +46,10 @@ fn is_read_and_written<T: Request + PartialEq + Debug>(key: ApiKey, version: i16
     }
     if is_walked_to_its_end(key, version, &again) {
         let read = messages::decode_request::<T>(key, version, &mut again.freeze());
-        assert_eq!(read.as_ref(), Ok(&request), "{key:?} v{version}");
+        // A number that is none, as a quota may be, equals nothing but what is printed alike.
+        let is_equal = read.as_ref() == Ok(&request)
+            || format!("{read:?}") == format!("{:?}", Ok::<_, ()>(&request));
+        assert!(is_equal, "{key:?} v{version}: {request:?} is read back as {read:?}");
     }
 }
 
