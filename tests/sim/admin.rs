@@ -13,13 +13,17 @@ use flumen_protocol::messages::create_topics_request::{CreatableTopic, Creatable
 use flumen_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use flumen_protocol::messages::metadata_request::MetadataRequestTopic;
 use flumen_protocol::messages::{
-    BrokerId, CreateTopicsRequest, ListOffsetsRequest, MetadataRequest, StrBytes,
+    BrokerId, CreateTopicsRequest, DeleteTopicsRequest, ListOffsetsRequest, MetadataRequest,
+    StrBytes,
 };
 
 use crate::stories::{commit, committed, delete, make_topic, name, produce_request};
 use crate::world::{Awaited, World};
 
 const CREATE: i16 = 5;
+const DELETE: i16 = 4;
+/// The first that knows the largest time.
+const LIST: i16 = 7;
 
 fn create_request(topic: &str) -> CreateTopicsRequest {
     let topic = CreatableTopic::default()
@@ -181,22 +185,31 @@ fn offsets_whose_tombstones_the_power_took_are_forgotten_when_groups_are_loaded(
     }
 }
 
-/// What clients are told of where the first partition of a topic begins, without any disk.
-fn told_start(world: &mut World, topic: &str) -> i64 {
-    const VERSION: i16 = 5;
+/// Asks where the first partition of a topic has the first record as young as this, or what else the time means.
+fn look_up(world: &mut World, topic: &str, time: i64) -> Awaited {
     let partition =
-        ListOffsetsPartition::default().with_current_leader_epoch(-1).with_timestamp(-2);
+        ListOffsetsPartition::default().with_current_leader_epoch(-1).with_timestamp(time);
     let topic = ListOffsetsTopic::default().with_name(name(topic)).with_partitions(vec![partition]);
     let request =
         ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic]);
-    let awaited = world.send(0, ApiKey::ListOffsets, VERSION, &request);
-    world.run_without_disks();
-    let answer = world.answer::<ListOffsetsRequest>(awaited, ApiKey::ListOffsets, VERSION);
-    answer.expect("it needs no disk").topics[0].partitions[0].offset
+    world.send(0, ApiKey::ListOffsets, LIST, &request)
 }
 
-#[test]
-fn clients_hear_of_what_retention_deletes_once_it_is_on_the_disk() {
+/// What a look-up was answered, if it was, without any disk.
+fn looked_up(world: &mut World, awaited: Awaited) -> Option<i64> {
+    world.run_without_disks();
+    let answer = world.answer::<ListOffsetsRequest>(awaited, ApiKey::ListOffsets, LIST)?;
+    Some(answer.topics[0].partitions[0].offset)
+}
+
+/// What clients are told of where the first partition of a topic begins, without any disk.
+fn told_start(world: &mut World, topic: &str) -> i64 {
+    let awaited = look_up(world, topic, -2);
+    looked_up(world, awaited).expect("it needs no disk")
+}
+
+/// A node with one record whose retention has let go of it, on a disk that hangs meanwhile.
+fn losing_all_of_it() -> World {
     let mut world = World::new(1);
     let text = |text: &str| StrBytes::from_string(text.to_owned());
     let keep_nothing = CreatableTopicConfig::default()
@@ -209,7 +222,44 @@ fn clients_hear_of_what_retention_deletes_once_it_is_on_the_disk() {
     world.wait(Duration::from_secs(100));
     world.hang(0);
     world.wait_without_disks(Duration::from_secs(301));
+    world
+}
+
+#[test]
+fn clients_hear_of_what_retention_deletes_once_it_is_on_the_disk() {
+    let mut world = losing_all_of_it();
     assert_eq!(told_start(&mut world, "t"), 0, "a power cut would bring it back");
     world.unhang();
     assert_eq!(told_start(&mut world, "t"), 1);
+}
+
+#[test]
+fn a_look_up_by_time_passes_over_nothing_that_a_power_cut_brings_back() {
+    for time in [0, -3] {
+        let mut world = losing_all_of_it();
+        let awaited = look_up(&mut world, "t", time);
+        assert_eq!(looked_up(&mut world, awaited), None, "{time}: it may still come back");
+        world.unhang_by_power_cut();
+        let awaited = look_up(&mut world, "t", time);
+        world.run();
+        assert_eq!(looked_up(&mut world, awaited), Some(0), "{time}: it came back");
+
+        let mut world = losing_all_of_it();
+        let awaited = look_up(&mut world, "t", time);
+        assert_eq!(looked_up(&mut world, awaited), None);
+        world.unhang();
+        assert_eq!(looked_up(&mut world, awaited), Some(-1), "{time}: it is gone for good");
+    }
+}
+
+#[test]
+fn a_look_up_by_time_that_waits_for_the_disk_ends_with_its_topic() {
+    let mut world = losing_all_of_it();
+    let awaited = look_up(&mut world, "t", 0);
+    assert_eq!(looked_up(&mut world, awaited), None);
+    let request =
+        DeleteTopicsRequest::default().with_topic_names(vec![name("t")]).with_timeout_ms(10_000);
+    world.send(0, ApiKey::DeleteTopics, DELETE, &request);
+    world.unhang();
+    assert!(looked_up(&mut world, awaited).is_some());
 }

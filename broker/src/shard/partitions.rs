@@ -113,6 +113,7 @@ impl Shard {
         self.unreadable.forget(log);
         self.carry_out();
         self.store.delete(log);
+        self.find_late_times(log);
     }
 
     /// Gives partitions of changed topics their new settings.
@@ -271,6 +272,8 @@ impl Shard {
                     if let Some(partition) = self.partitions.get_mut(&log) {
                         partition.advance_start(start, &mut self.outbox);
                     }
+                    self.carry_out();
+                    self.find_late_times(log);
                 }
                 StoreEvent::Cleaned { log, report } => self.take_cleaned(log, &report),
                 StoreEvent::CleaningBroken { log } => {

@@ -40,7 +40,7 @@ enum Purpose {
     /// What a follower is told.
     News { follower: Follower, log: LogId, question: ReadQuestion, bounds: ReadBounds },
     /// A client's look-up by time.
-    Time { ticket: Ticket, log: LogId, limit: Offset },
+    Time { ticket: Ticket, log: LogId, limit: Offset, question: OffsetQuestion },
     /// A look at how far behind a group is.
     Lag(LagRead),
     /// A step of loading a log into a state machine of this core.
@@ -53,6 +53,10 @@ pub struct Reads {
     next_token: u64,
     open: BTreeMap<u64, Purpose>,
     watchers: BTreeMap<Ticket, ReadQuestion>,
+    /// Look-ups by time that wait until the start of their log is durable.
+    ///
+    /// Invariant: only of logs whose start is on its way to the disk.
+    late: Vec<(LogId, Ticket, OffsetQuestion)>,
 }
 
 impl Reads {
@@ -261,7 +265,6 @@ impl Shard {
         let Some(partition) = self.partitions.get(&log) else {
             return self.answer(ticket, Answer::NotHere);
         };
-        let OffsetQuestion { inflated_bytes_max, .. } = wanted;
         let isolation = isolation(wanted.committed_only);
         let latest = OffsetSpec::Latest(isolation);
         let spec = match wanted.timestamp {
@@ -287,38 +290,47 @@ impl Shard {
                 self.answer(ticket, Answer::Offset(Ok(nothing)));
             }
             LARGEST_TIMESTAMP => {
-                self.find_time(ticket, log, TimeQuery::Largest, listed.offset, inflated_bytes_max);
+                self.find_time((ticket, log), wanted, TimeQuery::Largest, listed.offset);
             }
             time => {
                 let query = TimeQuery::AtOrAfter(time);
-                self.find_time(ticket, log, query, listed.offset, inflated_bytes_max);
+                self.find_time((ticket, log), wanted, query, listed.offset);
             }
         }
     }
 
     fn find_time(
         &mut self,
-        ticket: Ticket,
-        log: LogId,
+        (ticket, log): (Ticket, LogId),
+        question: OffsetQuestion,
         query: TimeQuery,
         limit: Offset,
-        inflated_bytes_max: usize,
     ) {
-        let token = self.reads.token();
-        match self.store.find_time(log, query, limit, inflated_bytes_max, token) {
-            TimeAnswer::Ready(found) => self.give_time(ticket, log, limit, Ok(found)),
-            TimeAnswer::Failed(error) => self.give_time(ticket, log, limit, Err(error)),
+        let (token, bytes_max) = (self.reads.token(), question.inflated_bytes_max);
+        match self.store.find_time(log, query, limit, bytes_max, token) {
+            TimeAnswer::Ready(found) => self.give_time((ticket, log), limit, question, Ok(found)),
+            TimeAnswer::Failed(error) => self.give_time((ticket, log), limit, question, Err(error)),
             TimeAnswer::Pending => {
-                self.reads.open.insert(token, Purpose::Time { ticket, log, limit });
+                let purpose = Purpose::Time { ticket, log, limit, question };
+                self.reads.open.insert(token, purpose);
             }
+        }
+    }
+
+    /// The start of a log is durable, or the log is gone: look-ups that waited for it begin again.
+    pub(super) fn find_late_times(&mut self, log: LogId) {
+        let late = self.reads.late.extract_if(.., |(other, ..)| *other == log);
+        let late: Vec<_> = late.collect();
+        for (log, ticket, question) in late {
+            self.list_offset(ticket, log, question);
         }
     }
 
     /// The disk answered a look-up by time.
     pub(super) fn take_time(&mut self, token: u64, result: Result<Option<TimedRecord>, ReadError>) {
         match self.reads.open.remove(&token) {
-            Some(Purpose::Time { ticket, log, limit }) => {
-                self.give_time(ticket, log, limit, result);
+            Some(Purpose::Time { ticket, log, limit, question }) => {
+                self.give_time((ticket, log), limit, question, result);
             }
             Some(
                 Purpose::Records { .. }
@@ -332,13 +344,18 @@ impl Shard {
         }
     }
 
+    /// Answers a look-up by time, but not while what it passed over as deleted may come back: a crash
+    /// may find the log with the start it had before.
     fn give_time(
         &mut self,
-        ticket: Ticket,
-        log: LogId,
+        (ticket, log): (Ticket, LogId),
         limit: Offset,
+        question: OffsetQuestion,
         result: Result<Option<TimedRecord>, ReadError>,
     ) {
+        if result.is_ok() && self.store.is_start_on_its_way(log) {
+            return self.reads.late.push((log, ticket, question));
+        }
         let start = self.partitions.get(&log).map(|partition| partition.offsets().start());
         let answer = match result {
             Err(error) => {

@@ -313,6 +313,12 @@ impl Store {
         Ok(None)
     }
 
+    /// Whether the log's start is not durable yet: a crash may take the log back to an earlier one.
+    #[must_use]
+    pub fn is_start_on_its_way(&self, log: LogId) -> bool {
+        self.starts.iter().any(|(_, other, _)| *other == log)
+    }
+
     /// Moves the log's start forward (DeleteRecords, a leader's start). Never backward and never
     /// beyond the log's end. [`StoreEvent::StartDurable`] follows unless it does not move.
     pub fn set_start_offset(&mut self, log: LogId, start: Offset) {
