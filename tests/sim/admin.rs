@@ -8,20 +8,25 @@
 use std::time::Duration;
 
 use flumen_protocol::api_table::ApiKey;
+use flumen_protocol::batch::builder::{BatchBuilder, NewRecord};
 use flumen_protocol::error_code::ErrorCode;
+use flumen_protocol::ids::{ProducerEpoch, ProducerId, Sequence};
+use flumen_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use flumen_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use flumen_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use flumen_protocol::messages::metadata_request::MetadataRequestTopic;
 use flumen_protocol::messages::{
-    BrokerId, CreateTopicsRequest, DeleteTopicsRequest, ListOffsetsRequest, MetadataRequest,
-    StrBytes,
+    BrokerId, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest,
+    ListOffsetsRequest, MetadataRequest, ProduceRequest, StrBytes,
 };
 
-use crate::stories::{commit, committed, delete, make_topic, name, produce_request};
+use crate::stories::{commit, committed, delete, make_topic, name, produce_request, read_all};
 use crate::world::{Awaited, World};
 
 const CREATE: i16 = 5;
 const DELETE: i16 = 4;
+const PRODUCE: i16 = 9;
+const OUT_OF_ORDER: i16 = 45;
 /// The first that knows the largest time.
 const LIST: i16 = 7;
 
@@ -262,4 +267,72 @@ fn a_look_up_by_time_that_waits_for_the_disk_ends_with_its_topic() {
     world.send(0, ApiKey::DeleteTopics, DELETE, &request);
     world.unhang();
     assert!(looked_up(&mut world, awaited).is_some());
+}
+
+/// Asks for the record of this sequence, which is its value, to be appended by an idempotent producer.
+fn idempotent(partition: i32, sequence: i32) -> ProduceRequest {
+    let (id, epoch) = (ProducerId(7), ProducerEpoch(0));
+    let mut batch = BatchBuilder::new().with_producer(id, epoch, Sequence(sequence));
+    let (timestamp, value) = (1_700_000_000_000, sequence.to_string());
+    batch.push(&NewRecord { timestamp, key: None, value: Some(value.as_bytes()), headers: &[] });
+    let mut request = produce_request("t", partition, "");
+    request.topic_data[0].partition_data[0].records = Some(batch.finish().freeze());
+    request
+}
+
+/// A topic with so many partitions is made, or one with fewer grown.
+fn begin_to_have(world: &mut World, count: i32, is_there: bool) {
+    if is_there {
+        let grown = CreatePartitionsTopic::default()
+            .with_name(name("t"))
+            .with_count(count)
+            .with_assignments(None);
+        let request =
+            CreatePartitionsRequest::default().with_timeout_ms(9_000).with_topics(vec![grown]);
+        world.send(0, ApiKey::CreatePartitions, 3, &request);
+    } else {
+        let topic = CreatableTopic::default()
+            .with_name(name("t"))
+            .with_num_partitions(count)
+            .with_replication_factor(1);
+        let request =
+            CreateTopicsRequest::default().with_timeout_ms(9_000).with_topics(vec![topic]);
+        world.send(0, ApiKey::CreateTopics, CREATE, &request);
+    }
+    world.run();
+}
+
+#[test]
+fn what_was_sent_behind_a_batch_that_came_before_its_partition_does_not_overtake_it() {
+    const PARTITIONS: i32 = 6;
+    for (asking, is_there) in [(1, false), (2, false), (1, true), (2, true)] {
+        let mut world = World::new(3);
+        if is_there {
+            begin_to_have(&mut world, 1, false);
+        }
+        let had = i32::from(is_there);
+        // The last core hears of the partitions late: as the one that is asked, or that owns them.
+        world.slow_down(0, 2);
+        begin_to_have(&mut world, PARTITIONS, is_there);
+        let mut send = |world: &mut World, partition, sequence| {
+            let request = idempotent(partition, sequence);
+            let answer = world.ask(asking, ApiKey::Produce, PRODUCE, &request);
+            answer.responses[0].partition_responses[0].error_code
+        };
+        let firsts = (had..PARTITIONS).map(|partition| send(&mut world, partition, 0));
+        let firsts: Vec<i16> = firsts.collect();
+        let early = firsts.iter().filter(|code| **code != 0).count();
+        assert_eq!(early, if asking == 2 { firsts.len() } else { 2 }, "{asking}: {firsts:?}");
+        world.speed_up();
+        for (partition, first) in (had..PARTITIONS).zip(firsts) {
+            let expected = if first == 0 { 0 } else { OUT_OF_ORDER };
+            for _ in 0..2 {
+                let behind = send(&mut world, partition, 1);
+                assert_eq!(behind, expected, "{asking}, {is_there}: {partition} after {first}");
+            }
+            let again = [0, 1, 2].map(|sequence| send(&mut world, partition, sequence));
+            assert_eq!(again, [0; 3], "{asking}, {is_there}: {partition} after {first}");
+            assert_eq!(read_all(&mut world, 0, "t", partition), ["0", "1", "2"]);
+        }
+    }
 }
