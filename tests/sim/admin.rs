@@ -314,7 +314,7 @@ fn what_was_sent_behind_a_batch_that_came_before_its_partition_does_not_overtake
         // The last core hears of the partitions late: as the one that is asked, or that owns them.
         world.slow_down(0, 2);
         begin_to_have(&mut world, PARTITIONS, is_there);
-        let mut send = |world: &mut World, partition, sequence| {
+        let send = |world: &mut World, partition, sequence| {
             let request = idempotent(partition, sequence);
             let answer = world.ask(asking, ApiKey::Produce, PRODUCE, &request);
             answer.responses[0].partition_responses[0].error_code

@@ -9,6 +9,9 @@
 //!  founding (no faults) -> trouble (faults strike) -> healed: clients finish -> every log is read whole -> oracles
 //! ```
 
+use std::path::{Path, PathBuf};
+use std::{fs, process};
+
 use bytes::Bytes;
 use flumen_broker::shard::input::ConnectionId;
 use flumen_replication::partition::Isolation;
@@ -34,6 +37,9 @@ use super::writer::Writer;
 
 /// How long after the last fault everything must have ended: the longest of all hangs and time-outs, several times.
 const HEALING: Nanos = 300 * SECONDS;
+/// How long what a transactor has sent may be on its way that vanished in the end: several times the longest way
+/// there, to the coordinator and to the disk. Who reads the log whole meanwhile misses what others see (seed 2204658).
+const LAST_WORDS: Nanos = 3 * SECONDS;
 /// More than any life has: one that goes on is stuck without time passing.
 const EVENTS_MAX: u64 = 50_000_000;
 
@@ -110,6 +116,8 @@ pub(super) struct Life {
     partitions: i32,
     pub(super) is_healed: bool,
     pub(super) healed_at: Nanos,
+    /// Since when nobody writes.
+    written_at: Option<Nanos>,
     trace: u64,
     count: u64,
 }
@@ -152,6 +160,7 @@ impl Life {
             partitions: PARTITIONS,
             is_healed: false,
             healed_at: Nanos::MAX,
+            written_at: None,
             trace: 0xcbf2_9ce4_8422_2325,
             count: 0,
         };
@@ -427,30 +436,31 @@ impl Life {
         }
     }
 
+    /// Whether nobody has written any more for long enough that nothing of it is on its way.
+    fn is_written(&mut self) -> bool {
+        let writes = |seat: &Seat| match &seat.client {
+            Client::Writer(writer) => !writer.is_done(),
+            Client::Transactor(transactor) => !transactor.is_done(),
+            Client::Reader(_) | Client::Member(_) | Client::Operator(_) => false,
+        };
+        if !self.is_healed || !self.node.is_serving() || self.seats.iter().any(writes) {
+            self.written_at = None;
+            return false;
+        }
+        let now = self.events.now();
+        now >= *self.written_at.get_or_insert(now) + LAST_WORDS
+    }
+
     /// Whether everybody is done. Readers read everything once nobody writes any more.
     fn is_over(&mut self) -> bool {
-        if !self.is_healed || !self.node.is_serving() {
+        if !self.is_written() {
             return false;
         }
         let mut readers_are_done = true;
-        let mut idle = Vec::new();
-        for (number, seat) in self.seats.iter_mut().enumerate() {
-            match &mut seat.client {
-                Client::Writer(writer) if !writer.is_done() => return false,
-                Client::Transactor(transactor) if !transactor.is_done() => return false,
-                Client::Reader(reader) => {
-                    readers_are_done &= reader.is_done();
-                    idle.push(number);
-                }
-                Client::Writer(_)
-                | Client::Member(_)
-                | Client::Operator(_)
-                | Client::Transactor(_) => {}
-            }
-        }
-        for number in idle {
-            if let Client::Reader(reader) = &mut self.seats[number].client {
+        for seat in &mut self.seats {
+            if let Client::Reader(reader) = &mut seat.client {
                 reader.read_all_once(self.partitions);
+                readers_are_done &= reader.is_done();
             }
         }
         readers_are_done
@@ -475,15 +485,27 @@ impl Life {
         )
     }
 
+    /// Writes what clients did and were told to a file, a line for each, for who looks for the cause.
+    fn keep_history(&self) -> PathBuf {
+        // Many lives are lived side by side.
+        let name = format!("broken-life-{}.history", process::id());
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let lines = self.history.happenings.iter().enumerate();
+        let lines: String = lines.map(|(since, what)| format!("{since} {what:?}\n")).collect();
+        fs::write(&path, lines).unwrap_or_else(|why| eprintln!("{}: {why}", path.display()));
+        path
+    }
+
     fn end(mut self) -> Outcome {
         (0..self.node.cores()).for_each(|core| self.node.survey(core));
         self.note_findings();
         let wrong = oracles::ask_all(&self.history);
         assert!(
             wrong.is_empty(),
-            "promises are broken:\n{}\nplan {:?}",
+            "promises are broken:\n{}\nplan {:?}\nhistory {}",
             wrong.join("\n"),
-            self.plan
+            self.plan,
+            self.keep_history().display()
         );
         let is_acked = |happening: &&Happening| matches!(happening, Happening::Acked { .. });
         let is_committed = |(_, what): &(usize, &Transacted)| {
