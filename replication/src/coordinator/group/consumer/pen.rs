@@ -63,15 +63,19 @@ impl Pen<'_, '_> {
 
     /// Begins the next epoch if `bump` says so or the topics have changed since they were looked at.
     pub(super) fn update_epoch(&mut self, bump: bool) {
-        if !bump && self.group.seen_image == Some(self.image.version) {
+        // Of a thousand members that leave, each begins an epoch: the topics need not be hashed for each.
+        let is_known = self.group.hashed_image == Some(self.image.version);
+        if is_known && !bump {
             return;
         }
-        let topics_hash = topics_hash(self.image, self.group.subscribers().keys());
+        let hash = || topics_hash(self.image, self.group.subscribers().keys());
+        let topics_hash = if is_known { self.group.topics_hash() } else { hash() };
+        debug_assert_eq!(topics_hash, hash(), "of the topics asked for and of this image");
         if bump || topics_hash != self.group.topics_hash() {
             let epoch = self.group.epoch() + 1;
             self.write(Fact::Epoch { epoch, topics_hash });
         }
-        self.group.seen_image = Some(self.image.version);
+        self.group.hashed_image = Some(self.image.version);
         if self.group.has_old_topics() {
             self.write(Fact::OldTopicsGone);
         }
@@ -234,7 +238,7 @@ impl Pen<'_, '_> {
             }
             self.group.apply(fact);
         }
-        self.group.seen_image = None;
+        self.group.hashed_image = None;
         self.update_epoch(bump);
     }
 

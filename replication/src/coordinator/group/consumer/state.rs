@@ -79,8 +79,8 @@ pub(in crate::coordinator::group) struct ConsumerGroup {
     classic_members: usize,
     classic_protocols: BTreeMap<String, usize>,
     bytes: usize,
-    /// The image whose topics `topics_hash` was compared with; unknown after loading.
-    pub(super) seen_image: Option<u64>,
+    /// The image of which `topics_hash` is. Unknown after loading, and when other topics are asked for.
+    pub(super) hashed_image: Option<u64>,
     /// Patterns that are being resolved.
     pub(super) resolving: Option<Box<Resolving>>,
     /// The next target assignment, while it is being worked out. Not in `bytes`: it weighs about what
@@ -110,7 +110,7 @@ impl ConsumerGroup {
             classic_members: 0,
             classic_protocols: BTreeMap::new(),
             bytes: 0,
-            seen_image: None,
+            hashed_image: None,
             resolving: None,
             assigning: None,
             unassignable: None,
@@ -254,6 +254,7 @@ impl ConsumerGroup {
             Fact::Epoch { epoch, topics_hash } => {
                 self.epoch = epoch;
                 self.topics_hash = topics_hash;
+                self.hashed_image = None;
             }
             Fact::Gone => unreachable!("a group does not remove itself"),
             Fact::OldTopics => self.has_old_topics = true,
@@ -337,11 +338,7 @@ impl ConsumerGroup {
     /// Counts what a member says, or counts it no longer.
     fn count(&mut self, profile: &Profile, more: bool) {
         for topic in &profile.topics {
-            let subscribers = self.subscribers.entry(topic.clone()).or_default();
-            step(&mut subscribers.members, more);
-            if *subscribers == Subscribers::default() {
-                self.subscribers.remove(topic);
-            }
+            self.count_subscribers(topic, |them| step(&mut them.members, more));
         }
         if !profile.pattern.is_empty() {
             step_named(&mut self.patterns, &profile.pattern, more);
@@ -366,7 +363,7 @@ impl ConsumerGroup {
         self.unresolve(&pattern);
         self.bytes += pattern_bytes(&pattern, &resolved);
         for topic in resolved.topics.iter() {
-            self.subscribers.entry(topic.clone()).or_default().patterns += 1;
+            self.count_subscribers(topic, |them| step(&mut them.patterns, true));
         }
         self.resolved.insert(pattern, resolved);
     }
@@ -375,11 +372,23 @@ impl ConsumerGroup {
         let Some(before) = self.resolved.remove(pattern) else { return };
         self.bytes -= pattern_bytes(pattern, &before);
         for topic in before.topics.iter() {
-            let subscribers = self.subscribers.entry(topic.clone()).or_default();
-            step(&mut subscribers.patterns, false);
-            if *subscribers == Subscribers::default() {
-                self.subscribers.remove(topic);
-            }
+            self.count_subscribers(topic, |them| step(&mut them.patterns, false));
+        }
+    }
+
+    /// Counts who asks for a topic.
+    fn count_subscribers(&mut self, topic: &str, count: impl FnOnce(&mut Subscribers)) {
+        let Some(known) = self.subscribers.get_mut(topic) else {
+            let mut first = Subscribers::default();
+            count(&mut first);
+            self.subscribers.insert(topic.to_owned(), first);
+            self.hashed_image = None;
+            return;
+        };
+        count(known);
+        if *known == Subscribers::default() {
+            self.subscribers.remove(topic);
+            self.hashed_image = None;
         }
     }
 }
