@@ -121,10 +121,9 @@ impl Rig {
 
     /// Goes on after a crash, as the opener does.
     pub(crate) fn restart(&mut self, scan: JournalScan) {
-        for slot in &scan.flush_slots {
+        for file in &scan.to_flush {
             let id = self.ids.next_id();
-            let file = FileName::Journal(*slot);
-            let done = self.disk.carry_out(DiskOp { id, file, action: Action::Flush });
+            let done = self.disk.carry_out(DiskOp { id, file: *file, action: Action::Flush });
             done.result.expect("flush");
         }
         self.journal = Journal::new(self.config, scan.start);

@@ -32,18 +32,15 @@ use crate::op::{DiskOp, OpIds, Quarantined};
 pub(super) struct Losses {
     /// Logs that lost something no earlier start knew of.
     new: BTreeMap<LogId, Hold>,
-    /// The first sequence the journal still shows, intact or damaged.
-    oldest: Option<u64>,
 }
 
 impl Losses {
     /// Finds out which logs lost entries, and lays out what is to be set aside of them. `deleted`
-    /// says which logs the journal knows as deleted. `oldest` is the first good frame's sequence.
+    /// says which logs the journal knows as deleted.
     pub(super) fn find(
         scan: &JournalScan,
         image: &Image,
         deleted: &BTreeMap<LogId, u64>,
-        oldest: Option<u64>,
         replays: &mut BTreeMap<LogId, Replay>,
     ) -> (Self, Vec<SetAside>) {
         let victims = victims_by_log(scan, image, deleted);
@@ -58,9 +55,7 @@ impl Losses {
                 aside.extend(behind);
             }
         }
-        let first_damaged = scan.damaged.first().map(|range| range.first_sequence);
-        let oldest = [oldest, first_damaged].into_iter().flatten().min();
-        (Self { new, oldest }, aside)
+        (Self { new }, aside)
     }
 
     /// Notes in the image what the manifest is to say from now on; everything laid out is durable.
@@ -72,7 +67,7 @@ impl Losses {
         replays: &mut BTreeMap<LogId, Replay>,
         accepts: bool,
     ) -> Vec<String> {
-        self.forget_what_is_gone(image);
+        forget_what_is_gone(scan, image);
         // What tells whose they were may be recycled before they are, and then nobody could tell.
         let told = scan.damaged.iter().filter(|range| range.identified);
         image.accepted.extend(told.map(|range| (range.first_sequence, range.last_sequence)));
@@ -95,14 +90,16 @@ impl Losses {
         }
         if accepts { accept(scan, image, replays) } else { Vec::new() }
     }
+}
 
-    /// The journal has lost sight of frames that were void, or given up: they need no note any more.
-    fn forget_what_is_gone(&self, image: &mut Image) {
-        let is_gone = |sequence: u64| self.oldest.is_none_or(|oldest| oldest > sequence);
-        image.accepted.retain(|(_, last)| !is_gone(*last));
-        for known in image.logs.values_mut() {
-            known.void = known.void.filter(|void| !is_gone(void.sequence));
-        }
+/// Frames that were void, or given up, need no note any more once the watermark's file, which was flushed,
+/// says that nobody needs them. What only the opening of a file says is not enough: a start may find that
+/// this file ends before its opening, and write over it.
+fn forget_what_is_gone(scan: &JournalScan, image: &mut Image) {
+    let is_gone = |sequence: u64| sequence < scan.start.watermark.floor;
+    image.accepted.retain(|(_, last)| !is_gone(*last));
+    for known in image.logs.values_mut() {
+        known.void = known.void.filter(|void| !is_gone(void.sequence));
     }
 }
 

@@ -265,17 +265,15 @@ impl Opening {
         }
         self.describe(&scan);
         let frames = mem::take(&mut scan.frames);
-        let oldest = frames.first().map(|frame| frame.sequence);
         let mut found = Found::new(scan, parsed);
         for frame in frames {
             found.take(frame.sequence, frame.log, frame.what);
         }
         let mut queued = Vec::new();
         found.scan.quarantine_ops(&mut self.ids, &mut queued);
-        losses::ops(found.find_losses(oldest), &mut self.ids, &mut queued);
-        for slot in &found.scan.flush_slots {
-            let (id, file) = (self.ids.next_id(), FileName::Journal(*slot));
-            queued.push(DiskOp { id, file, action: Action::Flush });
+        losses::ops(found.find_losses(), &mut self.ids, &mut queued);
+        for file in &found.scan.to_flush {
+            queued.push(DiskOp { id: self.ids.next_id(), file: *file, action: Action::Flush });
         }
         let waiting = queued.iter().map(|op| (op.id, op.file)).collect();
         Ok(self.record_if_safe(found, waiting, queued))
@@ -488,10 +486,10 @@ impl Found {
     }
 
     /// Finds what damage took from which log; says what is to be set aside of them.
-    fn find_losses(&mut self, oldest: Option<u64>) -> Vec<SetAside> {
+    fn find_losses(&mut self) -> Vec<SetAside> {
         let parsed = self.parsed.as_ref().expect("the manifest was read");
         let (losses, aside) =
-            Losses::find(&self.scan, &parsed.image, &self.deleted, oldest, &mut self.replays);
+            Losses::find(&self.scan, &parsed.image, &self.deleted, &mut self.replays);
         self.losses = losses;
         aside
     }

@@ -4,7 +4,7 @@
 //! Does: take the watermark and whole journal files, order all frames across them, accept, cut or
 //! report each place by the verdict table, and hand the journal its start.
 //! Does not: read or write; the opener reads the files, writes [`JournalScan::quarantine_ops`],
-//! flushes [`JournalScan::flush_slots`] (F14), and only then acts on what was found.
+//! flushes [`JournalScan::to_flush`] (F14), and only then acts on what was found.
 //! Invariants: the same bytes give the same result, however often it is tried; what some watermark
 //! proves durable is accepted or reported damaged, never cut.
 //! Apart because the same code runs in tests, in fuzzing and at every start.
@@ -72,8 +72,9 @@ pub struct JournalScan {
     pub doubts: Vec<Doubt>,
     /// What the journal goes on with.
     pub start: JournalStart,
-    /// Journal files to flush before anything found is acted on (F14).
-    pub flush_slots: Vec<u64>,
+    /// Files to flush before anything found is acted on (F14): what a process wrote before it was killed
+    /// can be read, and is not durable yet.
+    pub to_flush: Vec<FileName>,
     cut_bytes: Bytes,
 }
 
@@ -100,6 +101,8 @@ pub struct Scanner {
     config: JournalConfig,
     watermark: Option<Watermark>,
     watermark_ready: bool,
+    /// Whether the watermark's file holds anything.
+    has_watermark: bool,
     surveys: BTreeMap<u16, Survey>,
 }
 
@@ -118,7 +121,14 @@ impl Scanner {
         // A file without a record may have been left before it was wholly written.
         let whole = watermark.len() as u64 == WATERMARK_FILE_BYTES;
         let watermark_ready = record.is_some() && whole;
-        Ok(Self { identity, config, watermark: record, watermark_ready, surveys: BTreeMap::new() })
+        Ok(Self {
+            identity,
+            config,
+            watermark: record,
+            watermark_ready,
+            has_watermark: !watermark.is_empty(),
+            surveys: BTreeMap::new(),
+        })
     }
 
     /// Takes one file whole.
@@ -154,7 +164,7 @@ impl Scanner {
         accepted: &BTreeSet<(u64, u64)>,
     ) -> Result<JournalScan, StorageError> {
         let manifest = self.manifest_chunk();
-        let Self { identity, config, watermark, watermark_ready, surveys } = self;
+        let Self { identity, config, watermark, watermark_ready, has_watermark, surveys } = self;
         let doubted = in_doubt(&surveys, watermark.map(|watermark| watermark.counter));
         let watermark = watermark.unwrap_or_default();
         let floor = surveys.values().map(|survey| survey.floor).fold(watermark.floor, u64::max);
@@ -178,6 +188,10 @@ impl Scanner {
             watermark: Watermark { counter, manifest, ..watermark },
             watermark_ready,
         };
+        // Without it, frames would count again that the watermark says nobody needs, while others have
+        // forgotten what these meant, or have been written over.
+        let journal = surveys.keys().map(|slot| FileName::Journal(u64::from(*slot)));
+        let to_flush = has_watermark.then_some(FileName::Watermark).into_iter().chain(journal);
         Ok(JournalScan {
             frames: walk.frames,
             tail: walk.tail,
@@ -185,7 +199,7 @@ impl Scanner {
             is_suspicious: walk.is_suspicious,
             doubts: walk.doubts,
             start,
-            flush_slots: surveys.keys().map(|slot| u64::from(*slot)).collect(),
+            to_flush: to_flush.collect(),
             cut_bytes: walk.cut_bytes,
         })
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::answers::{Hold, Recovered};
 use crate::format::frame::{FRAME_HEADER_BYTES, FrameHeader, HeaderVerdict};
 use crate::inspect::Depth;
+use crate::manifest::hold::Void;
 
 use super::*;
 
@@ -44,6 +45,25 @@ impl World {
         for _ in 0..2 {
             self.now.monotonic = self.now.monotonic.after(Duration::from_secs(2));
             self.run();
+        }
+    }
+
+    /// Goes on until the store comes to rest, or a watermark is written of which `begins` makes something else.
+    fn run_but_for_watermarks(&mut self, begins: impl Fn(Action) -> Option<Action>) {
+        loop {
+            let mut ops = Vec::new();
+            self.store.next_ops(self.now, &mut ops);
+            for op in ops {
+                let is_watermark = op.file == FileName::Watermark;
+                if !is_watermark {
+                    self.disk.submit(op);
+                } else if let Some(action) = begins(op.action) {
+                    self.disk.carry_out(DiskOp { action, ..op });
+                    return;
+                }
+            }
+            let Some(done) = self.disk.step() else { return };
+            self.store.on_done(done, self.now, &mut self.events).expect("the disk works");
         }
     }
 
@@ -241,6 +261,72 @@ fn a_loss_found_and_accepted_by_one_start_is_set_aside_all_the_same() {
     world.restart();
     assert_eq!(world.held(log(0)), None);
     world.assert_kept(log(0), 3);
+}
+
+/// A log whose promise spoke of six entries, of which four are given up; then it and its neighbour lie in
+/// segments, their promises in a newer journal file, and nothing of what is void is needed.
+fn given_up_and_settled(seed: u64) -> World {
+    let mut world = two_logs(seed);
+    let promise = HardState { term: Term(1), vote: None, commit: LogIndex(6) };
+    world.store.save_hard_state(log(0), promise);
+    world.vouch();
+    world.rot(log(0), 3);
+    world.try_start(true).expect("it starts");
+    world.written.get_mut(&log(0)).expect("known").truncate(2);
+    (0..2).for_each(|n| world.lead(log(n)));
+    world.settle(log(0));
+    world
+}
+
+fn void_of(world: &World) -> Option<Void> {
+    world.store.manifest.image().logs[&log(0)].void
+}
+
+/// A process ended while its watermark was under way. The next start goes by it, and must see to it that the
+/// device has it (F14): else the power takes it, and frames come back that nothing calls void any more.
+#[test]
+fn what_was_given_up_does_not_come_back_with_an_older_watermark() {
+    let cached = |action| match action {
+        Action::WriteDurable { at, parts, padded_len } => {
+            Some(Action::Write { at, parts, padded_len })
+        }
+        other => panic!("{other:?} is no watermark"),
+    };
+    for seed in 0..8 {
+        let mut world = given_up_and_settled(seed);
+        let last = world.last(log(1));
+        assert!(world.store.begin_settle(log(1), last, (last, Bytes::new())));
+        world.run_but_for_watermarks(cached);
+        world.restart();
+        assert_eq!(void_of(&world), None, "the watermark says that its frames are not needed");
+        world.disk.crash();
+        world.restart();
+        assert_eq!(world.found(log(0)).hard_state.commit, LogIndex(2), "seed {seed}");
+        world.assert_kept(log(0), 3);
+    }
+}
+
+/// The opening of a journal file says the same as a watermark, but the next start may write over it.
+#[test]
+fn what_is_void_stays_noted_until_a_watermark_says_that_it_is_not_needed() {
+    let mut world = given_up_and_settled(1);
+    let fill = |world: &mut World| (0..7).for_each(|n| world.append_batch(log(1), n, 100_000));
+    // The next file is ready before it is wanted, or it would wait for the watermark as well.
+    fill(&mut world);
+    world.run();
+    let last = world.last(log(1));
+    while world.store.settled(log(1)).expect("a known log").0 < last {
+        assert!(world.store.begin_settle(log(1), last, (last, Bytes::new())));
+        world.run_but_for_watermarks(|_| None);
+    }
+    fill(&mut world);
+    world.run_but_for_watermarks(|_| None);
+    world.restart();
+    assert_eq!(world.found(log(1)).entries.len(), 7);
+    assert!(void_of(&world).is_some(), "no watermark was written since");
+    world.vouch();
+    world.restart();
+    assert_eq!(void_of(&world), None);
 }
 
 #[test]
