@@ -47,15 +47,15 @@ impl Atlas {
 
     /// Notes what may be lost.
     pub fn note(&self, reaches: Vec<Reach>, history: &mut History) {
-        for Reach { log, from, until, is_silent, forgets_start, is_doubtful: _ } in reaches {
+        for Reach { log, from, until, is_silent, start, is_doubtful: _ } in reaches {
             match self.known.get(&log) {
                 Some(Meaning::Place(place)) => {
                     let place = *place;
                     if from < i64::MAX {
                         history.note(Happening::Damaged { place, from, until, is_silent });
                     }
-                    if forgets_start {
-                        history.note(Happening::StartForgotten(place));
+                    if let Some(start) = start {
+                        history.note(Happening::StartForgotten(place, start));
                     }
                 }
                 Some(Meaning::Groups) => {

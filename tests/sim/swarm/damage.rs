@@ -50,8 +50,8 @@ pub struct Reach {
     pub until: Option<i64>,
     /// Nothing on the disk says that it was ever there.
     pub is_silent: bool,
-    /// Where the log begins may be forgotten.
-    pub forgets_start: bool,
+    /// Deletions go with it that nothing else knows of: the log begins here again, or later.
+    pub start: Option<i64>,
     /// It is there, but cannot be trusted if the beginning of its file is gone: lost only if given up.
     pub is_doubtful: bool,
 }
@@ -79,7 +79,7 @@ pub fn of_journal(disk: &SimDisk, identity: &Identity) -> Vec<Reach> {
     frames.sort_by_key(|frame| frame.header.sequence);
     let manifest = disk.contents(FileName::Manifest).unwrap_or_default();
     let image = parse(&manifest, identity).map(|parsed| parsed.image).unwrap_or_default();
-    let mut reaches = cut_off(&frames, proven);
+    let mut reaches = cut_off(&frames, proven, &image);
     let is_lost =
         |frame: &&Frame| (frame.is_hit || frame.is_doubtful) && is_needed(&frame.header, &image);
     let hit = frames.iter().filter(is_lost);
@@ -142,8 +142,27 @@ fn is_needed(header: &FrameHeader, image: &Image) -> bool {
     header.kind.is_entry() && !is_settled && !is_void
 }
 
+/// Whether it says that records are deleted, which is all that commands say, and the manifest may not know.
+fn is_deletion(header: &FrameHeader, image: &Image) -> bool {
+    match header.kind {
+        FrameKind::Control => is_needed(header, image),
+        FrameKind::StartOffset => true,
+        FrameKind::Opening
+        | FrameKind::Empty
+        | FrameKind::Records
+        | FrameKind::HardState
+        | FrameKind::Deleted
+        | FrameKind::SuffixCut => false,
+    }
+}
+
+/// Where the manifest says that the log begins.
+fn start_of(log: LogId, image: &Image) -> i64 {
+    image.logs.get(&log).map_or(0, |log| log.start.0)
+}
+
 /// From the first frame hit of which nothing is left to speak, the journal may end without a word.
-fn cut_off(frames: &[Frame], proven: u64) -> Vec<Reach> {
+fn cut_off(frames: &[Frame], proven: u64, image: &Image) -> Vec<Reach> {
     let unproven = |frame: &&Frame| frame.header.sequence > proven;
     let Some(first) = frames.iter().filter(unproven).find(|frame| frame.is_hit) else {
         return Vec::new();
@@ -158,34 +177,37 @@ fn cut_off(frames: &[Frame], proven: u64) -> Vec<Reach> {
         if header.kind == FrameKind::Records {
             *from = (*from).min(header.base_offset);
         }
-        *forgets_start |= header.kind == FrameKind::StartOffset;
+        *forgets_start |= is_deletion(header, image);
     }
-    let reach = |(log, (from, forgets_start))| Reach {
+    let reach = |(log, (from, forgets_start)): (_, (_, bool))| Reach {
         log,
         from,
         until: None,
         is_silent: true,
-        forgets_start,
+        start: forgets_start.then(|| start_of(log, image)),
         is_doubtful: false,
     };
     logs.into_iter().map(reach).collect()
 }
 
-/// What stands behind an entry that is hit cannot be appended without it.
+/// What stands behind an entry that is hit cannot be appended without it, deletions of records among it.
 fn behind(
     frames: &[Frame],
     Frame { header: hit, is_doubtful, .. }: &Frame,
     image: &Image,
 ) -> Reach {
-    let is_doubtful = *is_doubtful;
-    let own = frames.iter().map(|frame| &frame.header);
-    let own = own.filter(|header| header.log == hit.log && header.kind == FrameKind::Records);
+    let (log, is_doubtful) = (hit.log, *is_doubtful);
+    let own = frames.iter().map(|frame| &frame.header).filter(|header| header.log == log);
+    let mut lost = own.clone().filter(|header| header.sequence >= hit.sequence);
+    let forgets_start = lost.any(|header| is_deletion(header, image));
+    let own = own.filter(|header| header.kind == FrameKind::Records);
     let (before, after): (Vec<&FrameHeader>, Vec<&FrameHeader>) =
         own.partition(|header| header.sequence < hit.sequence);
     let settled = image.logs.get(&hit.log).map_or(0, |log| log.settled_end.0);
     let end = before.iter().map(|header| header.last_offset + 1).max().unwrap_or(0).max(settled);
     let from = after.iter().map(|header| header.base_offset).min().unwrap_or(end);
-    Reach { log: hit.log, from, until: None, is_silent: false, forgets_start: false, is_doubtful }
+    let start = forgets_start.then(|| start_of(log, image));
+    Reach { log, from, until: None, is_silent: false, start, is_doubtful }
 }
 
 /// What segments have lost: whole batches, which are refused and nothing else.
@@ -204,9 +226,8 @@ pub fn of_segments(disk: &SimDisk) -> Vec<Reach> {
         let wrong: Vec<Range<u64>> = wrong.collect();
         for (place, from, until) in batches {
             if wrong.iter().any(|wrong| overlap(wrong, &place)) {
-                let (is_silent, forgets_start) = (false, false);
-                let (until, is_doubtful) = (Some(until), false);
-                reaches.push(Reach { log, from, until, is_silent, forgets_start, is_doubtful });
+                let (until, is_silent, is_doubtful) = (Some(until), false, false);
+                reaches.push(Reach { log, from, until, is_silent, start: None, is_doubtful });
             }
         }
     }
@@ -297,21 +318,29 @@ pub fn touches_metadata(disk: &SimDisk, reaches: &[Reach]) -> bool {
 mod tests {
     use bytes::Bytes;
     use flumen_protocol::ids::{CoreId, NodeId, PartitionIndex, TopicId};
-    use flumen_storage::op::{Action, DiskOp, OpId};
+    use flumen_protocol::time::{Monotonic, Now, Wall};
+    use flumen_storage::manifest::image::LogImage;
+    use flumen_storage::manifest::manifest::{Manifest, Parsed};
+    use flumen_storage::manifest::record::Record;
+    use flumen_storage::op::{Action, DiskOp, OpId, OpIds};
 
     use super::*;
 
     const LOG: LogId = LogId { topic: TopicId([3; 16]), partition: PartitionIndex(0) };
     const NAME: FileName = FileName::Journal(0);
 
-    /// A journal file of an opening and one frame for each log and base offset, each in its own block.
+    const DELETION: i64 = -1;
+
+    /// A journal file of an opening and one frame for each log and base offset, or deletion, each in its own block.
     fn journal(entries: &[(LogId, i64)], watermark: u64) -> SimDisk {
         let mut file = vec![0; 4096 * (entries.len() + 1)];
         let mut opening = FrameHeader::opening();
         (opening.sequence, opening.use_id.counter) = (1, 1);
         file[..FRAME_HEADER_BYTES].copy_from_slice(&opening.encode().0);
         for (number, (log, base)) in (1..).zip(entries) {
-            let mut header = FrameHeader { kind: FrameKind::Records, log: *log, ..opening };
+            let is_deletion = *base == DELETION;
+            let kind = if is_deletion { FrameKind::Control } else { FrameKind::Records };
+            let mut header = FrameHeader { kind, log: *log, ..opening };
             header.position = number * 4096;
             (header.sequence, header.index.0) = (number + 1, number);
             (header.base_offset, header.last_offset) = (*base, *base);
@@ -325,11 +354,52 @@ mod tests {
         disk
     }
 
+    const OWNER: Identity =
+        Identity { cluster: [1; 16], node: NodeId(1), core: CoreId(0), incarnation: 1 };
+
     fn reaches(disk: &SimDisk) -> Vec<(LogId, i64, bool)> {
-        let identity =
-            Identity { cluster: [1; 16], node: NodeId(1), core: CoreId(0), incarnation: 1 };
-        let reaches = of_journal(disk, &identity).into_iter();
+        let reaches = of_journal(disk, &OWNER).into_iter();
         reaches.map(|reach| (reach.log, reach.from, reach.is_silent)).collect()
+    }
+
+    /// Where logs may begin again of which the frame of this number is hit.
+    fn starts(mut disk: SimDisk, hit: u64) -> Vec<(LogId, Option<i64>)> {
+        disk.flip_bit(NAME, hit * 4096 + 90, 1);
+        let reaches = of_journal(&disk, &OWNER).into_iter();
+        reaches.map(|reach| (reach.log, reach.start)).collect()
+    }
+
+    /// The manifest says that the log begins there, and has settled so many of its entries.
+    fn note_start(disk: &mut SimDisk, start: i64, settled: u64) {
+        let mut manifest = Manifest::new(Parsed::fresh(), OWNER);
+        let mut record = LogImage::empty().record(LOG);
+        (record.start.0, record.settled.0.0) = (start, settled);
+        manifest.enqueue(Record::Log(record));
+        let now = Now { monotonic: Monotonic(1), wall: Wall(1) };
+        let mut ops = Vec::new();
+        manifest.next_op(now, &mut OpIds::new(), &mut ops);
+        ops.into_iter().for_each(|op| drop(disk.carry_out(op)));
+    }
+
+    #[test]
+    fn a_deletion_is_lost_with_what_is_hit_before_it_unless_the_manifest_has_it() {
+        let other = LogId { partition: PartitionIndex(1), ..LOG };
+        let entries = [(LOG, 0), (other, 0), (LOG, DELETION), (LOG, 7)];
+        for proven in [9, 0] {
+            let disk = || journal(&entries, proven);
+            assert!(starts(disk(), 1).contains(&(LOG, Some(0))), "it is behind what is hit");
+            assert!(starts(disk(), 3).contains(&(LOG, Some(0))), "it is hit");
+            assert_eq!(starts(disk(), 4)[0], (LOG, None), "it is before what is hit");
+            let mut known = disk();
+            note_start(&mut known, 5, 0);
+            assert!(starts(known, 1).contains(&(LOG, Some(5))), "an earlier one is kept");
+            let mut settled = disk();
+            note_start(&mut settled, 5, 3);
+            let starts = starts(settled, 3);
+            assert!(starts.iter().all(|(_, start)| start.is_none()), "it is recorded: {starts:?}");
+        }
+        let of_other = starts(journal(&entries, 9), 2);
+        assert_eq!(of_other, [(other, None)], "nobody deleted anything of it");
     }
 
     #[test]

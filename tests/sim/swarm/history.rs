@@ -149,8 +149,8 @@ pub enum Happening {
     /// A disk has spoilt bytes that were durable: these offsets may be refused, or lost with all that
     /// stands behind them. Noted once it is known how a start takes it.
     Damaged { place: Place, from: i64, until: Option<i64>, is_silent: bool },
-    /// With them went where the log begins.
-    StartForgotten(Place),
+    /// With them went deletions: the log begins here again, or later.
+    StartForgotten(Place, i64),
     /// The same befell what this group committed.
     GroupDamaged(u8),
     /// The same befell the topic that comes and goes.
@@ -239,7 +239,7 @@ impl History {
             | Happening::CommitRead { .. }
             | Happening::Assigned { .. }
             | Happening::InHands { .. }
-            | Happening::StartForgotten(_)
+            | Happening::StartForgotten(..)
             | Happening::GroupDamaged(_)
             | Happening::Accepted(_)
             | Happening::Denied { .. }

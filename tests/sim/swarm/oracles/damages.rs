@@ -5,7 +5,7 @@
 //! Invariants: only what was asked before the start that met the damage can be lost by it.
 //! Apart because several promises hold but for this.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::super::history::{Happening, History, Place, Since};
 
@@ -25,8 +25,8 @@ pub struct Damages {
     /// When a log last said that it is held, and when it was last let go.
     held: BTreeMap<Place, Since>,
     accepted: BTreeMap<Place, Since>,
-    /// Logs that may begin sooner than they did.
-    forgotten: BTreeSet<Place>,
+    /// Logs that may begin sooner than they did, and where at the soonest.
+    forgotten: BTreeMap<Place, i64>,
 }
 
 impl Damages {
@@ -43,8 +43,9 @@ impl Damages {
                 all.held.insert(*place, at);
             } else if let Happening::Accepted(place) = happening {
                 all.accepted.insert(*place, at);
-            } else if let Happening::StartForgotten(place) = happening {
-                all.forgotten.insert(*place);
+            } else if let Happening::StartForgotten(place, start) = happening {
+                let soonest = all.forgotten.entry(*place).or_insert(*start);
+                *soonest = (*soonest).min(*start);
             }
         }
         all
@@ -64,7 +65,7 @@ impl Damages {
     /// always was there.
     pub fn sure_before(&self, place: Place) -> i64 {
         let open = self.losses(place).filter(|loss| loss.until.is_none());
-        let forgotten = self.forgotten.contains(&place).then_some(0);
+        let forgotten = self.forgotten.get(&place).copied();
         open.map(|loss| loss.from).chain(forgotten).min().unwrap_or(i64::MAX)
     }
 

@@ -51,7 +51,7 @@ pub fn ask(history: &History) -> Vec<String> {
             | Happening::Assigned { .. }
             | Happening::InHands { .. }
             | Happening::Damaged { .. }
-            | Happening::StartForgotten(_)
+            | Happening::StartForgotten(..)
             | Happening::GroupDamaged(_)
             | Happening::PassingDamaged
             | Happening::Accepted(_)

@@ -52,7 +52,7 @@ pub fn ask(history: &History) -> Vec<String> {
         | Happening::InHands { .. }
         | Happening::Crash
         | Happening::Damaged { .. }
-        | Happening::StartForgotten(_)
+        | Happening::StartForgotten(..)
         | Happening::GroupDamaged(_)
         | Happening::PassingDamaged
         | Happening::Accepted(_)

@@ -29,9 +29,9 @@ pub fn ask(history: &History) -> Vec<String> {
             // A log that ends before the place where it began begins at its end.
             deleted.lower(*place, at, *from);
             told.lower(*place, at, *from);
-        } else if let Happening::StartForgotten(place) = happening {
-            deleted.lower(*place, at, 0);
-            told.lower(*place, at, 0);
+        } else if let Happening::StartForgotten(place, start) = happening {
+            deleted.lower(*place, at, *start);
+            told.lower(*place, at, *start);
         } else if let Happening::Start { place, start, since } = happening {
             let least = least(&deleted, &told, *place, *since);
             if *start < least {
@@ -73,5 +73,25 @@ mod tests {
         assert_eq!(accusations(&[deleted.clone(), asked.clone(), start(4, 1)]).len(), 1);
         let wanted = Happening::DeleteAsked(HERE, 6);
         assert_eq!(accusations(&[wanted, start(6, 0), asked, start(5, 2)]).len(), 1);
+    }
+
+    #[test]
+    fn a_deletion_that_a_disk_lost_brings_back_what_it_deleted_and_no_more() {
+        let start = |start, since| Happening::Start { place: HERE, start, since };
+        let seen = |offset| Happening::Seen { place: HERE, offset, value: value(1), since: 4 };
+        let before = [
+            Happening::Sent(HERE, value(1)),
+            Happening::DeleteAsked(HERE, 5),
+            Happening::Deleted(HERE, 5),
+        ];
+        let forgotten = Happening::StartForgotten(HERE, 3);
+        let with = |rest: &[Happening]| accusations(&[&before[..], rest].concat());
+        assert_eq!(with(&[forgotten.clone(), Happening::Asked, start(3, 4), seen(3)]), [""; 0]);
+        assert_eq!(with(&[forgotten.clone(), Happening::Asked, start(2, 4)]).len(), 1);
+        assert_eq!(with(&[forgotten, Happening::Asked, seen(2)]).len(), 1);
+        let lost_behind =
+            Happening::Damaged { place: HERE, from: 9, until: None, is_silent: false };
+        let came_back = with(&[lost_behind, Happening::Asked, start(3, 4)]);
+        assert_eq!(came_back.len(), 1, "no deletion was lost with it");
     }
 }
