@@ -4,7 +4,7 @@
 //! up what it shall not have any more, as one does that ends its work on it first.
 //! Does not: read or commit; that is the same for all members.
 //! Invariants: what it is told not to have it gives up before it says that it does not have it, and long before the
-//! broker may do without its word.
+//! broker may do without its word; from then on every heartbeat gives that word, until one was answered.
 //! Apart because it is another protocol.
 
 use std::collections::BTreeSet;
@@ -39,6 +39,10 @@ pub(super) struct Modern {
     /// Until then a heartbeat may still arrive at the broker, from a connection that is gone: a partition
     /// that is not in it is taken for given up.
     doubted_until: Nanos,
+    /// What it has is not what it had, and no heartbeat that says so was answered yet. That word is what the broker
+    /// waits for: a heartbeat that leaves out what its member has renews the session alone, and who still owes the
+    /// word when the wait is over loses everything (G118). Kafka's own consumers give it with the next heartbeat.
+    owes_word: bool,
     /// It still has more than this, which is what it shall have; until when.
     lingering: Option<(BTreeSet<Place>, Nanos)>,
 }
@@ -52,6 +56,7 @@ impl Member {
             tells_all: true,
             until: 0,
             doubted_until: 0,
+            owes_word: false,
             lingering: None,
         };
         let name = text(&format!("member-{number}"));
@@ -71,7 +76,7 @@ impl Member {
             let topic = TopicPartitions::default().with_topic_id(modern.topic);
             vec![topic.with_partitions(partitions)]
         };
-        let says_what_it_has = tells_all || context.dice.below(4) != 0;
+        let says_what_it_has = tells_all || context.dice.below(4) != 0 || modern.owes_word;
         // Some want the topic by its name, some by a pattern.
         let by_name = modern.number.is_multiple_of(2);
         let name = topic_name(Place { topic: 0, partition: 0 });
@@ -109,6 +114,8 @@ impl Member {
     ) -> Result<(), ErrorCode> {
         let response = answer.read::<ConsumerGroupHeartbeatRequest>(BEAT);
         succeed(response.error_code)?;
+        // What it owed when it sent this one was in it. What it gives up now it owes anew.
+        self.modern.as_mut().expect("it speaks the new protocol").owes_word = false;
         self.stop_lingering(context);
         let modern = self.modern.as_mut().expect("it speaks the new protocol");
         self.generation = response.member_epoch;
@@ -158,6 +165,7 @@ impl Member {
             return;
         }
         modern.lingering = None;
+        modern.owes_word = true;
         self.positions = places.into_iter().map(|place| (place, None)).collect();
         self.uncommitted.clear();
         self.step = Step::Given;
@@ -168,6 +176,7 @@ impl Member {
         let Some(modern) = &mut self.modern else { return };
         let is_over = |(_, until): &mut (BTreeSet<Place>, Nanos)| *until <= context.now;
         let Some((places, _)) = modern.lingering.take_if(is_over) else { return };
+        modern.owes_word = true;
         self.positions.retain(|place, _| places.contains(place));
         self.uncommitted.retain(|place, _| places.contains(place));
         self.beaten = 0;
@@ -200,5 +209,83 @@ impl Member {
         let places = self.positions.keys().copied().filter(|_| counts).collect();
         let (group, member, at, until) = (self.group, modern.number, context.now, modern.until);
         context.history.note(Happening::InHands { group, member, places, at, until });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flumen_protocol::messages::{self, ConsumerGroupHeartbeatResponse};
+    use flumen_storage::sim_disk::Dice;
+
+    use super::super::super::client::Deed;
+    use super::super::super::history::History;
+    use super::*;
+
+    const NOW: Nanos = 10_000 * MILLIS;
+    /// Bytes of a request before its body: size, key, version, correlation id, the client's id "swarm", no tags.
+    const HEADER_BYTES: usize = 4 + 2 + 2 + 4 + (2 + 5) + 1;
+
+    fn place(partition: i32) -> Place {
+        Place { topic: 0, partition }
+    }
+
+    /// What the next heartbeat says that the member has.
+    fn said(member: &mut Member, context: &mut Context<'_>) -> Option<Vec<i32>> {
+        context.deeds.clear();
+        member.beat_modern(context);
+        let Some(Deed::Send(frame)) = context.deeds.pop() else { panic!("no heartbeat is sent") };
+        let (key, version) = BEAT;
+        let mut body = frame.slice(HEADER_BYTES..);
+        let request: ConsumerGroupHeartbeatRequest =
+            messages::decode_request(key, version, &mut body).expect("a heartbeat");
+        let topics = request.topic_partitions?;
+        Some(topics.into_iter().flat_map(|topic| topic.partitions).collect())
+    }
+
+    /// The how manieth heartbeat is answered like this, without a new assignment.
+    fn tell(
+        member: &mut Member,
+        context: &mut Context<'_>,
+        (nth, code): (i32, ErrorCode),
+    ) -> Result<(), ErrorCode> {
+        let response = ConsumerGroupHeartbeatResponse::default()
+            .with_error_code(code.code())
+            .with_member_epoch(member.generation);
+        let frame = messages::encode_response(BEAT.0, BEAT.1, nth, &response).expect("an answer");
+        let (_, answer) = member.line.answered(context.now, frame);
+        member.take_beat(context, answer, context.now)
+    }
+
+    /// A member that says nothing three times in a row has its partition given to another, though it gave up long
+    /// ago what it was asked to (seed 2202834).
+    #[test]
+    fn who_gave_something_up_says_so_until_it_is_heard() {
+        let mut leave_it_out = 0;
+        for seed in 0..64 {
+            let (mut dice, mut history) = (Dice::new(seed), History::default());
+            let mut context = Context {
+                now: NOW,
+                dice: &mut dice,
+                history: &mut history,
+                deeds: Vec::new(),
+                is_over: false,
+                partitions: &mut 3,
+            };
+            let context = &mut context;
+            let mut member = Member::modern(0, 0);
+            (member.generation, member.step) = (5, Step::Consuming);
+            member.positions = [0, 2].map(|partition| (place(partition), None)).into();
+            let modern = member.modern.as_mut().expect("it speaks the new protocol");
+            modern.tells_all = false;
+            modern.lingering = Some((BTreeSet::from([place(0)]), NOW));
+
+            assert_eq!(said(&mut member, context), Some(vec![0]), "seed {seed}");
+            let refused = ErrorCode::CoordinatorNotAvailable;
+            assert_eq!(tell(&mut member, context, (0, refused)), Err(refused));
+            assert_eq!(said(&mut member, context), Some(vec![0]), "seed {seed}: nobody heard it");
+            assert_eq!(tell(&mut member, context, (1, ErrorCode::None)), Ok(()));
+            leave_it_out += usize::from(said(&mut member, context).is_none());
+        }
+        assert!((1..64).contains(&leave_it_out), "{leave_it_out} of 64, once it was heard");
     }
 }
