@@ -472,6 +472,8 @@ fn who_does_not_give_up_partitions_in_time_is_taken_out() {
     assert_eq!(desk.keep("a", 1, has).of("t"), [0]);
     desk.pass(9_999);
     assert_eq!(desk.keep("a", 1, has).code, ErrorCode::None, "heartbeats alone do not help");
+    let unsaid = desk.beat(bare("a", 1));
+    assert_eq!(unsaid.error_code, 0, "nor does one that leaves out what it has, whatever that is");
     desk.pass(1);
     assert_eq!(desk.keep("a", 1, has).code, ErrorCode::UnknownMemberId);
     assert_eq!(desk.keep("b", 2, &[]).of("t"), [0, 1]);
