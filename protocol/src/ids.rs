@@ -140,6 +140,14 @@ impl Sequence {
         debug_assert!(self.0 >= 0 && count >= 0, "sequence arithmetic on none");
         Self(((i64::from(self.0) + i64::from(count)) % (i64::from(i32::MAX) + 1)) as i32)
     }
+
+    /// How many records come from this one until `other`, which does not count: the way forward, also
+    /// where it leads over the end of the numbers. Neither is none.
+    #[must_use]
+    pub fn count_until(self, other: Self) -> u32 {
+        debug_assert!(self.0 >= 0 && other.0 >= 0, "sequence arithmetic on none");
+        other.0.wrapping_sub(self.0).cast_unsigned() & i32::MAX.cast_unsigned()
+    }
 }
 
 /// A topic's identity: a UUID that outlives no deletion (KIP-516). All zero means "none".

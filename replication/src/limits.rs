@@ -14,6 +14,10 @@ use flumen_protocol::ids::Offset;
 /// on it: they keep at most five requests in flight. Older batches are forgotten.
 pub const PRODUCER_BATCHES_MAX: usize = 5;
 
+/// Records of a producer, before the remembered batches, that are known to have been written. Half of the
+/// sequence numbers there are: further back cannot be told from ahead.
+pub const FORGOTTEN_RECORDS_MAX: u32 = 1 << 30;
+
 /// Clients waiting for their append to become durable, per partition. Each costs about 64 bytes.
 /// Beyond it appends are refused as busy, which clients retry.
 pub const WAITING_MAX: usize = 16_384;

@@ -34,7 +34,8 @@ pub struct Ticket {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AppendReceipt {
     /// The first record's offset; of a repeated batch, the one it got the first time.
-    /// [`Offset::UNKNOWN`] when a marker was written, or records were deleted, instead.
+    /// [`Offset::UNKNOWN`] if that was too long ago (DUPLICATE_SEQUENCE_NUMBER, 46: the records are
+    /// there, and that is all that is known), and when a marker was written, or records were deleted, instead.
     pub base_offset: Offset,
     /// The time the broker stamped, on topics that stamp; otherwise none.
     pub append_time: Option<Wall>,

@@ -31,6 +31,7 @@ pub(crate) struct ProducerParts {
     pub open_since: i64,
     pub marker_offset: i64,
     pub last_timestamp: i64,
+    pub forgotten_records: u32,
 }
 
 /// A view of a partition's state, if the bytes are one.
@@ -62,6 +63,7 @@ pub(crate) fn write_partition_state(
                 open_since: parts.open_since,
                 marker_offset: parts.marker_offset,
                 last_timestamp: parts.last_timestamp,
+                forgotten_records: parts.forgotten_records,
             };
             Producer::create(&mut builder, &args)
         })

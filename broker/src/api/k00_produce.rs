@@ -24,6 +24,8 @@
 //! `log_start_offset`, which clients read with UNKNOWN_PRODUCER_ID only, an error that is never answered
 //! here, and no `current_leader`, which could only name this node: who is refused because a partition is
 //! not here (yet) must pause and ask for metadata, not come back at once (KIP-951).
+//! A batch that its producer repeats after five others were appended is DUPLICATE_SEQUENCE_NUMBER, not
+//! OUT_OF_ORDER_SEQUENCE_NUMBER, where it is known to stand there (replication's decision 0011).
 //! KIPs: 98 (idempotence, transactions), 890, 467 (record errors), 516 (topic ids in version 13).
 
 use std::ops::RangeInclusive;
@@ -569,9 +571,11 @@ fn unanswered(index: PartitionIndex) -> ProducePartitionResponse {
 }
 
 fn acknowledged(index: PartitionIndex, receipt: &AppendReceipt) -> ProducePartitionResponse {
+    // What was repeated too late for its place to be remembered (KIP-98): clients take it as written.
+    let is_placed = receipt.base_offset != Offset::UNKNOWN;
     ProducePartitionResponse {
         index,
-        error: ErrorCode::None,
+        error: if is_placed { ErrorCode::None } else { ErrorCode::DuplicateSequenceNumber },
         base_offset: receipt.base_offset,
         log_append_time_ms: receipt.append_time.map_or(-1, |wall| wall.0),
         log_start_offset: receipt.start_offset,

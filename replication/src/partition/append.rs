@@ -77,12 +77,32 @@ impl Append {
     }
 }
 
+/// The first copy of a repeated batch.
+struct First {
+    /// When the record here is durable, so is the copy.
+    until: Offset,
+    /// Of its first record; unknown if it was written too long ago.
+    base_offset: Offset,
+    append_time: Option<Wall>,
+}
+
+impl First {
+    fn at(known: &ProducerBatch) -> Self {
+        let (until, base_offset) = (known.last_offset, known.base_offset());
+        Self { until, base_offset, append_time: known.append_time }
+    }
+
+    fn before(oldest: &ProducerBatch) -> Self {
+        Self { until: oldest.last_offset, base_offset: Offset::UNKNOWN, append_time: None }
+    }
+}
+
 /// What is to be done with a batch that is not refused.
 enum Admission {
     /// To be appended.
     Next,
-    /// It was appended before, as this one.
-    Duplicate(ProducerBatch),
+    /// It was appended before.
+    Duplicate(First),
     /// The coordinator is to be asked.
     Unverified,
 }
@@ -113,8 +133,8 @@ impl Partition {
         let (ticket, acks, summary) = (append.ticket, append.acks, append.summary);
         let accepted = self.admit(&append, is_verified).and_then(|admission| match admission {
             Admission::Next => self.order(now, append, out),
-            Admission::Duplicate(known) => {
-                self.await_known(&append, known, out);
+            Admission::Duplicate(first) => {
+                self.await_first(&append, &first, out);
                 Ok(())
             }
             Admission::Unverified => self.park(append, out),
@@ -152,7 +172,8 @@ impl Partition {
         self.has_offsets_for(append.summary.last_offset_delta)?;
         let Some(producer) = &append.summary.producer else { return Ok(Admission::Next) };
         match self.producers.judge(producer) {
-            Ok(Verdict::Duplicate(known)) => Ok(Admission::Duplicate(known)),
+            Ok(Verdict::Duplicate(known)) => Ok(Admission::Duplicate(First::at(&known))),
+            Ok(Verdict::Forgotten(oldest)) => Ok(Admission::Duplicate(First::before(&oldest))),
             // It is judged when those are appended that it was sent behind.
             Ok(Verdict::Next { .. }) | Err(Refusal::OutOfOrderSequence { .. })
                 if !is_verified && self.is_behind_parked(append, producer) =>
@@ -262,14 +283,14 @@ impl Partition {
     }
 
     /// Answers a repeated batch, now or together with its first copy.
-    fn await_known(&mut self, append: &Append, known: ProducerBatch, out: &mut Outbox) {
-        let index = self.group.unapplied_index_of(known.last_offset).unwrap_or(LogIndex::ZERO);
+    fn await_first(&mut self, append: &Append, first: &First, out: &mut Outbox) {
+        let index = self.group.unapplied_index_of(first.until).unwrap_or(LogIndex::ZERO);
         assert!(
-            index > LogIndex::ZERO || known.last_offset < self.offsets().high_watermark(),
+            index > LogIndex::ZERO || first.until < self.offsets().high_watermark(),
             "a known batch is committed or still in the log's open end"
         );
         let (ticket, deadline) = (append.ticket, append.deadline);
-        let (base_offset, append_time) = (known.base_offset(), known.append_time);
+        let First { base_offset, append_time, .. } = *first;
         let waiter = Waiter { ticket, index, deadline, base_offset, append_time };
         self.await_level(append.acks, waiter);
         self.release(out);

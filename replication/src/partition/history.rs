@@ -21,7 +21,7 @@ use flumen_protocol::time::Wall;
 
 use super::producers::{ProducerWrite, Verdict, Wrote};
 use crate::error::Refusal;
-use crate::limits::PRODUCER_BATCHES_MAX;
+use crate::limits::{FORGOTTEN_RECORDS_MAX, PRODUCER_BATCHES_MAX};
 
 /// The coordinator's epoch of a producer that no coordinator has ended a transaction of.
 pub const NO_COORDINATOR: i32 = -1;
@@ -81,6 +81,9 @@ pub struct History {
     /// a newer epoch.
     count: u8,
     batches: [ProducerBatch; PRODUCER_BATCHES_MAX],
+    /// Of how many records before those batches it is known that they were written, one behind the
+    /// other, in this epoch. Less may be known than was written.
+    forgotten_records: u32,
     transactions: Transactions,
     /// The largest time of the last batch or marker, −1 if unknown. Told, never relied on.
     last_timestamp: i64,
@@ -99,6 +102,7 @@ impl History {
         epoch: ProducerEpoch::NONE,
         count: 0,
         batches: [Self::NO_BATCH; PRODUCER_BATCHES_MAX],
+        forgotten_records: 0,
         transactions: Transactions::NONE,
         last_timestamp: -1,
     };
@@ -123,6 +127,21 @@ impl History {
         let mut history = Self { epoch, transactions, last_timestamp, ..Self::EMPTY };
         saved.iter().for_each(|batch| history.push(*batch));
         Some(history)
+    }
+
+    /// The same, where it is also known that so many records were written before its batches.
+    #[must_use]
+    pub fn knowing_of(mut self, forgotten_records: u32) -> Self {
+        // Without a batch nothing says where they end.
+        let known = if self.count > 0 { forgotten_records } else { 0 };
+        self.forgotten_records = known.min(FORGOTTEN_RECORDS_MAX);
+        self
+    }
+
+    /// How many records are known to have been written before its batches, without gap, in its epoch.
+    #[must_use]
+    pub fn forgotten_records(&self) -> u32 {
+        self.forgotten_records
     }
 
     /// The producer's epoch.
@@ -194,8 +213,20 @@ impl History {
         if let Some(known) = repeated {
             return Ok(Verdict::Duplicate(*known));
         }
+        if let Some(oldest) =
+            self.batches().first().filter(|oldest| self.has_forgotten(oldest, batch))
+        {
+            return Ok(Verdict::Forgotten(*oldest));
+        }
         let expected = self.last().map_or(Sequence(0), |last| last.last_sequence().after(1));
         in_order(expected, batch).map(|()| next)
+    }
+
+    /// Whether a batch was written before the oldest one that is remembered.
+    fn has_forgotten(&self, oldest: &ProducerBatch, batch: &BatchProducer) -> bool {
+        let back = batch.base_sequence.count_until(oldest.base_sequence);
+        let behind_first = batch.base_sequence.count_until(batch.last_sequence);
+        behind_first < back && back <= self.forgotten_records
     }
 
     /// Judges a marker: whether it ends anything that is not ended yet.
@@ -229,7 +260,7 @@ impl History {
     /// Takes in what was judged before; gives the first offset of a transaction that it ends.
     pub(super) fn take(&mut self, write: &ProducerWrite) -> Option<Offset> {
         if write.epoch != self.epoch {
-            (self.epoch, self.count) = (write.epoch, 0);
+            (self.epoch, self.count, self.forgotten_records) = (write.epoch, 0, 0);
         }
         self.last_timestamp = write.timestamp;
         match write.what {
@@ -256,6 +287,10 @@ impl History {
         let mut history = Self { count: 0, ..*self };
         let kept = self.batches().iter().filter(|batch| batch.last_offset < end);
         kept.for_each(|batch| history.push(*batch));
+        if history.count == 0 {
+            // What was written before the lost ones may be lost as well.
+            history.forgotten_records = 0;
+        }
         let transactions = &mut history.transactions;
         for offset in [&mut transactions.open_since, &mut transactions.marker_offset] {
             if *offset >= end {
@@ -279,6 +314,9 @@ impl History {
 
     fn push(&mut self, batch: ProducerBatch) {
         if usize::from(self.count) == PRODUCER_BATCHES_MAX {
+            let records = self.batches[0].last_offset_delta.unsigned_abs().saturating_add(1);
+            let forgotten = self.forgotten_records.saturating_add(records);
+            self.forgotten_records = forgotten.min(FORGOTTEN_RECORDS_MAX);
             self.batches.copy_within(1.., 0);
             self.count -= 1;
         }

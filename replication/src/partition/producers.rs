@@ -117,6 +117,8 @@ pub enum Verdict {
     },
     /// It was appended before, as this one.
     Duplicate(ProducerBatch),
+    /// It was appended before this one, the oldest that is remembered. Where is not known any more.
+    Forgotten(ProducerBatch),
 }
 
 #[derive(Clone, Debug)]
@@ -496,6 +498,48 @@ mod tests {
         producers.drop_speculation();
         assert!(next(producers.judge(&asked(1, 0, 1, 1))));
         assert_eq!((producers.count(), producers.known.len()), (1, 1));
+    }
+
+    #[test]
+    fn what_was_written_before_the_remembered_batches_is_known_to_be_there() {
+        for first in [0, 50, i32::MAX - 3] {
+            let mut producers = Producers::default();
+            let sequence = |count| Sequence(first).after(count).0;
+            for n in 0..8 {
+                producers.commit(&plain(1, sequence(n), i64::from(n)), NOW, MANY);
+            }
+            let judge = |producers: &Producers, from, until| {
+                producers.judge(&asked(1, 0, sequence(from), sequence(until)))
+            };
+            let oldest = one_record(sequence(3), 3);
+            for (from, until) in [(0, 0), (2, 2), (0, 2)] {
+                assert_eq!(judge(&producers, from, until), Ok(Verdict::Forgotten(oldest)));
+            }
+            let out_of_order = Err(Refusal::OutOfOrderSequence { expected: Sequence(sequence(8)) });
+            for (from, until) in [(2, 3), (3, 4), (9, 9), (1 << 30, 1 << 30)] {
+                assert_eq!(judge(&producers, from, until), out_of_order, "{first}: {from}");
+            }
+            let before_first = Sequence(first).after(i32::MAX).0;
+            assert_eq!(producers.judge(&asked(1, 0, before_first, before_first)), out_of_order);
+
+            producers.forget_from(Offset(5));
+            assert_eq!(judge(&producers, 2, 2), Ok(Verdict::Forgotten(oldest)), "it is below");
+            let history = *producers.committed().next().expect("it has written").1;
+            let saved = || {
+                let (batches, transactions) = (history.batches(), *history.transactions());
+                History::from_saved(history.epoch(), batches, transactions, -1)
+                    .expect("it was saved")
+            };
+            let again = |history| {
+                let mut again = Producers::default();
+                assert!(again.restore(ProducerId(1), history, NOW));
+                judge(&again, 2, 2)
+            };
+            let whole = saved().knowing_of(history.forgotten_records());
+            assert_eq!(again(whole), Ok(Verdict::Forgotten(oldest)));
+            let unknown = Err(Refusal::OutOfOrderSequence { expected: Sequence(sequence(5)) });
+            assert_eq!(again(saved()), unknown, "an older version saved less");
+        }
     }
 
     #[test]

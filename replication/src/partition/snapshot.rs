@@ -82,6 +82,7 @@ pub(super) fn write(
         open_since: history.transactions().open_since.0,
         marker_offset: history.transactions().marker_offset.0,
         last_timestamp: history.last_timestamp(),
+        forgotten_records: history.forgotten_records(),
     });
     wire::write_partition_state(end.0, epochs, producers, ended)
 }
@@ -110,6 +111,7 @@ fn read_checked(state: &wire::PartitionState<'_>, now: Monotonic) -> Option<Rest
         let epoch = ProducerEpoch(saved.epoch());
         let (transactions, timestamp) = (transactions_from_wire(&saved)?, saved.last_timestamp());
         let history = History::from_saved(epoch, &batches?, transactions, timestamp)?;
+        let history = history.knowing_of(saved.forgotten_records());
         let is_own = history.open_since().is_none_or(|first| firsts.insert(first));
         let below_end = is_own && history.last_offset() < end;
         let fresh = producers.restore(ProducerId(saved.id()), history, now);

@@ -293,7 +293,7 @@ impl Partition {
             {
                 Err(Refusal::TooManyTransactions)
             }
-            Verdict::Next { .. } | Verdict::Duplicate(_) => Ok(()),
+            Verdict::Next { .. } | Verdict::Duplicate(_) | Verdict::Forgotten(_) => Ok(()),
         }
     }
 

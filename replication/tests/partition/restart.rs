@@ -36,6 +36,8 @@ struct Known {
 enum Expected {
     Next,
     Duplicate(i64),
+    /// Written before the five that are remembered. What a start made of it, it may not know.
+    Forgotten,
     OutOfOrder,
     Stale,
 }
@@ -61,11 +63,16 @@ impl Model {
         if epoch > last.epoch {
             return if sequence == 0 { Expected::Next } else { Expected::OutOfOrder };
         }
-        let five = all.iter().rev().take_while(|known| known.epoch == epoch).take(5);
-        for known in five {
-            if (known.sequence, known.count) == (sequence, count) {
+        let of_epoch = all.iter().rev().take_while(|known| known.epoch == epoch);
+        let (mut oldest, mut first) = (last, last);
+        for (place, known) in of_epoch.enumerate() {
+            if place < 5 && (known.sequence, known.count) == (sequence, count) {
                 return Expected::Duplicate(known.base);
             }
+            (oldest, first) = (if place < 5 { known } else { oldest }, known);
+        }
+        if first.sequence <= sequence && sequence + count <= oldest.sequence {
+            return Expected::Forgotten;
         }
         let next = last.sequence + last.count;
         if sequence == next { Expected::Next } else { Expected::OutOfOrder }
@@ -142,13 +149,18 @@ fn append(world: &mut World, model: &mut Model, dice: &mut Dice) {
                 model.owed.insert(ticket, base);
             }
         }
-        Expected::OutOfOrder if world.acks != Acks::None => {
+        Expected::Forgotten if refused.is_none() => {
+            if world.acks != Acks::None {
+                model.owed.insert(ticket, -1);
+            }
+        }
+        Expected::Forgotten | Expected::OutOfOrder if world.acks != Acks::None => {
             assert!(matches!(refused, Some(Refusal::OutOfOrderSequence { .. })), "{refused:?}");
         }
         Expected::Stale if world.acks != Acks::None => {
             assert!(matches!(refused, Some(Refusal::StaleProducerEpoch { .. })), "{refused:?}");
         }
-        Expected::OutOfOrder | Expected::Stale => assert_eq!(refused, None),
+        Expected::Forgotten | Expected::OutOfOrder | Expected::Stale => assert_eq!(refused, None),
     }
 }
 

@@ -621,6 +621,7 @@ impl<'a> Producer<'a> {
   pub const VT_OPEN_SINCE: ::flatbuffers::VOffsetT = 14;
   pub const VT_MARKER_OFFSET: ::flatbuffers::VOffsetT = 16;
   pub const VT_LAST_TIMESTAMP: ::flatbuffers::VOffsetT = 18;
+  pub const VT_FORGOTTEN_RECORDS: ::flatbuffers::VOffsetT = 20;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -636,6 +637,7 @@ impl<'a> Producer<'a> {
     builder.add_marker_offset(args.marker_offset);
     builder.add_open_since(args.open_since);
     builder.add_id(args.id);
+    builder.add_forgotten_records(args.forgotten_records);
     builder.add_coordinator_epoch(args.coordinator_epoch);
     if let Some(x) = args.batches { builder.add_batches(x); }
     builder.add_epoch(args.epoch);
@@ -692,6 +694,13 @@ impl<'a> Producer<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<i64>(Producer::VT_LAST_TIMESTAMP, Some(-1)).unwrap()}
   }
+  #[inline]
+  pub fn forgotten_records(&self) -> u32 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u32>(Producer::VT_FORGOTTEN_RECORDS, Some(0)).unwrap()}
+  }
 }
 
 impl ::flatbuffers::Verifiable for Producer<'_> {
@@ -707,6 +716,7 @@ impl ::flatbuffers::Verifiable for Producer<'_> {
      .visit_field::<i64>("open_since", Self::VT_OPEN_SINCE, false)?
      .visit_field::<i64>("marker_offset", Self::VT_MARKER_OFFSET, false)?
      .visit_field::<i64>("last_timestamp", Self::VT_LAST_TIMESTAMP, false)?
+     .visit_field::<u32>("forgotten_records", Self::VT_FORGOTTEN_RECORDS, false)?
      .finish();
     Ok(())
   }
@@ -719,6 +729,7 @@ pub struct ProducerArgs<'a> {
     pub open_since: i64,
     pub marker_offset: i64,
     pub last_timestamp: i64,
+    pub forgotten_records: u32,
 }
 impl<'a> Default for ProducerArgs<'a> {
   #[inline]
@@ -731,6 +742,7 @@ impl<'a> Default for ProducerArgs<'a> {
       open_since: -1,
       marker_offset: -1,
       last_timestamp: -1,
+      forgotten_records: 0,
     }
   }
 }
@@ -769,6 +781,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ProducerBuilder<'a, 'b, A> {
     self.fbb_.push_slot::<i64>(Producer::VT_LAST_TIMESTAMP, last_timestamp, -1);
   }
   #[inline]
+  pub fn add_forgotten_records(&mut self, forgotten_records: u32) {
+    self.fbb_.push_slot::<u32>(Producer::VT_FORGOTTEN_RECORDS, forgotten_records, 0);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ProducerBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     ProducerBuilder {
@@ -793,6 +809,7 @@ impl ::core::fmt::Debug for Producer<'_> {
       ds.field("open_since", &self.open_since());
       ds.field("marker_offset", &self.marker_offset());
       ds.field("last_timestamp", &self.last_timestamp());
+      ds.field("forgotten_records", &self.forgotten_records());
       ds.finish()
   }
 }
