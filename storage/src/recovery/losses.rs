@@ -172,13 +172,30 @@ fn victims_by_log(
             let log = victim.log;
             let ended = image.deleted.get(&log).max(deleted.get(&log));
             let void = image.logs.get(&log).and_then(|known| known.void);
-            let is_known = void.is_some_and(|it| it.covers(range.first_sequence, victim.first));
-            if !is_known && ended.is_none_or(|ended| range.first_sequence > *ended) {
-                victims.entry(log).or_default().push((*victim, name));
+            let counts = ended.is_none_or(|ended| range.first_sequence > *ended);
+            let frames = (range.first_sequence, range.last_sequence);
+            if let Some(victim) = left_of(*victim, frames, void).filter(|_| counts) {
+                victims.entry(log).or_default().push((victim, name));
             }
         }
     }
     victims
+}
+
+/// What is left to miss of a victim whose frames lie between these sequences, both included, where the
+/// manifest calls some void. What was void and is damaged again must not be missed again: entries that
+/// were appended since have the same indexes, so that the log would end in the midst of what it seems
+/// to miss.
+fn left_of(victim: Victim, (first, last): (u64, u64), void: Option<Void>) -> Option<Victim> {
+    let Some(void) = void.filter(|void| void.covers(first, victim.last)) else {
+        return Some(victim);
+    };
+    if void.covers(first, victim.first) {
+        return None;
+    }
+    // Frames that are younger than the note may be of any of them.
+    let is_older = last <= void.sequence;
+    Some(if is_older { Victim { last: void.after, until: None, ..victim } } else { victim })
 }
 
 /// What a log lost, if it did: what lies in segments already was not lost with its frame, nor what
@@ -232,4 +249,28 @@ fn end_of(entry: &Entry) -> Option<Offset> {
 /// The operations that write what is laid out.
 pub(super) fn ops(aside: Vec<SetAside>, ids: &mut OpIds, out: &mut Vec<DiskOp>) {
     out.extend(aside.into_iter().map(|aside| aside.into_op(ids)));
+}
+
+#[cfg(test)]
+mod tests {
+    use flumen_protocol::ids::{PartitionIndex, TopicId};
+
+    use super::*;
+
+    #[test]
+    fn what_is_void_is_not_missed_again() {
+        let log = LogId { topic: TopicId([1; 16]), partition: PartitionIndex(0) };
+        let until = Some(Offset(90));
+        let victim =
+            |first, last| Victim { log, first: LogIndex(first), last: LogIndex(last), until };
+        let void = Void { after: LogIndex(45), sequence: 265 };
+        let left = |first, last, frames| left_of(victim(first, last), frames, Some(void));
+        assert_eq!(left(42, 45, (239, 261)), Some(victim(42, 45)), "none of it is void");
+        assert_eq!(left(46, 47, (239, 261)), None, "all of it is void");
+        let clipped = Victim { until: None, ..victim(42, 45) };
+        assert_eq!(left(42, 47, (239, 265)), Some(clipped));
+        assert_eq!(left(42, 47, (239, 266)), Some(victim(42, 47)), "some of it is younger");
+        assert_eq!(left(46, 47, (266, 270)), Some(victim(46, 47)), "all of it is younger");
+        assert_eq!(left_of(victim(46, 47), (1, 2), None), Some(victim(46, 47)));
+    }
 }
