@@ -227,12 +227,14 @@ impl Store {
     pub fn next_ops(&mut self, now: Now, out: &mut Vec<DiskOp>) {
         (self.turn, self.wall) = (now.monotonic, now.wall);
         self.watch_clock(now);
-        self.journal.manifest_durable(self.manifest.last_chunk());
+        let is_awaited = self.removals.is_any_due(self.manifest.durable());
+        self.journal.manifest_durable(self.manifest.last_chunk(), is_awaited);
         self.journal.next_ops(now, &mut self.ids, out);
         self.settles.next_ops(&mut self.ids, out);
         self.clean(out);
         self.manifest.next_op(now, &mut self.ids, out);
-        self.removals.next_ops(self.manifest.durable(), self.turn, &mut self.ids, out);
+        let vouched = self.manifest.vouched(self.journal.manifest_named());
+        self.removals.next_ops(vouched, self.turn, &mut self.ids, out);
         self.reader.next_ops(&mut self.ids, out);
     }
 

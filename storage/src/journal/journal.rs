@@ -128,6 +128,8 @@ pub struct Journal {
     watermark_bytes: u64,
     /// The last chunk of the manifest known durable.
     manifest: u64,
+    /// Something waits for the watermark to name that chunk.
+    is_manifest_awaited: bool,
     counter: u64,
     has_failed: bool,
 }
@@ -167,6 +169,7 @@ impl Journal {
             watermark_at: None,
             watermark_bytes: 0,
             manifest: start.watermark.manifest,
+            is_manifest_awaited: false,
             has_failed: false,
         }
     }
@@ -370,10 +373,12 @@ impl Journal {
 
     fn watermark_due(&mut self, now: Monotonic) -> bool {
         let floor = self.files.floor(self.durable, self.cursor.sequence);
-        if self.files.has_waiting() && floor > self.watermark.floor {
+        let is_named = self.manifest <= self.watermark.manifest;
+        let is_awaited = self.is_manifest_awaited && !is_named;
+        if is_awaited || self.files.has_waiting() && floor > self.watermark.floor {
             return true;
         }
-        if self.durable <= self.watermark.durable && self.manifest <= self.watermark.manifest {
+        if self.durable <= self.watermark.durable && is_named {
             return false;
         }
         let at = *self.watermark_at.get_or_insert(now);
@@ -457,9 +462,16 @@ impl Journal {
     }
 
     /// The manifest is durable up to this chunk: what is no longer needed here may be because of it.
-    pub(crate) fn manifest_durable(&mut self, chunk: u64) {
+    /// `is_awaited`: something waits until the watermark [names](Self::manifest_named) it.
+    pub(crate) fn manifest_durable(&mut self, chunk: u64, is_awaited: bool) {
         assert!(chunk >= self.manifest, "the manifest only grows");
-        self.manifest = chunk;
+        (self.manifest, self.is_manifest_awaited) = (chunk, is_awaited);
+    }
+
+    /// The last chunk of the manifest that the watermark names, durably. While there is no room for a
+    /// watermark, the last durable one: what waits for it may be what makes room.
+    pub(crate) fn manifest_named(&self) -> u64 {
+        if self.watermark_hold == Hold::No { self.watermark.manifest } else { self.manifest }
     }
 
     /// Every entry of `log` up to `up_to` lives in segments, durably. After a cut was appended this

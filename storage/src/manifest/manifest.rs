@@ -21,6 +21,7 @@
 //!  Writing, Flushing, Replacing --no room--> Full --a second later, or the ballast gone--> Idle
 //! ```
 
+use std::collections::VecDeque;
 use std::mem;
 
 use bytes::Bytes;
@@ -249,6 +250,10 @@ pub struct Manifest {
     queued: Ticket,
     /// Everything up to here is durable.
     durable: Ticket,
+    /// Everything up to here is missed if it is cut off.
+    vouched: Ticket,
+    /// Chunks behind that, the oldest first, and the last record up to each.
+    unvouched: VecDeque<(u64, Ticket)>,
     /// Where the next chunk goes; a multiple of the block size.
     at: u64,
     /// The last chunk's sequence and checksum.
@@ -295,6 +300,8 @@ impl Manifest {
             queue: Vec::new(),
             queued: Ticket(1),
             durable: Ticket(0),
+            vouched: Ticket(0),
+            unvouched: VecDeque::new(),
             at: 0,
             sequence: parsed.sequence,
             chain: 0,
@@ -315,6 +322,15 @@ impl Manifest {
     #[must_use]
     pub fn durable(&self) -> Ticket {
         self.durable
+    }
+
+    /// Everything up to this ticket is missed by the next start if the file loses it, as something else that
+    /// is durable names chunk `named`. What is behind it looks like the trace of a torn write when it is cut off.
+    pub fn vouched(&mut self, named: u64) -> Ticket {
+        while let Some((_, up_to)) = self.unvouched.pop_front_if(|(chunk, _)| *chunk <= named) {
+            self.vouched = up_to;
+        }
+        self.vouched
     }
 
     /// The sequence of the last chunk that is durable.
@@ -457,6 +473,8 @@ impl Manifest {
                     manifest.live_bytes = flight.bytes;
                     manifest.must_replace = false;
                     manifest.complete(&flight);
+                    // A file that has lost any of its first chunk is corrupt.
+                    (manifest.vouched, manifest.unvouched) = (manifest.durable, VecDeque::new());
                 })
             }
             State::Idle
@@ -505,6 +523,7 @@ impl Manifest {
         self.durable = flight.up_to;
         self.sequence += 1;
         self.chain = flight.chain;
+        self.unvouched.push_back((self.sequence, self.durable));
     }
 
     /// When [`next_op`](Self::next_op) wants to be called even if nothing happens.

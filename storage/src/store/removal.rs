@@ -1,15 +1,16 @@
 //! What goes away: the front of logs, and whole logs.
 //!
 //! Does: advance start offsets, choose expired segments, delete logs; delete files once the
-//! manifest says durably that nobody needs them.
+//! manifest says durably that nobody needs them, and the watermark that it does.
 //! Does not: decide that a log is deleted: the caller has the committed proof.
-//! Invariants: manifest first, files second; a file whose deletion was cut short is deleted by the
+//! Invariants: manifest first, files second, and a manifest that loses that record is not taken for one that
+//! never had it: a start would go by files that are gone; a file whose deletion was cut short is deleted by the
 //! next start; a name is free again only when nothing of the old log is left. Want of descriptors
 //! is waited out.
 //! Apart because deleting is the one thing that cannot be undone.
 //!
 //! ```text
-//!  segment: Condemned recorded --durable--> segment file --> index file --> Gone recorded
+//!  segment: Condemned recorded --durable, named by the watermark--> segment file --> index file --> Gone recorded
 //!  log:     Marking (journal) --> Recording (manifest) --> Files (known segments) --> Listing
 //!             --found others--> Files again --> Listing --nothing left--> Folder --> done
 //! ```
@@ -102,6 +103,11 @@ impl Removals {
         }
     }
 
+    /// Whether a file may go as soon as what is durable is also vouched for.
+    pub(super) fn is_any_due(&self, durable: Ticket) -> bool {
+        self.waiting.first().is_some_and(|(after, _)| *after <= durable)
+    }
+
     /// The folder of a log goes with the last of its condemned segments: its deletion was
     /// recorded before this process.
     pub(crate) fn resume_log(&mut self, log: LogId) {
@@ -117,6 +123,7 @@ impl Removals {
         }
     }
 
+    /// The operations to carry out now. `durable`: the records that are, and are missed if they get lost.
     pub(super) fn next_ops(
         &mut self,
         durable: Ticket,
