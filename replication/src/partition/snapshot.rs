@@ -121,7 +121,8 @@ fn read_checked(state: &wire::PartitionState<'_>, now: Monotonic) -> Option<Rest
     }
     for saved in state.ended().into_iter().flatten() {
         let ended = ended_from_wire(saved);
-        let is_own = firsts.insert(ended.first_offset);
+        // Should its marker be lost, it is under way again, in this epoch.
+        let is_own = firsts.insert(ended.first_offset) && ended.epoch.0 >= 0;
         if ended.last_offset >= end || !is_own || !producers.restore_ended(ended) {
             return None;
         }
