@@ -30,16 +30,16 @@ const OUT_OF_ORDER: i16 = 45;
 /// The first that knows the largest time.
 const LIST: i16 = 7;
 
-fn create_request(topic: &str) -> CreateTopicsRequest {
+fn create_request(topic: &str, partitions: i32) -> CreateTopicsRequest {
     let topic = CreatableTopic::default()
         .with_name(name(topic))
-        .with_num_partitions(4)
+        .with_num_partitions(partitions)
         .with_replication_factor(1);
     CreateTopicsRequest::default().with_timeout_ms(10_000).with_topics(vec![topic])
 }
 
 fn send_create(world: &mut World, core: usize, topic: &str) -> Awaited {
-    world.send(core, ApiKey::CreateTopics, CREATE, &create_request(topic))
+    world.send(core, ApiKey::CreateTopics, CREATE, &create_request(topic, 4))
 }
 
 /// Begins to make a topic, which waits for the disk of the controller's core.
@@ -90,7 +90,7 @@ fn a_change_that_timed_out_before_its_turn_does_not_happen() {
     let first = begin_create(&mut world, "first");
     let late = [(0, "own", 50), (1, "other", 50), (0, "at-once", 0), (1, "from-there", 0)];
     let late = late.map(|(core, topic, timeout_ms)| {
-        let request = create_request(topic).with_timeout_ms(timeout_ms);
+        let request = create_request(topic, 4).with_timeout_ms(timeout_ms);
         (topic, world.send(core, ApiKey::CreateTopics, CREATE, &request))
     });
     world.run_without_disks();
@@ -112,7 +112,7 @@ fn more_changes_than_can_wait_are_refused_at_once() {
     const WAITING: usize = 1024;
     let mut world = World::new(2);
     let first = begin_create(&mut world, "first");
-    let check = create_request("checked").with_validate_only(true);
+    let check = create_request("checked", 4).with_validate_only(true);
     let send = |world: &mut World| world.send(1, ApiKey::CreateTopics, CREATE, &check);
     let many: Vec<Awaited> = (0..WAITING + 100).map(|_| send(&mut world)).collect();
     world.run_without_disks();
@@ -127,7 +127,7 @@ fn more_changes_than_can_wait_are_refused_at_once() {
     // What is large fills the room with fewer of them.
     let first = begin_create(&mut world, "second");
     let topics: Vec<CreatableTopic> = (0..10_000)
-        .map(|number| create_request(&format!("checked-{number:0>240}")).topics.remove(0))
+        .map(|number| create_request(&format!("checked-{number:0>240}"), 4).topics.remove(0))
         .map(|topic| topic.with_num_partitions(1))
         .collect();
     let check = check.with_topics(topics);
@@ -220,7 +220,7 @@ fn losing_all_of_it() -> World {
     let keep_nothing = CreatableTopicConfig::default()
         .with_name(text("retention.bytes"))
         .with_value(Some(text("0")));
-    let mut request = create_request("t");
+    let mut request = create_request("t", 4);
     request.topics[0].configs = vec![keep_nothing];
     assert_eq!(world.ask(0, ApiKey::CreateTopics, CREATE, &request).topics[0].error_code, 0);
     world.ask(0, ApiKey::Produce, 9, &produce_request("t", 0, "x"));
@@ -291,13 +291,7 @@ fn begin_to_have(world: &mut World, count: i32, is_there: bool) {
             CreatePartitionsRequest::default().with_timeout_ms(9_000).with_topics(vec![grown]);
         world.send(0, ApiKey::CreatePartitions, 3, &request);
     } else {
-        let topic = CreatableTopic::default()
-            .with_name(name("t"))
-            .with_num_partitions(count)
-            .with_replication_factor(1);
-        let request =
-            CreateTopicsRequest::default().with_timeout_ms(9_000).with_topics(vec![topic]);
-        world.send(0, ApiKey::CreateTopics, CREATE, &request);
+        world.send(0, ApiKey::CreateTopics, CREATE, &create_request("t", count));
     }
     world.run();
 }

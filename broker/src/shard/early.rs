@@ -97,11 +97,9 @@ impl EarlyBatches {
         let named = name.map(|name| Topic::Named(name.into()));
         let topics = [named, Some(Topic::Known(log.topic))].into_iter().flatten();
         let keys = topics.map(|topic| (topic, log.partition, batch.id));
-        let mut firsts =
-            keys.filter_map(|key| self.remove(&key)).filter(|it| it.epoch == batch.epoch);
-        let first = firsts.next();
-        firsts.for_each(drop);
-        first
+        let firsts = keys.filter_map(|key| self.remove(&key));
+        // All of them are forgotten, and the first counts.
+        firsts.filter(|it| it.epoch == batch.epoch).reduce(|first, _| first)
     }
 
     fn remove(&mut self, key: &Key) -> Option<BatchProducer> {

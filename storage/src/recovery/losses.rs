@@ -11,7 +11,7 @@
 //! ```text
 //!  journal: 1 2 x 4 5   --> quarantine files (x, and 4 5) --> manifest: held at 2, void after 2
 //!  later:   1 2 x 4 5 | 3' ...     frames after the sequence the void names are the log's own
-//!  accepted: the hold goes, the void stays as long as the journal has such frames
+//!  accepted: the hold goes, the void stays until the watermark says that nobody needs such frames
 //! ```
 
 use std::collections::BTreeMap;

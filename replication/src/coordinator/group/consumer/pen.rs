@@ -238,7 +238,6 @@ impl Pen<'_, '_> {
             }
             self.group.apply(fact);
         }
-        self.group.hashed_image = None;
         self.update_epoch(bump);
     }
 
