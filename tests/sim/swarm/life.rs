@@ -260,8 +260,9 @@ impl Life {
         assert!(self.count < EVENTS_MAX, "this life never ends: {}", self.describe());
         assert!(
             self.events.now() < self.healed_at.saturating_add(HEALING),
-            "somebody is stuck: {}",
-            self.describe()
+            "somebody is stuck: {}\nhistory {}",
+            self.describe(),
+            self.keep_history().display()
         );
         self.note_trace(&event);
         let (events, dice) = (&mut self.events, &mut self.dice);
@@ -478,8 +479,9 @@ impl Life {
         });
         let each: Vec<String> = each.collect();
         format!(
-            "after {} s: {}; plan {:?}",
+            "after {} s: {}; {}; plan {:?}",
             self.events.now() / SECONDS,
+            self.node.describe(),
             each.join("; "),
             self.plan
         )

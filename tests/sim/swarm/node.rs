@@ -176,6 +176,18 @@ impl Node {
         self.cores.iter().all(|core| core.is_serving)
     }
 
+    /// Where each core of the running process is.
+    pub fn describe(&self) -> String {
+        let of = |core: &Core| match &core.state {
+            State::Down => "down",
+            State::Opening(_) => "opening",
+            State::Up(_) if core.is_serving => "serving",
+            State::Up(_) => "up",
+        };
+        let cores: Vec<&str> = self.cores.iter().map(of).collect();
+        format!("process {} has cores {}", self.life, cores.join(", "))
+    }
+
     /// How many cores it has.
     pub fn cores(&self) -> usize {
         self.cores.len()
