@@ -139,6 +139,8 @@ impl Node {
         spoilt.copy.get_or_insert_with(|| {
             let mut copy = disk.clone();
             copy.mend();
+            // A disk that happened to be full now need not be so when this takes its place.
+            copy.limit(None);
             Box::new(copy)
         });
     }
