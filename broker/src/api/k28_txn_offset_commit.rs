@@ -6,9 +6,13 @@
 //! - From version 3 the group checks member and generation (KIP-447). The answer comes after the offsets
 //!   are on stable media; they are readable when the transaction is committed, and until then
 //!   OffsetFetch with `require_stable` answers UNSTABLE_OFFSET_COMMIT.
-//! - Partitions that do not exist answer UNKNOWN_TOPIC_OR_PARTITION.
-//! - What is over soon (a coordinator loads, markers are being written) is COORDINATOR_LOAD_IN_PROGRESS
-//!   or COORDINATOR_NOT_AVAILABLE, which every client tries again.
+//! - Partitions that do not exist answer UNKNOWN_TOPIC_OR_PARTITION, a group without a name
+//!   INVALID_GROUP_ID.
+//! - What is over soon (a coordinator loads, markers are being written) is COORDINATOR_LOAD_IN_PROGRESS,
+//!   before version 2 COORDINATOR_NOT_AVAILABLE, which every client tries again.
+//! - A fenced producer is INVALID_PRODUCER_EPOCH at every version, as where it produces; a member of the
+//!   new kind that names another epoch than it has is ILLEGAL_GENERATION, which producers know: they
+//!   take STALE_MEMBER_EPOCH for the end of everything.
 //!
 //! Deviations: of a partition named more than once only the last offset is written to the log.
 //! KIPs: 98, 447, 588, 890.
@@ -38,6 +42,9 @@ use crate::shard::mailbox::{Answer, Question, WithinQuestion};
 /// The first version that adds the group's partition to the transaction.
 const ADDS_SINCE: i16 = 5;
 
+/// The first version whose clients know that a coordinator may be loading.
+const LOADING_SINCE: i16 = 2;
+
 /// A commit on its way to the coordinators.
 #[derive(Debug)]
 pub struct Waiting {
@@ -62,11 +69,16 @@ pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, bod
         GroupResponse::CommitWithin(response) => response,
         other => unreachable!("a refusal of another kind: {other:?}"),
     };
-    let error = if id.is_empty() { ErrorCode::InvalidRequest } else { ErrorCode::NotCoordinator };
-    let waiting = Waiting { unknown, known: refused(error) };
+    let nameless = match (group.is_empty(), id.is_empty()) {
+        (true, _) => Some(ErrorCode::InvalidGroupId),
+        (false, true) => Some(ErrorCode::InvalidRequest),
+        (false, false) => None,
+    };
+    let known = refused(nameless.unwrap_or(ErrorCode::NotCoordinator));
+    let waiting = Waiting { unknown, known };
     let (log, coordinator) = (context.group_log(&group), context.transaction_log(&id));
-    let (Some(log), Some(coordinator), false) = (log, coordinator, nothing_left || id.is_empty())
-    else {
+    let nothing_to_ask = nothing_left || nameless.is_some();
+    let (Some(log), Some(coordinator), false) = (log, coordinator, nothing_to_ask) else {
         return waiting.close(envelope);
     };
     let partitions = group_partition(context, &group);
@@ -115,13 +127,22 @@ impl Waiting {
     }
 }
 
-/// What a client of this API is told: coordinators of transactions are none of its business here.
+/// What a client of this API is told: coordinators of transactions are none of its business here, and
+/// members of the new kind are nothing that producers have heard of.
 fn told(envelope: &Envelope, code: i16) -> i16 {
-    match ErrorCode::from_code(code).map(|error| for_version(envelope, error)) {
-        Some(ErrorCode::ConcurrentTransactions) => ErrorCode::CoordinatorLoadInProgress.code(),
-        Some(error) => error.code(),
-        None => code,
-    }
+    let Some(error) = ErrorCode::from_code(code) else { return code };
+    let told = match for_version(envelope, error) {
+        ErrorCode::StaleMemberEpoch => ErrorCode::IllegalGeneration,
+        ErrorCode::ConcurrentTransactions | ErrorCode::CoordinatorLoadInProgress => {
+            if envelope.version < LOADING_SINCE {
+                ErrorCode::CoordinatorNotAvailable
+            } else {
+                ErrorCode::CoordinatorLoadInProgress
+            }
+        }
+        other => other,
+    };
+    told.code()
 }
 
 fn answered(index: i32, code: i16) -> TxnOffsetCommitResponsePartition {

@@ -15,6 +15,7 @@ use flumen_protocol::ids::{CoreId, LeaderEpoch, LogId, NodeId, PartitionIndex, T
 use flumen_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use flumen_protocol::messages::*;
 use flumen_protocol::time::{Monotonic, Now, Wall};
+use flumen_replication::coordinator::group::requests::GroupResponse;
 use flumen_replication::coordinator::transaction::{Partitions, TransactionResponse};
 use flumen_replication::dice::Dice;
 use flumen_replication::metadata::controller::Controller;
@@ -31,7 +32,7 @@ use crate::quota::ledger::Ledger;
 use crate::shard::early::EarlyBatches;
 use crate::shard::mailbox::{Answer, AppendQuestion, Leader, Question, Sizes, Space};
 use crate::shard::producer_ids::ProducerIds;
-use crate::shard::routing::{Leaders, TRANSACTIONS_TOPIC};
+use crate::shard::routing::{Leaders, OFFSETS_TOPIC, TRANSACTIONS_TOPIC};
 use crate::shard::settings::Settings;
 use crate::telemetry::metrics::{Metrics, RefusedReason};
 
@@ -71,15 +72,22 @@ impl Bare {
 
     /// The same with a topic of so many partitions.
     fn with_topic(name: &str, partitions: usize) -> Self {
+        Self::with_topics(&[(name, partitions)])
+    }
+
+    /// The same with topics of so many partitions; the first is [`TOPIC`].
+    fn with_topics(topics: &[(&str, usize)]) -> Self {
         let mut controller = Controller::new();
-        let placement = Placement { replicas: vec![NodeId(1)] };
-        let topic = MetadataRecord::Topic {
-            id: TOPIC,
-            name: name.to_owned(),
-            partitions: vec![placement; partitions],
-            configs: Overrides::new(),
-        };
-        controller.replay(&topic).unwrap();
+        for (number, (name, partitions)) in (TOPIC.0[0]..).zip(topics) {
+            let placement = Placement { replicas: vec![NodeId(1)] };
+            let topic = MetadataRecord::Topic {
+                id: TopicId([number; 16]),
+                name: (*name).to_owned(),
+                partitions: vec![placement; *partitions],
+                configs: Overrides::new(),
+            };
+            controller.replay(&topic).unwrap();
+        }
         let me = Broker { id: NodeId(1), rack: None, endpoints: Vec::new() };
         controller.replay(&MetadataRecord::Broker(me)).unwrap();
         Self { image: controller.image(), ..Self::new() }
@@ -539,18 +547,7 @@ fn a_partition_that_cannot_be_added_keeps_the_others_out() {
 
 #[test]
 fn brokers_are_told_which_partitions_are_not_part_of_a_transaction() {
-    let mut controller = Controller::new();
-    for (id, name, count) in [(TOPIC, "t", 2), (TopicId([8; 16]), TRANSACTIONS_TOPIC, 5)] {
-        let placement = Placement { replicas: vec![NodeId(1)] };
-        let topic = MetadataRecord::Topic {
-            id,
-            name: name.to_owned(),
-            partitions: vec![placement; count],
-            configs: Overrides::new(),
-        };
-        controller.replay(&topic).unwrap();
-    }
-    let mut bare = Bare { image: controller.image(), ..Bare::new() };
+    let mut bare = Bare::with_topics(&[("t", 2), (TRANSACTIONS_TOPIC, 5)]);
     let topic = add_partitions_to_txn_request::AddPartitionsToTxnTopic::default()
         .with_name(TopicName(text("t")))
         .with_partitions(vec![0, 1]);
@@ -566,6 +563,58 @@ fn brokers_are_told_which_partitions_are_not_part_of_a_transaction() {
         let results = &response.results_by_transaction[0].topic_results[0].results_by_partition;
         let codes: Vec<i16> = results.iter().map(|it| it.partition_error_code).collect();
         assert_eq!(codes, [0, expected], "version {version}");
+    }
+}
+
+/// An offset of the partition 0 of "t", within a transaction.
+fn offset_within(id: &str, group: &str) -> TxnOffsetCommitRequest {
+    let partition = txn_offset_commit_request::TxnOffsetCommitRequestPartition::default();
+    let topic = txn_offset_commit_request::TxnOffsetCommitRequestTopic::default()
+        .with_name(TopicName(text("t")))
+        .with_partitions(vec![partition]);
+    TxnOffsetCommitRequest::default()
+        .with_transactional_id(TransactionalId(text(id)))
+        .with_group_id(GroupId(text(group)))
+        .with_generation_id(-1)
+        .with_topics(vec![topic])
+}
+
+#[test]
+fn a_commit_within_a_transaction_is_refused_with_what_its_client_knows() {
+    use ErrorCode::{
+        ConcurrentTransactions, CoordinatorLoadInProgress, CoordinatorNotAvailable,
+        IllegalGeneration, InvalidGroupId, InvalidProducerEpoch, InvalidRequest, InvalidTxnState,
+        ProducerFenced, StaleMemberEpoch, TransactionAbortable, UnknownMemberId,
+    };
+    let mut bare = Bare::with_topics(&[("t", 1), (OFFSETS_TOPIC, 5), (TRANSACTIONS_TOPIC, 5)]);
+    for version in 0..=5 {
+        let soon = if version < 2 { CoordinatorNotAvailable } else { CoordinatorLoadInProgress };
+        let over = if version < 4 { InvalidTxnState } else { TransactionAbortable };
+        for (said, expected) in [
+            (ProducerFenced, InvalidProducerEpoch),
+            (StaleMemberEpoch, IllegalGeneration),
+            (UnknownMemberId, UnknownMemberId),
+            (CoordinatorLoadInProgress, soon),
+            (ConcurrentTransactions, soon),
+            (TransactionAbortable, over),
+        ] {
+            let partition = offset_commit_response::OffsetCommitResponsePartition::default()
+                .with_error_code(said.code());
+            let topic = offset_commit_response::OffsetCommitResponseTopic::default()
+                .with_name(TopicName(text("t")))
+                .with_partitions(vec![partition]);
+            let response = OffsetCommitResponse::default().with_topics(vec![topic]);
+            let response = GroupResponse::CommitWithin(response);
+            let request = offset_within("id", "group");
+            let says = |_| Answer::Group(Box::new(response.clone()));
+            let answer = bare.ask_and(ApiKey::TxnOffsetCommit, version, &request, says);
+            let told = answer.topics[0].partitions[0].error_code;
+            assert_eq!(told, expected.code(), "{said:?} in version {version}");
+        }
+    }
+    for (id, group, expected) in [("id", "", InvalidGroupId), ("", "group", InvalidRequest)] {
+        let answer = bare.ask(ApiKey::TxnOffsetCommit, 5, &offset_within(id, group));
+        assert_eq!(answer.topics[0].partitions[0].error_code, expected.code());
     }
 }
 

@@ -164,14 +164,18 @@ fn told(envelope: &Envelope, result: Result<Producer, ErrorCode>) -> (ErrorCode,
 
 /// The first version of EndTxn that tells the producer of the next transaction.
 const PRODUCER_SINCE: i16 = 5;
+/// No version.
+const NEVER: i16 = i16::MAX;
 
 /// What a request of this version is told: older ones do not know that a producer can be fenced by
-/// another one (KIP-588), or that a transaction alone can be over (G94).
+/// another one (KIP-588), or that a transaction alone can be over (G94). A coordinator of groups never
+/// says the first: it hears of it as a partition does.
 pub fn for_version(envelope: &Envelope, error: ErrorCode) -> ErrorCode {
     let (fenced_since, abortable_since) = match envelope.key {
         ApiKey::InitProducerId => (4, 5),
         ApiKey::AddPartitionsToTxn => (2, 5),
-        ApiKey::AddOffsetsToTxn | ApiKey::EndTxn | ApiKey::TxnOffsetCommit => (2, 4),
+        ApiKey::AddOffsetsToTxn | ApiKey::EndTxn => (2, 4),
+        ApiKey::TxnOffsetCommit => (NEVER, 4),
         _ => (0, 0),
     };
     match error {
