@@ -321,8 +321,11 @@ pub const ARRIVAL_ADDRESSES_MAX: usize = 10_000;
 pub const QUOTA_EXCHANGE: Duration = Duration::from_millis(50);
 
 /// How long the end of a transaction waits before a partition that could not write its marker is asked
-/// again: it loads, or its disk is slow, and readers of committed records wait for it.
+/// again: it loads, or its disk is slow, and readers of committed records wait for it. Twice as long each
+/// time, up to the second limit: what lasts costs next to nothing, and is noticed soon when it is over.
 pub const END_RETRY: Duration = Duration::from_millis(100);
+/// The longest that it waits.
+pub const END_RETRY_MAX: Duration = Duration::from_secs(1);
 
 /// How long a partition may take to write a marker before it is asked again, which is answered with the
 /// same marker: only a disk that stands still takes so long.

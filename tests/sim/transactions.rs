@@ -20,6 +20,7 @@ use flumen_protocol::batch::iter::batches;
 use flumen_protocol::batch::records::records;
 use flumen_protocol::error_code::ErrorCode;
 use flumen_protocol::ids::{LogId, PartitionIndex, ProducerEpoch, ProducerId, Sequence, TopicId};
+use flumen_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
 use flumen_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use flumen_protocol::messages::describe_producers_request::TopicRequest;
 use flumen_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
@@ -30,8 +31,10 @@ use flumen_protocol::messages::write_txn_markers_request::{
     WritableTxnMarker, WritableTxnMarkerTopic,
 };
 use flumen_protocol::messages::{
-    BrokerId, CreateTopicsRequest, DescribeProducersRequest, FetchRequest, ListOffsetsRequest,
-    MetadataRequest, StrBytes, WireProducerId, WriteTxnMarkersRequest,
+    AddPartitionsToTxnRequest, BrokerId, CreateTopicsRequest, DescribeProducersRequest,
+    DescribeTransactionsRequest, EndTxnRequest, FetchRequest, InitProducerIdRequest,
+    ListOffsetsRequest, MetadataRequest, StrBytes, TransactionalId, WireProducerId,
+    WriteTxnMarkersRequest,
 };
 use flumen_replication::error::Refusal;
 use flumen_replication::outbox::Ticket;
@@ -408,6 +411,52 @@ fn an_operator_ends_a_transaction_that_nobody_knows_of_any_more() {
     assert_eq!(abort(3, 6), ErrorCode::TransactionCoordinatorFenced.code());
     let (data, values) = scene.read(0);
     assert_eq!((values, data.last_stable_offset), (vec!["1".to_owned()], 3));
+}
+
+/// What its client knows of a transaction under way that has this partition, of the real coordinator.
+fn begin(scene: &mut Scene) -> EndTxnRequest {
+    scene.world.word = None;
+    let id = TransactionalId(StrBytes::from_string(scene.id.clone()));
+    let init = InitProducerIdRequest::default()
+        .with_transactional_id(Some(id.clone()))
+        .with_transaction_timeout_ms(60_000)
+        .with_producer_id(WireProducerId(-1))
+        .with_producer_epoch(-1);
+    let given = scene.world.ask(0, ApiKey::InitProducerId, 4, &init);
+    assert_eq!(given.error_code, 0);
+    let topic = AddPartitionsToTxnTopic::default().with_name(name("t")).with_partitions(vec![1]);
+    let add = AddPartitionsToTxnRequest::default()
+        .with_v3_and_below_transactional_id(id.clone())
+        .with_v3_and_below_producer_id(given.producer_id)
+        .with_v3_and_below_producer_epoch(given.producer_epoch)
+        .with_v3_and_below_topics(vec![topic]);
+    let added = scene.world.ask(0, ApiKey::AddPartitionsToTxn, 3, &add);
+    let added = &added.results_by_topic_v3_and_below[0].results_by_partition[0];
+    assert_eq!(added.partition_error_code, 0);
+    EndTxnRequest::default()
+        .with_transactional_id(id)
+        .with_producer_id(given.producer_id)
+        .with_producer_epoch(given.producer_epoch)
+        .with_committed(true)
+}
+
+#[test]
+fn what_an_operator_has_ended_with_a_newer_epoch_holds_its_client_up_no_longer() {
+    let mut scene = Scene::new();
+    let end = begin(&mut scene);
+    let topic = WritableTxnMarkerTopic::default().with_name(name("t"));
+    let marker = WritableTxnMarker::default()
+        .with_producer_id(end.producer_id)
+        .with_producer_epoch(end.producer_epoch + 1)
+        .with_topics(vec![topic.with_partition_indexes(vec![1])]);
+    let request = WriteTxnMarkersRequest::default().with_markers(vec![marker]);
+    let written = scene.world.ask(0, ApiKey::WriteTxnMarkers, 1, &request);
+    assert_eq!(written.markers[0].topics[0].partitions[0].error_code, 0);
+    assert_eq!(scene.world.ask(0, ApiKey::EndTxn, 3, &end).error_code, 0);
+    let ids = vec![end.transactional_id];
+    let describe = DescribeTransactionsRequest::default().with_transactional_ids(ids);
+    let described = scene.world.ask(0, ApiKey::DescribeTransactions, 0, &describe);
+    assert_eq!(described.transaction_states[0].transaction_state.as_str(), "CompleteCommit");
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Transactional ids on this core, and the ends of their transactions that are being written.
 //!
 //! Does: hand requests to the coordinator of a transactional id; once an end is decided, have every
-//! partition write its marker, again and again until it is written, and tell the coordinator.
+//! partition write its marker, again and again until it is written or comes too late, and tell the
+//! coordinator.
 //! Does not: decide ends or write markers; coordinators and partitions do.
 //! Invariants: an end is here from its decision to the moment its coordinator has taken note that all
 //! markers are written, or until that coordinator is dropped: one that is loaded again begins anew.
@@ -16,13 +17,14 @@ use flumen_protocol::error_code::ErrorCode;
 use flumen_protocol::ids::{CoreId, LogId, PartitionIndex};
 use flumen_protocol::time::Monotonic;
 use flumen_replication::coordinator::runtime::{CoordinatorEffect, Phase};
-use flumen_replication::coordinator::transaction::requests::Outcome;
+use flumen_replication::coordinator::transaction::requests::{Outcome, Producer};
 use flumen_replication::coordinator::transaction::{
     Ending, Owed, State, TransactionRequest, TransactionResponse,
 };
+use flumen_replication::error::Refusal;
 use flumen_replication::outbox::Ticket;
 use flumen_storage::limits::QUEUE_BYTES_MAX;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::mailbox::{Answer, CoreMessage, EndQuestion, Question, Target};
 use super::partitions::{ENDED, ENDING};
@@ -30,7 +32,7 @@ use super::room::{Room, transaction_wishes};
 use super::routing;
 use super::shard::Shard;
 use super::timers::Due;
-use crate::limits::{END_PATIENCE, END_RETRY};
+use crate::limits::{END_PATIENCE, END_RETRY, END_RETRY_MAX};
 use crate::telemetry::metrics::RefusedReason;
 
 /// The ends that are being written for the coordinators of one core.
@@ -48,10 +50,21 @@ struct End {
     coordinator: LogId,
     id: String,
     ending: Ending,
-    /// Every partition, and whether it has its marker.
+    /// Every partition, and whether the transaction is over there.
     markers: Vec<Marker>,
     /// Answers that are still to come.
     asked: usize,
+    /// How long to wait if something is left to be done then.
+    retry: Duration,
+}
+
+impl End {
+    /// How long to wait this time.
+    fn next_retry(&mut self) -> Duration {
+        let wait = self.retry;
+        self.retry = END_RETRY_MAX.min(wait * 2);
+        wait
+    }
 }
 
 /// A partition's marker.
@@ -143,7 +156,8 @@ impl Shard {
             index,
             is_written: false,
         });
-        let end = End { coordinator, id, ending, markers: markers.collect(), asked: 0 };
+        let (markers, asked, retry) = (markers.collect(), 0, END_RETRY);
+        let end = End { coordinator, id, ending, markers, asked, retry };
         let number = self.ends.next;
         self.ends.next += 1;
         self.ends.open.insert(number, end);
@@ -220,18 +234,14 @@ impl Shard {
     pub(super) fn marker_answered(&mut self, number: u64, answer: Answer) {
         let (number, place) = (number >> PLACE_BITS, number & ((1 << PLACE_BITS) - 1));
         let Some(end) = self.ends.open.get_mut(&number) else { return };
-        let is_written = matches!(answer, Answer::Appended(Ok(_)));
-        if !is_written {
-            debug!(id = end.id, ?answer, "a marker cannot be written now");
-        }
         let marker = usize::try_from(place).ok().and_then(|place| end.markers.get_mut(place));
         if let Some(marker) = marker {
-            marker.is_written = is_written;
+            marker.is_written = is_over(&end.id, end.ending.producer, &marker.topic, &answer);
         }
         end.asked -= 1;
         if end.asked == 0 {
             let is_written = end.markers.iter().all(|marker| marker.is_written);
-            let wait = if is_written { Duration::ZERO } else { END_RETRY };
+            let wait = if is_written { Duration::ZERO } else { end.next_retry() };
             self.go_on_at(number, self.now.monotonic.after(wait));
         }
     }
@@ -243,8 +253,9 @@ impl Shard {
             if **response == TransactionResponse::MarkersWritten(ErrorCode::None));
         if is_done {
             self.ends.open.remove(&number);
-        } else if self.ends.open.contains_key(&number) {
-            self.go_on_at(number, self.now.monotonic.after(END_RETRY));
+        } else if let Some(end) = self.ends.open.get_mut(&number) {
+            let wait = end.next_retry();
+            self.go_on_at(number, self.now.monotonic.after(wait));
         }
     }
 
@@ -277,5 +288,56 @@ impl Shard {
     }
 }
 
+/// Whether a transaction is over on a partition of this topic, which answers so. One that knows a newer
+/// epoch of its producer has nothing open in this one: an operator's marker has ended it. It would refuse
+/// ours for ever, and its client could begin nothing any more.
+fn is_over(id: &str, producer: Producer, topic: &str, answer: &Answer) -> bool {
+    match answer {
+        Answer::Appended(Ok(_)) => true,
+        Answer::Appended(Err(Refusal::StaleProducerEpoch { current }))
+            if *current > producer.epoch =>
+        {
+            warn!(id, ?producer, topic, %current, "somebody else has ended a transaction here");
+            true
+        }
+        _ => {
+            debug!(id, topic, ?answer, "a marker cannot be written now");
+            false
+        }
+    }
+}
+
 /// Questions for cores.
 type Questions = BTreeMap<CoreId, Vec<(Ticket, Target, Question)>>;
+
+#[cfg(test)]
+mod tests {
+    use flumen_protocol::ids::{ProducerEpoch, ProducerId, TopicId};
+    use flumen_replication::coordinator::transaction::ClientVersion;
+
+    use super::*;
+
+    const PRODUCER: Producer = Producer { id: ProducerId(7), epoch: ProducerEpoch(3) };
+
+    #[test]
+    fn what_cannot_be_written_is_tried_ever_more_seldom_up_to_a_limit() {
+        let (outcome, version) = (Outcome::Abort, ClientVersion::Two);
+        let ending = Ending { producer: PRODUCER, outcome, version };
+        let topic = TopicId([1; 16]);
+        let coordinator = LogId { topic, partition: PartitionIndex(0) };
+        let (id, markers, asked, retry) = (String::new(), Vec::new(), 0, END_RETRY);
+        let mut end = End { coordinator, id, ending, markers, asked, retry };
+        let waits: Vec<u128> = (0..6).map(|_| end.next_retry().as_millis()).collect();
+        assert_eq!(waits, [100, 200, 400, 800, 1000, 1000]);
+    }
+
+    #[test]
+    fn only_a_newer_epoch_says_that_a_marker_came_too_late() {
+        let is_over = |outcome| is_over("id", PRODUCER, "t", &Answer::Appended(outcome));
+        let stale = |epoch| Err(Refusal::StaleProducerEpoch { current: ProducerEpoch(epoch) });
+        assert!(is_over(stale(4)));
+        assert!(!is_over(stale(3)), "a transaction of this epoch is open");
+        assert!(!is_over(Err(Refusal::CoordinatorFenced { current: 9 })));
+        assert!(!is_over(Err(Refusal::Busy)));
+    }
+}
