@@ -348,6 +348,23 @@ fn readers_wait_no_longer_than_the_timeout_of_a_producer_that_is_gone() {
 }
 
 #[test]
+fn a_producer_of_kafka_4_that_was_too_slow_aborts_and_goes_on() {
+    let folder = Folder::fresh();
+    let broker = start(&folder, "flumen.cores=2");
+    Client::of(&broker).make_topic(&topic());
+    let mut slow = Producer::begin(&broker, "slow", true, 1_000);
+    assert_eq!(slow.produce("too slow"), 0);
+    assert_eq!(committed(&broker, 0), Vec::<String>::new(), "its time is over");
+    assert_eq!(slow.produce("later still"), ErrorCode::InvalidProducerEpoch.code());
+    assert_eq!(slow.end(false), 0);
+    assert_eq!(slow.produce("in time"), 0);
+    assert_eq!(slow.end(true), 0);
+    for partition in [0, 1] {
+        assert_eq!(committed(&broker, partition), ["in time"]);
+    }
+}
+
+#[test]
 fn readers_are_let_go_also_when_the_disk_is_nearly_full() {
     let folder = Folder::fresh();
     let broker = start(&folder, "flumen.cores=2");

@@ -2,7 +2,8 @@
 //!
 //! - With a transactional id: its producer with another epoch, which fences whoever had it before; a
 //!   transaction that is under way is aborted first, and the client told CONCURRENT_TRANSACTIONS (G89).
-//!   A client that names the id and epoch it has gets the next one, however often it asks (KIP-360).
+//!   A client that names the id and epoch it has gets the next one, however often it asks (KIP-360), also
+//!   if its transaction was aborted meanwhile, until another client has got one.
 //!   PRODUCER_FENCED is INVALID_PRODUCER_EPOCH before version 4 (KIP-588).
 //! - Without a transactional id: an id nobody ever had, epoch 0 (G86). Ids come in blocks from
 //!   the controller, so that most answers need no round to it.

@@ -3,10 +3,16 @@
 //! - The answer comes when the decision is on stable media; markers are written after it (G97).
 //! - From version 5 on every end gives the producer another epoch, or another id when its epochs are
 //!   used up, and tells it (KIP-890, G92). A client that asks again with the epoch before is told the
-//!   same; aborting nothing is allowed, and gives an epoch too.
+//!   same; aborting nothing is allowed, and gives an epoch too. What took too long the coordinator has
+//!   aborted: a client that asks for just that is told the epoch which follows and goes on with it, one
+//!   that asks to commit is told PRODUCER_FENCED.
+//! - While markers are being written, CONCURRENT_TRANSACTIONS whoever asks from version 5 on, as in Kafka,
+//!   where the next state is pending then: a client whose epochs are used up comes as the next producer,
+//!   which is not in force yet.
 //! - PRODUCER_FENCED is INVALID_PRODUCER_EPOCH before version 2 (KIP-588).
 //!
-//! Deviations: none known. KIPs: 98, 588, 890.
+//! Deviations: Kafka 4.1 answers the commit of what took too long INVALID_TXN_STATE, at which applications
+//! give up; later versions as here. KIPs: 98, 588, 890.
 
 use bytes::BytesMut;
 use flumen_protocol::messages::EndTxnRequest;

@@ -62,7 +62,7 @@ fn a_client_of_kafka_4_gets_an_epoch_with_every_end() {
     assert_eq!(owed[0].ending.producer, next, "markers are newer than the records");
     assert!(owed[0].ending.version.bumps());
     assert_eq!(world.end("id", me, Abort, Two), Ok(next), "it asks again");
-    assert_eq!(world.end("id", me, Commit, Two), Err(ErrorCode::InvalidTxnState));
+    assert_eq!(world.end("id", me, Commit, Two), Err(ErrorCode::ProducerFenced));
     assert_eq!(world.end("id", next, Commit, Two), Err(ErrorCode::InvalidTxnState), "of nothing");
     let after = world.end("id", next, Abort, Two).unwrap();
     assert_eq!(after, producer(FIRST_ID, 2), "aborting nothing gives an epoch too");
@@ -208,8 +208,9 @@ fn a_marker_in_the_log_of_transactions_ends_nothing_and_breaks_nothing() {
 }
 
 #[test]
-fn what_takes_too_long_is_aborted_and_its_client_fenced() {
-    for (version, epoch) in [(Zero, 1), (Two, 2)] {
+fn what_takes_too_long_is_aborted_and_cannot_be_committed() {
+    let next = producer(FIRST_ID, 1);
+    for (version, aborted) in [(Zero, Err(ErrorCode::ProducerFenced)), (Two, Ok(next))] {
         let mut world = World::new();
         let me = world.init("id").unwrap();
         world.add("id", me, version);
@@ -220,10 +221,12 @@ fn what_takes_too_long_is_aborted_and_its_client_fenced() {
         world.wait(Duration::from_secs(1));
         assert_eq!(world.state("id"), "PrepareAbort");
         let owed = world.write_markers();
-        let fenced = producer(FIRST_ID, epoch);
-        assert_eq!((owed[0].ending.producer, owed[0].ending.outcome), (fenced, Abort));
+        assert_eq!((owed[0].ending.producer, owed[0].ending.outcome), (next, Abort));
+        assert!(owed[0].ending.version.bumps(), "whatever its client speaks");
         assert_eq!(world.end("id", me, Commit, version), Err(ErrorCode::ProducerFenced));
-        assert_eq!(world.end("id", me, Abort, version), Err(ErrorCode::ProducerFenced));
+        assert_eq!(world.add("id", me, version), ErrorCode::ProducerFenced);
+        assert_eq!(world.end("id", me, Abort, version), aborted, "a client of Kafka 4 goes on");
+        assert_eq!(world.init_as("id", Some(me)), Ok(next), "and so does who asks for an epoch");
         world.wait(Duration::from_secs(600));
         assert!(world.owed.is_empty(), "once");
     }
@@ -251,8 +254,10 @@ fn a_new_client_aborts_what_the_old_one_left_and_asks_again() {
     assert_eq!(world.init("id"), Err(ErrorCode::ConcurrentTransactions), "markers are owed");
     assert_eq!(world.write_markers()[0].ending.outcome, Abort);
     let new = world.init("id").unwrap();
-    assert_eq!(new, producer(FIRST_ID, 3));
-    assert_eq!(world.end("id", old, Commit, Zero), Err(ErrorCode::ProducerFenced));
+    assert_eq!(new, producer(FIRST_ID, 2));
+    for (outcome, version) in [(Commit, Zero), (Abort, Zero), (Commit, Two), (Abort, Two)] {
+        assert_eq!(world.end("id", old, outcome, version), Err(ErrorCode::ProducerFenced));
+    }
 }
 
 #[test]

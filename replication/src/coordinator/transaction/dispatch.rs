@@ -400,7 +400,7 @@ impl TransactionCoordinator {
 /// What nobody asks for.
 impl TransactionCoordinator {
     fn abort_late(&mut self, now: Now, id: &str, out: &mut Vec<TransactionEffect>) {
-        self.change(id, |it| it.fence(it.client_version, now.wall));
+        self.change(id, |it| it.fence(now.wall));
         self.write(now, id, Vec::new(), out);
     }
 

@@ -2,8 +2,8 @@
 //!
 //! Does: judge the question.
 //! Does not: change anything.
-//! Invariants: a client that asks again is told the same; one that was fenced is told so, once nothing
-//! is under way.
+//! Invariants: a client that asks again is told the same, also if the coordinator was faster; one that
+//! was fenced is told so, once nothing is under way.
 //! Apart because the two protocols tell a repetition from the next question in different ways.
 
 use flumen_protocol::error_code::ErrorCode;
@@ -83,7 +83,10 @@ fn judge_bumping(
     match it.state {
         State::Ongoing if is_current => Ok(Asked::New),
         State::Complete(was) if is_again && was == outcome => Ok(Asked::Again),
-        State::Complete(_) if is_again => Err(ErrorCode::InvalidTxnState),
+        // Nobody asks for both ends: the coordinator has aborted what was to be committed. Applications
+        // begin anew at this code, and give up at the other.
+        State::Complete(Outcome::Abort) if is_again => Err(ErrorCode::ProducerFenced),
+        State::Complete(Outcome::Commit) if is_again => Err(ErrorCode::InvalidTxnState),
         // What a client may have begun without a partition having heard of it is a transaction too.
         State::Empty | State::Complete(_) if is_current && outcome == Outcome::Abort => {
             Ok(Asked::New)
@@ -173,11 +176,27 @@ mod tests {
     }
 
     #[test]
+    fn a_client_may_abort_what_took_too_long_and_go_on_but_not_commit_it() {
+        let version = ClientVersion::Two;
+        let mut it = begun(version);
+        it.fence(NOW);
+        let early = judge(&it, producer(7, 3), Abort, version);
+        assert_eq!(early, Err(ErrorCode::ConcurrentTransactions));
+        it.complete(NOW);
+        assert_eq!(judge(&it, producer(7, 3), Abort, version), Ok(Asked::Again));
+        let commit = judge(&it, producer(7, 3), Commit, version);
+        assert_eq!(commit, Err(ErrorCode::ProducerFenced));
+        it.renew(None, 60_000, NOW);
+        let zombie = judge(&it, producer(7, 3), Abort, version);
+        assert_eq!(zombie, Err(ErrorCode::ProducerFenced), "another client came");
+    }
+
+    #[test]
     fn who_was_fenced_at_the_last_epoch_cannot_pass_for_one_that_asks_again() {
         let version = ClientVersion::Two;
         let mut it = begun(version);
         it.producer.epoch = Producer::LAST_EPOCH;
-        it.fence(version, NOW);
+        it.fence(NOW);
         it.complete(NOW);
         let zombie = judge(&it, producer(7, i16::MAX - 1), Abort, version);
         assert_eq!(zombie, Err(ErrorCode::ProducerFenced));

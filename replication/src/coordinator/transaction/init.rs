@@ -9,7 +9,7 @@ use flumen_protocol::error_code::ErrorCode;
 use flumen_protocol::ids::{ProducerEpoch, ProducerId};
 use flumen_protocol::time::Wall;
 
-use super::state::{ClientVersion, Producer, State, Transaction};
+use super::state::{Producer, State, Transaction};
 
 /// What came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub(super) fn init(
     }
     match it.state {
         State::Ongoing => {
-            it.fence(ClientVersion::Two, now);
+            it.fence(now);
             Ok(Initialised::Aborting)
         }
         State::Empty | State::Prepared(_) | State::Complete(_) => {
@@ -84,7 +84,7 @@ fn renew(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::coordinator::transaction::state::Outcome;
+    use crate::coordinator::transaction::state::{ClientVersion, Outcome};
 
     const NOW: Wall = Wall(1_000);
 
@@ -139,6 +139,29 @@ mod tests {
         assert_eq!(it.state, State::Prepared(Outcome::Abort));
         assert_eq!(epoch_after(&mut it, None), Err(ErrorCode::ConcurrentTransactions));
         it.complete(NOW);
-        assert_eq!(epoch_after(&mut it, None), Ok(6), "one skipped, one given to nobody");
+        assert_eq!(epoch_after(&mut it, None), Ok(5), "one is given to nobody");
+        assert_eq!(epoch_after(&mut it, asked(7, 3)), Err(ErrorCode::ProducerFenced));
+    }
+
+    #[test]
+    fn a_client_that_asks_for_another_epoch_in_the_middle_of_its_transaction_gets_the_next() {
+        let mut it = at(3);
+        it.add(Default::default(), ClientVersion::Zero, NOW);
+        let who = asked(7, 3);
+        assert_eq!(init(&mut it, who, 60_000, None, NOW), Ok(Initialised::Aborting));
+        it.complete(NOW);
+        assert_eq!(epoch_after(&mut it, who), Ok(4));
+        assert_eq!(epoch_after(&mut it, who), Ok(4), "it asks again");
+    }
+
+    #[test]
+    fn nobody_gets_the_epoch_that_is_left_to_fence_with() {
+        let mut it = at(i16::MAX - 1);
+        it.add(Default::default(), ClientVersion::Two, NOW);
+        let who = asked(7, i16::MAX - 1);
+        assert_eq!(init(&mut it, who, 60_000, None, NOW), Ok(Initialised::Aborting));
+        it.complete(NOW);
+        assert_eq!(epoch_after(&mut it, who), Err(ErrorCode::ProducerFenced));
+        assert_eq!(init(&mut it, None, 60_000, None, NOW), Ok(Initialised::WantsId));
     }
 }

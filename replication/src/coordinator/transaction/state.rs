@@ -162,16 +162,17 @@ impl Transaction {
         (self.updated, self.client_version) = (now, version);
     }
 
-    /// Nobody may go on with the epoch it has: another client came, or it took too long. Under
-    /// `transaction.version` 2 who has the epoch before the current one may ask again what became of
-    /// its transaction; a client that is fenced must not pass for one, so an epoch is skipped.
-    pub fn fence(&mut self, version: ClientVersion, now: Wall) {
+    /// Its transaction is over, as another client came or it took too long: aborted, as if it had
+    /// asked for that under `transaction.version` 2. Nobody writes with the epoch it has any more. Its
+    /// client may still ask for this end, or for another epoch, and goes on with the one that it gets,
+    /// until another client has one; unless that is the last, which nobody could fence.
+    pub fn fence(&mut self, now: Wall) {
         assert_eq!(self.state, State::Ongoing, "there is something to abort");
-        let step = if version.bumps() { 2 } else { 1 };
-        self.producer.epoch = ProducerEpoch(self.producer.epoch.0.saturating_add(step));
-        self.last_epoch = ProducerEpoch::NONE;
+        let ended = self.producer;
+        self.producer.epoch = ProducerEpoch(ended.epoch.0.saturating_add(1));
+        self.last_epoch = if ended.is_used_up() { ProducerEpoch::NONE } else { ended.epoch };
         (self.state, self.updated) = (State::Prepared(Outcome::Abort), now);
-        self.client_version = version;
+        self.client_version = ClientVersion::Two;
     }
 
     /// Its end is decided. `fresh` is the next producer if this one is used up by it.
@@ -244,12 +245,16 @@ mod tests {
     }
 
     #[test]
-    fn a_fenced_client_cannot_ask_again_about_its_epoch() {
-        for (version, epoch) in [(ClientVersion::Zero, 4), (ClientVersion::Two, 5)] {
-            let mut it = begun(version, 3);
-            it.fence(version, NOW);
-            assert_eq!(it.producer.epoch, ProducerEpoch(epoch), "{version:?}");
-            assert_eq!(it.last_epoch, ProducerEpoch::NONE);
+    fn a_client_whose_transaction_was_aborted_may_ask_for_another_epoch_while_there_is_one() {
+        let last = Producer::LAST_EPOCH;
+        for version in [ClientVersion::Zero, ClientVersion::Two] {
+            for (epoch, last_epoch) in [(3, ProducerEpoch(3)), (last.0, ProducerEpoch::NONE)] {
+                let mut it = begun(version, epoch);
+                it.fence(NOW);
+                assert_eq!(it.producer.epoch, ProducerEpoch(epoch + 1), "{version:?}");
+                assert_eq!(it.last_epoch, last_epoch);
+                assert!(it.client_version.bumps(), "the marker is newer than the records");
+            }
         }
     }
 }
