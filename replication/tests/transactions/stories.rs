@@ -293,7 +293,11 @@ fn a_producer_without_epochs_is_followed_by_another() {
         match begun {
             Some(begun) => {
                 assert_eq!(world.answer(begun), TransactionResponse::Add(ErrorCode::None));
-                assert_eq!(asked_again, Err(ErrorCode::ProducerFenced), "the next one has begun");
+                let unknown = Err(ErrorCode::InvalidProducerIdMapping);
+                assert_eq!(asked_again, unknown, "the next one has begun");
+                let zombie = world.init_as("id", Some(me));
+                assert_eq!(zombie, Err(ErrorCode::ProducerFenced));
+                assert_eq!(world.state("id"), "Ongoing", "and it is left in peace");
             }
             None => {
                 assert_eq!(asked_again, Ok(next));

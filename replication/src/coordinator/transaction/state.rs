@@ -75,7 +75,8 @@ pub struct Transaction {
     pub producer: Producer,
     /// The epoch before this one, if a client may ask again with it; none after another client came.
     pub last_epoch: ProducerEpoch,
-    /// The producer before this one, if a client may ask again as that.
+    /// The producer before this one, as long as a client may ask again as that: until it writes as this
+    /// one.
     pub previous_id: ProducerId,
     /// The producer after this transaction, once its end is decided and this one is used up.
     pub next_id: ProducerId,
@@ -158,6 +159,7 @@ impl Transaction {
             self.started = Some(now);
         }
         self.state = State::Ongoing;
+        self.previous_id = ProducerId::NONE;
         self.partitions.extend(added);
         (self.updated, self.client_version) = (now, version);
     }
