@@ -261,6 +261,19 @@ fn a_new_client_aborts_what_the_old_one_left_and_asks_again() {
 }
 
 #[test]
+fn a_zombie_of_kafka_4_is_not_given_the_epoch_of_the_older_client_after_it() {
+    for outcome in [Commit, Abort] {
+        let mut world = World::new();
+        let zombie = world.init("id").unwrap();
+        let me = world.init("id").unwrap();
+        world.add("id", me, Zero);
+        assert_eq!(world.end("id", me, outcome, Zero), Ok(me));
+        world.write_markers();
+        assert_eq!(world.end("id", zombie, outcome, Two), Err(ErrorCode::ProducerFenced));
+    }
+}
+
+#[test]
 fn a_client_that_asks_for_the_next_epoch_gets_the_same_one_again() {
     let mut world = World::new();
     let me = world.init("id").unwrap();

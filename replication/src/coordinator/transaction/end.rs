@@ -78,7 +78,8 @@ fn judge_bumping(
     // Beyond the last epoch is who was fenced, and nobody was given what follows.
     let is_one_behind =
         current <= Producer::LAST_EPOCH && i32::from(current.0) == i32::from(producer.epoch.0) + 1;
-    let is_again = of_previous || is_one_behind;
+    // An older client keeps its epoch: the one before was of another client.
+    let is_again = of_previous || (is_one_behind && it.client_version.bumps());
     let is_current = producer == it.producer;
     match it.state {
         State::Ongoing if is_current => Ok(Asked::New),
