@@ -37,7 +37,7 @@ use crate::segment::segment::SegmentName;
 pub(crate) struct Removals {
     /// Condemned segments whose files are not all gone.
     files: BTreeSet<SegmentName>,
-    /// Those of which nothing is gone, by the record that must be durable before.
+    /// Those of which nothing is gone, by the record that must be vouched for before.
     waiting: BTreeSet<(Ticket, SegmentName)>,
     /// Those of which only the index is left.
     indexes: Vec<SegmentName>,
@@ -96,7 +96,7 @@ impl Removals {
         !(self.files.is_empty() && self.logs.is_empty())
     }
 
-    /// The files of a segment go once `after` is durable.
+    /// The files of a segment go once `after` is durable, and missed if it gets lost.
     pub(crate) fn condemn(&mut self, name: SegmentName, after: Ticket) {
         if self.files.insert(name) {
             self.waiting.insert((after, name));
@@ -123,10 +123,11 @@ impl Removals {
         }
     }
 
-    /// The operations to carry out now. `durable`: the records that are, and are missed if they get lost.
+    /// The operations to carry out now. `vouched`: the records that are durable, and are missed if they get
+    /// lost.
     pub(super) fn next_ops(
         &mut self,
-        durable: Ticket,
+        vouched: Ticket,
         now: Monotonic,
         ids: &mut OpIds,
         out: &mut Vec<DiskOp>,
@@ -135,7 +136,7 @@ impl Removals {
             return;
         }
         while self.under_way.len() < REMOVALS_IN_FLIGHT_MAX
-            && let Some((task, file, action)) = self.next_task(durable)
+            && let Some((task, file, action)) = self.next_task(vouched)
         {
             let id = ids.next_id();
             self.under_way.insert(id, task);
@@ -143,12 +144,12 @@ impl Removals {
         }
     }
 
-    fn next_task(&mut self, durable: Ticket) -> Option<(Task, FileName, Action)> {
+    fn next_task(&mut self, vouched: Ticket) -> Option<(Task, FileName, Action)> {
         if let Some(name) = self.indexes.pop() {
             return Some((Task::Index(name), name.index(), Action::Delete));
         }
         if let Some(&(after, name)) = self.waiting.first()
-            && after <= durable
+            && after <= vouched
         {
             self.waiting.pop_first();
             return Some((Task::Data(name), name.data(), Action::Delete));

@@ -13,6 +13,8 @@ use crate::answers::{
     AbortedRange, CleanerConfig, CleaningFacts, CleaningReport, Compaction, LastOfProducer,
 };
 
+mod lost_records;
+
 const DAY: i64 = 86_400_000;
 const RULES: Compaction =
     Compaction { min_dirty_ppm: 0, min_lag_ms: 0, max_lag_ms: i64::MAX, delete_retention_ms: DAY };
