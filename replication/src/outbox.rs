@@ -117,7 +117,9 @@ pub enum Effect {
         /// Whose, and how.
         end: TransactionEnd,
     },
-    /// The log's start moved: storage may forget what lies before.
+    /// The log's start is to move: storage forgets what lies before, and says when that holds for good
+    /// ([`Partition::advance_start`](crate::partition::Partition::advance_start)). Until then nobody
+    /// hears of it, and a start that finds the old one asks again.
     StartOffset {
         /// Which log.
         log: LogId,

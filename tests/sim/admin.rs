@@ -7,24 +7,33 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use flumen_protocol::api_table::ApiKey;
 use flumen_protocol::batch::builder::{BatchBuilder, NewRecord};
 use flumen_protocol::error_code::ErrorCode;
 use flumen_protocol::ids::{ProducerEpoch, ProducerId, Sequence};
 use flumen_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use flumen_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use flumen_protocol::messages::delete_records_request::{
+    DeleteRecordsPartition, DeleteRecordsTopic,
+};
 use flumen_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use flumen_protocol::messages::metadata_request::MetadataRequestTopic;
 use flumen_protocol::messages::{
-    BrokerId, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest,
-    ListOffsetsRequest, MetadataRequest, ProduceRequest, StrBytes,
+    BrokerId, CreatePartitionsRequest, CreateTopicsRequest, DeleteRecordsRequest,
+    DeleteTopicsRequest, FetchRequest, ListOffsetsRequest, MetadataRequest, ProduceRequest,
+    StrBytes,
 };
+use flumen_storage::op::FileName;
 
-use crate::stories::{commit, committed, delete, make_topic, name, produce_request, read_all};
+use crate::stories::{
+    FETCH, commit, committed, delete, fetch_request, make_topic, name, produce_request, read_all,
+};
 use crate::world::{Awaited, World};
 
 const CREATE: i16 = 5;
 const DELETE: i16 = 4;
+const DELETE_RECORDS: i16 = 2;
 const PRODUCE: i16 = 9;
 const OUT_OF_ORDER: i16 = 45;
 /// The first that knows the largest time.
@@ -255,6 +264,85 @@ fn a_look_up_by_time_passes_over_nothing_that_a_power_cut_brings_back() {
         world.unhang();
         assert_eq!(looked_up(&mut world, awaited), Some(-1), "{time}: it is gone for good");
     }
+}
+
+/// Asks for the records of the first partition of a topic from its beginning.
+fn fetch(world: &mut World, topic: &str) -> Awaited {
+    world.send(0, ApiKey::Fetch, FETCH, &fetch_request(topic, 0, 0, 0))
+}
+
+/// The error code of that, if it was answered, without any disk.
+fn fetched(world: &mut World, awaited: Awaited) -> Option<i16> {
+    world.run_without_disks();
+    let answer = world.answer::<FetchRequest>(awaited, ApiKey::Fetch, FETCH)?;
+    Some(answer.responses[0].partitions[0].error_code)
+}
+
+#[test]
+fn a_read_is_not_told_that_what_a_power_cut_brings_back_is_out_of_range() {
+    let mut world = losing_all_of_it();
+    let awaited = fetch(&mut world, "t");
+    assert_eq!(fetched(&mut world, awaited), None, "clients were told that it is there");
+    world.unhang_by_power_cut();
+    assert_eq!(read_all(&mut world, 0, "t", 0), ["x"], "it came back");
+
+    let mut world = losing_all_of_it();
+    let awaited = fetch(&mut world, "t");
+    assert_eq!(fetched(&mut world, awaited), None);
+    world.unhang();
+    let out_of_range = ErrorCode::OffsetOutOfRange.code();
+    assert_eq!(fetched(&mut world, awaited), Some(out_of_range), "it is gone for good");
+}
+
+/// Deletes what is before this offset of the first partition of a topic.
+fn begin_to_delete(world: &mut World, topic: &str, before: i64) -> Awaited {
+    let partition = DeleteRecordsPartition::default().with_partition_index(0).with_offset(before);
+    let topic =
+        DeleteRecordsTopic::default().with_name(name(topic)).with_partitions(vec![partition]);
+    let request = DeleteRecordsRequest::default().with_timeout_ms(10_000).with_topics(vec![topic]);
+    world.send(0, ApiKey::DeleteRecords, DELETE_RECORDS, &request)
+}
+
+/// The deletion is an entry of the log. When an earlier one rots, it goes with all that lies behind that.
+#[test]
+fn a_deletion_that_was_acknowledged_or_told_outlives_the_loss_of_an_entry_before_it() {
+    // What a power cut keeps of a write is up to the disk: each time something else.
+    for records in 2..8 {
+        let done = (0..).find(|steps| lose_before_deletion(records, *steps));
+        assert!(done.is_some_and(|steps| steps > 2), "{done:?}");
+    }
+}
+
+/// So many operations of disks after the first of some records is to be deleted, the power goes and the last
+/// one rots. Says whether the deletion was over by then.
+fn lose_before_deletion(records: i64, mut steps: usize) -> bool {
+    let mut world = World::new(1);
+    make_topic(&mut world, "t");
+    for number in 1..=records {
+        let value = if number == records { "the last record" } else { "another" };
+        world.ask(0, ApiKey::Produce, PRODUCE, &produce_request("t", 0, value));
+    }
+    let awaited = begin_to_delete(&mut world, "t", 1);
+    let is_over = world.run_steps(&mut steps);
+    let told = told_start(&mut world, "t");
+    let answer =
+        world.answer::<DeleteRecordsRequest>(awaited, ApiKey::DeleteRecords, DELETE_RECORDS);
+    let is_done = answer.is_some_and(|it| it.topics[0].partitions[0].error_code == 0);
+    assert!(told == 1 || !is_done, "it is done when clients see it");
+    assert!(is_done || !is_over);
+    world.cut_power_and_spoil(|disk| {
+        let files: Vec<(FileName, Bytes)> = disk.all().collect();
+        for (file, bytes) in files {
+            let place = bytes.windows(15).position(|found| found == b"the last record");
+            if let (FileName::Journal(_), Some(at)) = (file, place) {
+                disk.flip_bit(file, at as u64, 1);
+            }
+        }
+    });
+    assert!(told_start(&mut world, "t") >= told, "{records} records, cut with {told} told");
+    let end = look_up(&mut world, "t", -1);
+    assert_eq!(looked_up(&mut world, end), Some(records - 1), "the last is lost");
+    is_over
 }
 
 #[test]

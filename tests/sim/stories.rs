@@ -37,7 +37,7 @@ use flumen_tests::client::values;
 use crate::world::World;
 
 pub const PRODUCE: i16 = 9;
-const FETCH: i16 = 11;
+pub const FETCH: i16 = 11;
 
 pub fn name(topic: &str) -> TopicName {
     TopicName(StrBytes::from_string(topic.to_owned()))
@@ -67,7 +67,8 @@ pub fn produce_request(topic: &str, partition: i32, value: &str) -> ProduceReque
     ProduceRequest::default().with_acks(-1).with_timeout_ms(10_000).with_topic_data(vec![topic])
 }
 
-fn fetch_request(topic: &str, partition: i32, from: i64, wait_ms: i32) -> FetchRequest {
+/// Asks for the records of a partition from an offset on.
+pub fn fetch_request(topic: &str, partition: i32, from: i64, wait_ms: i32) -> FetchRequest {
     let partition = FetchPartition::default()
         .with_partition(partition)
         .with_fetch_offset(from)

@@ -113,7 +113,7 @@ impl Shard {
         self.unreadable.forget(log);
         self.carry_out();
         self.store.delete(log);
-        self.find_late_times(log);
+        self.ask_late(log);
     }
 
     /// Gives partitions of changed topics their new settings.
@@ -273,7 +273,7 @@ impl Shard {
                         partition.advance_start(start, &mut self.outbox);
                     }
                     self.carry_out();
-                    self.find_late_times(log);
+                    self.ask_late(log);
                 }
                 StoreEvent::Cleaned { log, report } => self.take_cleaned(log, &report),
                 StoreEvent::CleaningBroken { log } => {

@@ -53,10 +53,19 @@ pub struct Reads {
     next_token: u64,
     open: BTreeMap<u64, Purpose>,
     watchers: BTreeMap<Ticket, ReadQuestion>,
-    /// Look-ups by time that wait until the start of their log is durable.
+    /// Who waits until the start of a log is durable.
     ///
     /// Invariant: only of logs whose start is on its way to the disk.
-    late: Vec<(LogId, Ticket, OffsetQuestion)>,
+    late: Vec<(LogId, Ticket, Late)>,
+}
+
+/// A question that is asked again when a start is durable.
+#[derive(Debug)]
+enum Late {
+    /// A read of records that are deleted as soon as it is.
+    Records(ReadQuestion),
+    /// A look-up by time.
+    Time(OffsetQuestion),
 }
 
 impl Reads {
@@ -134,11 +143,7 @@ impl Shard {
         };
         match self.store.read(log, request) {
             ReadAnswer::Ready(batches) => self.give_found(ticket, log, &question, &bounds, batches),
-            ReadAnswer::Failed(error) => {
-                self.note_unreadable(error);
-                let fault = LogFault::Unreadable(error);
-                self.give(ticket, log, RecordsAnswer::fault(fault, question.from))
-            }
+            ReadAnswer::Failed(error) => self.give_failed(ticket, log, question, error),
             ReadAnswer::Pending => {
                 let purpose = Purpose::Records { ticket, log, question, bounds };
                 self.reads.open.insert(token, purpose);
@@ -157,9 +162,7 @@ impl Shard {
                     self.give_found(ticket, log, &question, &bounds, batches);
                 }
                 Err(error) => {
-                    self.note_unreadable(error);
-                    let fault = LogFault::Unreadable(error);
-                    self.give(ticket, log, RecordsAnswer::fault(fault, question.from));
+                    self.give_failed(ticket, log, question, error);
                 }
             },
             Some(Purpose::News { follower, log, question, bounds }) => {
@@ -182,6 +185,23 @@ impl Shard {
     ) -> u32 {
         let answer = self.found(log, question, bounds, batches);
         self.give(ticket, log, answer)
+    }
+
+    /// Says why there is nothing. But not that records are deleted which clients were told are there:
+    /// they are as soon as the start is durable, and until then a crash may bring them back.
+    fn give_failed(
+        &mut self,
+        ticket: Ticket,
+        log: LogId,
+        question: ReadQuestion,
+        error: ReadError,
+    ) -> u32 {
+        if matches!(error, ReadError::OutOfRange { .. }) && self.store.is_start_on_its_way(log) {
+            self.reads.late.push((log, ticket, Late::Records(question)));
+            return 0;
+        }
+        self.note_unreadable(error);
+        self.give(ticket, log, RecordsAnswer::fault(LogFault::Unreadable(error), question.from))
     }
 
     /// What was read, and for readers of committed records what they must leave out of it.
@@ -317,12 +337,17 @@ impl Shard {
         }
     }
 
-    /// The start of a log is durable, or the log is gone: look-ups that waited for it begin again.
-    pub(super) fn find_late_times(&mut self, log: LogId) {
+    /// The start of a log is durable, or the log is gone: whoever waited for that asks again.
+    pub(super) fn ask_late(&mut self, log: LogId) {
         let late = self.reads.late.extract_if(.., |(other, ..)| *other == log);
         let late: Vec<_> = late.collect();
-        for (log, ticket, question) in late {
-            self.list_offset(ticket, log, question);
+        for (log, ticket, late) in late {
+            match late {
+                Late::Records(question) => {
+                    self.read(ticket, log, question);
+                }
+                Late::Time(question) => self.list_offset(ticket, log, question),
+            }
         }
     }
 
@@ -354,7 +379,7 @@ impl Shard {
         result: Result<Option<TimedRecord>, ReadError>,
     ) {
         if result.is_ok() && self.store.is_start_on_its_way(log) {
-            return self.reads.late.push((log, ticket, question));
+            return self.reads.late.push((log, ticket, Late::Time(question)));
         }
         let start = self.partitions.get(&log).map(|partition| partition.offsets().start());
         let answer = match result {

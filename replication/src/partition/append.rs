@@ -250,7 +250,8 @@ impl Partition {
             }
         }
         let (ticket, deadline) = (append.ticket, append.deadline);
-        let waiter = Waiter { ticket, index, deadline, base_offset, append_time };
+        let before = Offset::UNKNOWN;
+        let waiter = Waiter { ticket, index, deadline, base_offset, append_time, before };
         self.await_level(append.acks, waiter);
         self.settle_order(now, index, append.may_relax, out);
         Ok(())
@@ -291,7 +292,8 @@ impl Partition {
         );
         let (ticket, deadline) = (append.ticket, append.deadline);
         let First { base_offset, append_time, .. } = *first;
-        let waiter = Waiter { ticket, index, deadline, base_offset, append_time };
+        let before = Offset::UNKNOWN;
+        let waiter = Waiter { ticket, index, deadline, base_offset, append_time, before };
         self.await_level(append.acks, waiter);
         self.release(out);
     }

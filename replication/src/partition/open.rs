@@ -85,7 +85,7 @@ pub struct PartitionBoot {
     pub settled: (LogIndex, Term),
     /// Where the settled records end.
     pub settled_end: Offset,
-    /// The log's start, as last told by
+    /// The log's start, as storage has it: see
     /// [`Effect::StartOffset`](crate::outbox::Effect::StartOffset).
     pub start_offset: Offset,
     /// [`StateSnapshot::bytes`](super::StateSnapshot::bytes) as saved at any time; empty if there is none.
@@ -154,6 +154,7 @@ impl Partition {
             standing: Standing::Open,
             held: None,
             covered: restored.end,
+            start_kept: boot.start_offset,
             start_told: boot.start_offset,
             first_own: LogIndex::ZERO,
             on_disk,

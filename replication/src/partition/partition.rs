@@ -72,8 +72,12 @@ pub struct Partition {
     /// Batches below are accounted for in producers and epochs. Invariant: what a replayed entry
     /// brings below it is ignored.
     pub(super) covered: Offset,
-    /// The start that storage was told before the restart. Until the high watermark is known again
-    /// the start may have to lie lower, but storage never hears a lower one.
+    /// The start that storage has for good. Until the high watermark is known again after a restart
+    /// the start may have to lie lower.
+    ///
+    /// Invariant: nobody hears of a later start.
+    pub(super) start_kept: Offset,
+    /// The start that storage heard of last: never one before that it has.
     pub(super) start_told: Offset,
     /// This leader's first entry: once committed, everything its predecessors committed is known.
     pub(super) first_own: LogIndex,
@@ -109,7 +113,7 @@ impl Partition {
     }
 
     /// Deletes records from the front by agreement of all replicas: the answer comes as
-    /// [`Effect::Release`], whose start offset is the low watermark reached.
+    /// [`Effect::Release`], whose start offset is the low watermark reached, once storage has that start.
     ///
     /// # Errors
     /// The refusal, also released: not leader, too much waiting, or an offset above the high
@@ -127,20 +131,13 @@ impl Partition {
         accepted
     }
 
-    /// Storage has decided, by retention, that records below `offset` go.
+    /// Storage has for good that records below `offset` are gone: it decided so, by retention, or was
+    /// told to ([`Effect::StartOffset`]).
     pub fn advance_start(&mut self, offset: Offset, out: &mut Outbox) {
-        if !self.offsets.advance_start(offset.max(self.start_told)) {
-            return;
-        }
-        let start = self.offsets.start();
-        self.epochs.truncate_prefix(start);
-        self.aborted.truncate_prefix(start);
-        if start > self.start_told {
-            self.start_told = start;
-            out.push(Effect::StartOffset { log: self.log(), offset: start });
-        }
-        assert!(self.start_told >= start, "storage knows the start");
-        self.tell_followers(out);
+        self.start_kept = self.start_kept.max(offset);
+        self.start_told = self.start_told.max(offset);
+        self.follow_storage(out);
+        self.release(out);
     }
 
     /// Arms a watcher: one [`Effect::Push`] comes when there is something to read at `from`, or
@@ -371,7 +368,8 @@ impl Partition {
     /// Releases everybody whose entry has got as far as they wait for.
     pub(super) fn release(&mut self, out: &mut Outbox) {
         let (durable, committed) = (self.group.durable(), self.applied_index());
-        let reached = Reached { durable, committed, kept: committed.min(self.on_disk) };
+        let (kept, start) = (committed.min(self.on_disk), self.start_kept);
+        let reached = Reached { durable, committed, kept, start };
         self.waiting.release(reached, self.offsets.start(), out);
     }
 
@@ -414,18 +412,40 @@ impl Partition {
                     write.into_iter().for_each(|write| self.commit(&write, now.monotonic, out));
                 }
                 self.offsets.commit(records.last_offset.after(1), self.producers.first_open());
-                if self.offsets.start() < self.start_told {
-                    self.advance_start(self.start_told, out);
+                if self.offsets.start() < self.start_kept {
+                    self.follow_storage(out);
                 }
             }
             Payload::Control(bytes) => {
                 let command = Control::read(bytes).expect("checked when it was opened or written");
                 let Control::DeleteRecords { before } = command;
-                self.advance_start(before, out);
+                self.tell_storage(before, out);
             }
         }
         if self.settings.replay {
             out.push(Effect::Committed { log: self.log(), entry });
+        }
+    }
+
+    /// Records below `before` are deleted by agreement. The start follows once storage has that for
+    /// good: a disk that loses an earlier entry takes the agreement with it, and nobody may have
+    /// heard then that they are gone.
+    fn tell_storage(&mut self, before: Offset, out: &mut Outbox) {
+        let start = before.min(self.offsets.high_watermark());
+        if start > self.start_told {
+            self.start_told = start;
+            out.push(Effect::StartOffset { log: self.log(), offset: start });
+        }
+    }
+
+    /// The start is what storage has, as far as that is known to be committed.
+    fn follow_storage(&mut self, out: &mut Outbox) {
+        assert!(self.start_told >= self.start_kept, "storage hears of every start");
+        if self.offsets.advance_start(self.start_kept) {
+            let start = self.offsets.start();
+            self.epochs.truncate_prefix(start);
+            self.aborted.truncate_prefix(start);
+            self.tell_followers(out);
         }
     }
 
@@ -455,13 +475,13 @@ impl Partition {
         let control = Payload::Control(Control::DeleteRecords { before }.write());
         let index = match before > start {
             true => self.group.propose(control).ok_or(Refusal::NotLeader { leader: None })?,
-            // Deleted already, but perhaps by an entry that is not on the disk yet.
+            // Deleted already, but perhaps records below it are not on the disk yet.
             false => self.group.durable(),
         };
         let Deletion { ticket, deadline, before: _ } = deletion;
         let (base_offset, append_time) = (Offset::UNKNOWN, None);
-        let waiter = Waiter { ticket, index, deadline, base_offset, append_time };
-        self.waiting.add(Level::Kept, waiter);
+        let waiter = Waiter { ticket, index, deadline, base_offset, append_time, before };
+        self.waiting.add(Level::Deleted, waiter);
         self.settle_order(now, index, true, out);
         Ok(())
     }

@@ -391,8 +391,8 @@ impl Partition {
             // Written already, but perhaps by an entry that is not on the disk yet.
             false => self.group.last_index(),
         };
-        let (base_offset, append_time) = (Offset::UNKNOWN, None);
-        let waiter = Waiter { ticket, index, deadline, base_offset, append_time };
+        let (base_offset, append_time, before) = (Offset::UNKNOWN, None, Offset::UNKNOWN);
+        let waiter = Waiter { ticket, index, deadline, base_offset, append_time, before };
         self.waiting.add(Level::Kept, waiter);
         self.settle_order(now, index, true, out);
         Ok(())

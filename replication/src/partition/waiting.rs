@@ -1,7 +1,8 @@
 //! Who waits at a partition: producers for their entry, consumers for data.
 //!
 //! ```text
-//!   append ──► waiting ──► released: durable here (acks 1), committed (acks all), or kept (a deletion)
+//!   append ──► waiting ──► released: durable here (acks 1), committed (acks all), kept (an end of a
+//!                     │              transaction), or deleted (a deletion)
 //!                     ├──► timed out: the entry stays, its client is told
 //!                     └──► failed: leadership lost, disk failed, partition gone
 //!   watch  ──► armed ────► pushed once: data, or something else changed
@@ -44,9 +45,11 @@ pub(super) enum Level {
     Durable,
     /// The entry is committed.
     Committed,
-    /// The entry is committed and on this node's disk, also where a relaxed topic waits for neither:
-    /// what was deleted must not come back.
+    /// The entry is committed and on this node's disk, also where a relaxed topic waits for neither.
     Kept,
+    /// As [`Level::Kept`], and storage has the start as well, whatever becomes of the entry: what was
+    /// deleted must not come back.
+    Deleted,
 }
 
 /// How far the log has got at each level.
@@ -55,6 +58,8 @@ pub(super) struct Reached {
     pub durable: LogIndex,
     pub committed: LogIndex,
     pub kept: LogIndex,
+    /// The start that storage has for good.
+    pub start: Offset,
 }
 
 /// One client and the entry it waits for.
@@ -66,6 +71,8 @@ pub(super) struct Waiter {
     /// What the receipt will say; unknown for a deletion.
     pub base_offset: Offset,
     pub append_time: Option<Wall>,
+    /// Everything below is to be deleted; unknown for all but a deletion.
+    pub before: Offset,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +91,8 @@ pub(super) struct Waiting {
     committed: VecDeque<Waiter>,
     /// Invariant: ascending by index.
     kept: VecDeque<Waiter>,
+    /// Invariant: ascending by index.
+    deleted: VecDeque<Waiter>,
     watchers: Vec<Watcher>,
     /// Invariant: no waiter's deadline lies before it. May lie before all of them.
     earliest: Option<Monotonic>,
@@ -95,7 +104,7 @@ impl Waiting {
     }
 
     pub fn len(&self) -> usize {
-        self.durable.len() + self.committed.len() + self.kept.len()
+        self.durable.len() + self.committed.len() + self.kept.len() + self.deleted.len()
     }
 
     pub fn watcher_count(&self) -> usize {
@@ -109,6 +118,7 @@ impl Waiting {
             Level::Durable => &mut self.durable,
             Level::Committed => &mut self.committed,
             Level::Kept => &mut self.kept,
+            Level::Deleted => &mut self.deleted,
         };
         // A repeated batch waits for its first copy's entry, which lies further back.
         match queue.back() {
@@ -123,9 +133,10 @@ impl Waiting {
 
     /// Releases whoever has what it waits for. `start` goes into the receipts.
     pub fn release(&mut self, reached: Reached, start: Offset, out: &mut Outbox) {
-        release_until(&mut self.durable, reached.durable, start, out);
-        release_until(&mut self.committed, reached.committed, start, out);
-        release_until(&mut self.kept, reached.kept, start, out);
+        release_until(&mut self.durable, reached, reached.durable, start, out);
+        release_until(&mut self.committed, reached, reached.committed, start, out);
+        release_until(&mut self.kept, reached, reached.kept, start, out);
+        release_until(&mut self.deleted, reached, reached.kept, start, out);
         if self.len() == 0 {
             self.earliest = None;
         }
@@ -134,7 +145,7 @@ impl Waiting {
     /// Releases everybody with the same refusal.
     pub fn fail_all(&mut self, why: Refusal, out: &mut Outbox) {
         let acknowledged = self.durable.drain(..).chain(self.committed.drain(..));
-        for waiter in acknowledged.chain(self.kept.drain(..)) {
+        for waiter in acknowledged.chain(self.kept.drain(..)).chain(self.deleted.drain(..)) {
             out.push(Effect::Release { ticket: waiter.ticket, outcome: Err(why) });
         }
         self.earliest = None;
@@ -146,7 +157,8 @@ impl Waiting {
             return;
         }
         let mut earliest = None;
-        for queue in [&mut self.durable, &mut self.committed, &mut self.kept] {
+        let queues = [&mut self.durable, &mut self.committed, &mut self.kept, &mut self.deleted];
+        for queue in queues {
             queue.retain(|waiter| {
                 let late = waiter.deadline <= now;
                 if late {
@@ -207,14 +219,20 @@ impl Waiting {
     }
 }
 
-fn release_until(queue: &mut VecDeque<Waiter>, reached: LogIndex, start: Offset, out: &mut Outbox) {
-    while let Some(waiter) = queue.front().copied().filter(|waiter| waiter.index <= reached) {
-        queue.pop_front();
+/// Releases the waiters of one queue whose entries lie at `until` or before.
+fn release_until(
+    queue: &mut VecDeque<Waiter>,
+    reached: Reached,
+    until: LogIndex,
+    start: Offset,
+    out: &mut Outbox,
+) {
+    let has_it = |waiter: &mut Waiter| waiter.index <= until && waiter.before <= reached.start;
+    while let Some(waiter) = queue.pop_front_if(has_it) {
         let (base_offset, append_time) = (waiter.base_offset, waiter.append_time);
         let receipt = AppendReceipt { base_offset, append_time, start_offset: start };
         out.push(Effect::Release { ticket: waiter.ticket, outcome: Ok(receipt) });
     }
-    debug_assert!(queue.front().is_none_or(|waiter| waiter.index > reached));
 }
 
 #[cfg(test)]
@@ -236,12 +254,13 @@ mod tests {
             deadline: Monotonic(deadline),
             base_offset: Offset(request as i64),
             append_time: None,
+            before: Offset::UNKNOWN,
         }
     }
 
     fn reached(durable: u64, committed: u64) -> Reached {
         let (durable, committed) = (LogIndex(durable), LogIndex(committed));
-        Reached { durable, committed, kept: committed }
+        Reached { durable, committed, kept: committed, start: Offset::ZERO }
     }
 
     fn released(out: &mut Outbox) -> Vec<(u64, bool)> {

@@ -188,8 +188,7 @@ fn delete(world: &mut World, dice: &mut Dice) {
     let settled = world.disk.settled_end.min(stable);
     if settled > start && below(dice, 3) == 0 {
         let to = start.0 + below(dice, (settled.0 - start.0) as u64 + 1) as i64;
-        world.partition.as_mut().expect("opened").advance_start(Offset(to), &mut world.out);
-        world.carry_out();
+        world.keep_start(Offset(to));
     }
 }
 

@@ -348,9 +348,7 @@ fn delete(world: &mut World, words: &Words<'_>) -> String {
 }
 
 fn retain(world: &mut World, words: &Words<'_>) -> String {
-    let partition = world.partition.as_mut().expect("opened");
-    partition.advance_start(Offset(words.first()), &mut world.out);
-    world.carry_out();
+    world.keep_start(Offset(words.first()));
     String::new()
 }
 

@@ -253,6 +253,14 @@ impl World {
         self.carry_out();
     }
 
+    /// Storage has for good that records below are gone, as it was told or decided.
+    pub fn keep_start(&mut self, start: Offset) {
+        self.disk.start_offset = self.disk.start_offset.max(start);
+        self.disk.aborted.retain(|row| row.last_offset >= start);
+        self.partition.as_mut().expect("opened").advance_start(start, &mut self.out);
+        self.carry_out();
+    }
+
     /// Hands what should become durable to the disk; the effects stay to be looked at.
     pub fn carry_out(&mut self) {
         let known = self.disk.pending.last().or(self.disk.durable.last());
@@ -268,11 +276,9 @@ impl World {
                 Effect::PersistHardState { state, .. } => {
                     self.disk.pending_hard_state = Some(*state);
                 }
-                Effect::StartOffset { offset, .. } => {
-                    self.disk.start_offset = *offset;
-                    self.disk.aborted.retain(|row| row.last_offset >= *offset);
-                }
-                Effect::Release { .. }
+                // See `keep_start`.
+                Effect::StartOffset { .. }
+                | Effect::Release { .. }
                 | Effect::Verify(_)
                 | Effect::TransactionEnded { .. }
                 | Effect::Push { .. }
