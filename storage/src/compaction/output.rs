@@ -3,13 +3,15 @@
 //! Does: take batches in order, ask for writes of whole blocks, then for everything that makes the new files
 //! durable, one operation at a time.
 //! Does not: choose batches, or tell the manifest.
-//! Invariants: nothing of a file that counts is touched; the files have exactly their length, and are flushed,
-//! the index too, before the output says it is done: where offsets are missing, the checksums in the index are
-//! what vouches for the offsets that are there.
+//! Invariants: nothing of a file that counts is touched; the files have exactly their length, whatever one of the
+//! same name left that a lost record of the manifest knew of, and are flushed, the index too, before the output
+//! says it is done: where offsets are missing, the checksums in the index are what vouches for the offsets that
+//! are there.
 //! Apart because writing is the same whatever was chosen.
 //!
 //! ```text
-//!  Taking (write when there is enough) --finish--> Writing* -> Flush -> Index -> FlushIndex -> Truncate -> Done
+//!  Taking (write when there is enough) --finish--> Writing* -> Flush -> Index -> CutIndex -> FlushIndex
+//!    -> Truncate -> Done
 //! ```
 
 use std::collections::VecDeque;
@@ -35,7 +37,9 @@ enum Step {
     Flush,
     /// The index is to be written.
     Index,
-    /// The index is written.
+    /// The index is written; what is behind it is to be cut off.
+    CutIndex,
+    /// The index is as long as it is to be.
     FlushIndex,
     /// The padding of the last block is to be cut off.
     Truncate,
@@ -155,6 +159,10 @@ impl Output {
             Step::Taking | Step::Writing => (name.data(), self.write()),
             Step::Flush => (name.data(), Action::Flush),
             Step::Index => (name.index(), self.index()),
+            Step::CutIndex => {
+                let blocks = self.chunks.len().div_ceil(ENTRIES_PER_BLOCK);
+                (name.index(), Action::Truncate { len: blocks as u64 * BLOCK })
+            }
             Step::FlushIndex => (name.index(), Action::Flush),
             Step::Truncate => (name.data(), Action::Truncate { len: self.segment.length }),
             Step::Done => return None,
@@ -181,7 +189,8 @@ impl Output {
         self.step = match self.step {
             Step::Taking | Step::Writing => self.step,
             Step::Flush => Step::Index,
-            Step::Index => Step::FlushIndex,
+            Step::Index => Step::CutIndex,
+            Step::CutIndex => Step::FlushIndex,
             Step::FlushIndex => Step::Truncate,
             Step::Truncate | Step::Done => Step::Done,
         };
@@ -195,3 +204,44 @@ impl Output {
 }
 
 const _: () = assert!((CLEANING_WRITE_BYTES as u64).is_multiple_of(BLOCK));
+
+#[cfg(test)]
+mod tests {
+    use flumen_protocol::ids::{PartitionIndex, TopicId};
+
+    use super::*;
+    use crate::format::segment::decode;
+    use crate::op::{DiskOp, OpId};
+    use crate::sim_disk::SimDisk;
+    use crate::testing::{batch, segment_of};
+
+    #[test]
+    fn nothing_is_left_of_longer_files_of_the_same_name() {
+        let log = LogId { topic: TopicId([9; 16]), partition: PartitionIndex(0) };
+        let old = Segment { length: 1, ..segment_of(0, 6, 1) };
+        let mut output = Output::new(log, &[old], Generation(1));
+        let mut disk = SimDisk::new(1);
+        let mut carry_out = |file, action| {
+            disk.carry_out(DiskOp { id: OpId(1), file, action }).result.expect("the disk works");
+        };
+        let name = output.name();
+        for file in [name.data(), name.index()] {
+            let parts = vec![Bytes::from(vec![0x5a; 5 * BLOCK_BYTES])];
+            let padded_len = 5 * BLOCK_BYTES as u32;
+            carry_out(file, Action::Write { at: 0, parts, padded_len });
+        }
+        let batches = [batch(0, 3, 10), batch(3, 3, 11)].map(Bytes::from);
+        batches.iter().for_each(|batch| output.add(batch.clone()));
+        assert!(output.finish(Offset(6)));
+        while let Some((file, action)) = output.next_op() {
+            carry_out(file, action);
+            output.on_done();
+        }
+        disk.crash();
+        assert_eq!(disk.contents(name.data()), Some(batches.concat().into()));
+        let index = disk.contents(name.index()).expect("it is there");
+        assert_eq!(index.len(), BLOCK_BYTES);
+        assert_eq!(decode(Offset(0), &index), output.chunks);
+        assert_eq!(output.done().map(|made| made.end), Some(Offset(6)));
+    }
+}
