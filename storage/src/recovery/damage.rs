@@ -82,8 +82,7 @@ impl DamagedRange {
 
     /// Whether an operator accepted before that all of it is lost.
     pub(crate) fn is_accepted(&self, accepted: &BTreeSet<(u64, u64)>) -> bool {
-        let (own_first, own_last) = (self.first_sequence, self.last_sequence);
-        accepted.iter().any(|(first, last)| *first <= own_first && own_last <= *last)
+        covers(accepted, (self.first_sequence, self.last_sequence))
     }
 
     /// The file its bytes are set aside in.
@@ -91,6 +90,15 @@ impl DamagedRange {
     pub fn set_aside(&self) -> SetAside {
         SetAside::new(self.first_sequence, &self.describe(), vec![self.bytes.clone()])
     }
+}
+
+/// Whether every sequence of a range, both ends included, is in some of these. A later start may find as
+/// one what an earlier one told apart.
+pub(super) fn covers(ranges: &BTreeSet<(u64, u64)>, (first, last): (u64, u64)) -> bool {
+    let behind = ranges.iter().fold(first, |next, (from, to)| {
+        if (*from..=*to).contains(&next) { to.saturating_add(1) } else { next }
+    });
+    behind > last
 }
 
 /// Follows the indices of every log through the journal, so that a jump tells whose entries a
@@ -161,5 +169,21 @@ impl SetAside {
     pub(crate) fn into_op(self, ids: &mut OpIds) -> DiskOp {
         let action = Action::Replace { parts: self.parts };
         DiskOp { id: ids.next_id(), file: FileName::Quarantine(self.name), action }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_cover_what_each_sequence_of_which_is_in_some() {
+        let ranges = BTreeSet::from([(2, 3), (4, 9), (5, 6), (8, 12), (14, 20)]);
+        for range in [(2, 3), (3, 4), (2, 12), (9, 10), (14, 20), (16, 16)] {
+            assert!(covers(&ranges, range), "{range:?}");
+        }
+        for range in [(1, 3), (12, 13), (12, 14), (13, 13), (15, 21), (21, 21)] {
+            assert!(!covers(&ranges, range), "{range:?}");
+        }
     }
 }

@@ -13,10 +13,11 @@
 //! uses on, so a number that was given out and stands in no file may belong to this one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::damage::SetAside;
+use super::damage::{SetAside, covers};
 use super::survey::Survey;
 use crate::format::frame::FrameKind;
 
@@ -29,6 +30,9 @@ pub struct Doubt {
     pub first_sequence: u64,
     /// The highest.
     pub last_sequence: u64,
+    /// The last of them that no frame to come can have: those behind it were never proven durable, and
+    /// the journal goes on with their sequences.
+    spent: u64,
     /// The bytes from the first to the end of the file.
     bytes: Bytes,
 }
@@ -37,7 +41,7 @@ impl Doubt {
     /// One line for the operator and the log.
     #[must_use]
     pub fn describe(&self) -> String {
-        let Self { slot, first_sequence, last_sequence, bytes: _ } = self;
+        let Self { slot, first_sequence, last_sequence, spent: _, bytes: _ } = self;
         format!(
             "journal file {slot} has lost its beginning, and sequences {first_sequence} to \
              {last_sequence} in it may be left over from an earlier use"
@@ -50,10 +54,15 @@ impl Doubt {
         SetAside::new(self.first_sequence, &self.describe(), vec![self.bytes.clone()])
     }
 
+    /// The range that is accepted with them. Not all of them: what is lost later of frames that got the
+    /// same sequences would be accepted as well.
+    pub(super) fn acceptance(&self) -> (u64, u64) {
+        (self.first_sequence, self.spent)
+    }
+
     /// Whether an operator accepted before that they do not count.
     pub(super) fn is_accepted(&self, accepted: &BTreeSet<(u64, u64)>) -> bool {
-        let (own_first, own_last) = (self.first_sequence, self.last_sequence);
-        accepted.iter().any(|(first, last)| *first <= own_first && own_last <= *last)
+        covers(accepted, self.acceptance())
     }
 }
 
@@ -77,16 +86,25 @@ pub(super) fn in_doubt(surveys: &BTreeMap<u16, Survey>, known: Option<u64>) -> B
     doubted
 }
 
-/// What those files hold that would count: frames within these sequences.
-pub(super) fn doubt_of(slot: u16, survey: &Survey, needed: std::ops::Range<u64>) -> Option<Doubt> {
+/// What those files hold that would count: frames within these sequences. `durable`: what is proven to
+/// have been.
+pub(super) fn doubt_of(
+    slot: u16,
+    survey: &Survey,
+    needed: Range<u64>,
+    durable: u64,
+) -> Option<Doubt> {
     let frames = survey.current.iter();
     let counting = frames.filter(|found| needed.contains(&found.header.sequence));
     let sequences = counting.clone().map(|found| found.header.sequence);
     let at = counting.map(|found| found.header.position).min()?;
+    let (first_sequence, last_sequence) = (sequences.clone().min()?, sequences.max()?);
     Some(Doubt {
         slot: u64::from(slot),
-        first_sequence: sequences.clone().min()?,
-        last_sequence: sequences.max()?,
+        first_sequence,
+        last_sequence,
+        // At least one, so that a start cut short is not followed by the same question.
+        spent: last_sequence.min(durable).max(first_sequence),
         bytes: survey.range(at, u64::MAX),
     })
 }

@@ -21,6 +21,7 @@ use flumen_protocol::entry::{Entry, Payload};
 use flumen_protocol::ids::{LogId, LogIndex, Offset};
 
 use super::damage::{SetAside, Victim};
+use super::doubt::Doubt;
 use super::scan::JournalScan;
 use super::truncate::Replay;
 use crate::manifest::hold::{Hold, Void};
@@ -124,8 +125,7 @@ fn accept(
     for doubt in scan.doubts.iter().filter(|doubt| !doubt.is_accepted(&image.accepted)) {
         lines.push(format!("{}; they are in {}", doubt.describe(), doubt.set_aside().name));
     }
-    let doubts = scan.doubts.iter();
-    image.accepted.extend(doubts.map(|doubt| (doubt.first_sequence, doubt.last_sequence)));
+    image.accepted.extend(scan.doubts.iter().map(Doubt::acceptance));
     if scan.is_suspicious {
         let sequence = scan.start.next_sequence;
         lines.push(format!("the journal from sequence {sequence} on, where it is broken"));

@@ -540,7 +540,8 @@ fn in_order(
     uses.sort_unstable_by_key(|(_, survey)| survey.counter);
     let (mut limit, mut counted, mut doubts) = (u64::MAX, Vec::new(), Vec::new());
     for (slot, survey) in uses.into_iter().rev() {
-        let doubt = doubt_of(*slot, survey, floor..limit).filter(|_| doubted.contains(slot));
+        let doubt = doubt_of(*slot, survey, floor..limit, durable);
+        let doubt = doubt.filter(|_| doubted.contains(slot));
         // Frames behind a beginning that was never durable are the trace of a torn write.
         if let Some(doubt) = doubt.filter(|doubt| doubt.first_sequence <= durable + 1) {
             doubts.push(doubt);

@@ -9,6 +9,7 @@ use crate::manifest::hold::Void;
 
 use super::*;
 
+mod accepted;
 mod random;
 
 impl World {

@@ -1,0 +1,34 @@
+//! What an operator accepted once, and what was lost since.
+
+use super::*;
+
+/// Without its opening and the watermark's file nobody can tell of which use the frames of a file are. The
+/// sequences of those that nothing proves durable are given out again.
+#[test]
+fn to_accept_a_file_in_doubt_is_not_to_accept_what_is_lost_later() {
+    let mut world = two_logs(17);
+    (0..20).for_each(|n| world.append_batch(log(0), n, 500));
+    world.run();
+    let (file, _) = world.frame_of(log(0), 1);
+    world.disk.flip_bit(file, 90, 2);
+    world.disk.shorten(FileName::Watermark, None);
+    world.try_start(false).expect_err("whose they are is unknown");
+    world.try_start(true).expect("it was accepted");
+    assert!(world.recovered.is_empty(), "nothing of that file counts");
+    world.try_start(false).expect("it stays accepted");
+    for n in 0..2 {
+        world.written.remove(&log(n));
+        world.create(log(n), small_segments());
+    }
+    for n in 0..10 {
+        world.append_batch(log(1), n, 300);
+        world.run();
+    }
+    world.try_start(false).expect("it stays accepted");
+    world.assert_kept(log(1), 10);
+    world.lead(log(1));
+    world.run();
+    world.vouch();
+    world.rot_header(log(1), 11);
+    world.try_start(false).expect_err("new damage is another decision");
+}
