@@ -32,3 +32,34 @@ fn to_accept_a_file_in_doubt_is_not_to_accept_what_is_lost_later() {
     world.rot_header(log(1), 11);
     world.try_start(false).expect_err("new damage is another decision");
 }
+
+/// Wherever it was, and whether or not it could be told whose: the process writes on, is killed, and the next
+/// start finds the same bytes.
+#[test]
+fn what_was_accepted_is_not_asked_about_again() {
+    for rot in [World::rot, World::rot_header] {
+        for index in 1..=6 {
+            let mut world = two_logs(18 + index);
+            world.vouch();
+            rot(&mut world, log(0), index);
+            world.try_start(true).expect("it was accepted");
+            for _ in 0..3 {
+                for n in 0..2 {
+                    let kept = world.found(log(n)).entries.len();
+                    world.written.get_mut(&log(n)).expect("known").truncate(kept);
+                    world.lead(log(n));
+                    world.append_batch(log(n), 7, 300);
+                }
+                world.run();
+                world.disk.kill();
+                let again = world.try_start(false).expect("nothing is lost since");
+                assert_eq!(again.accepted, Vec::<String>::new());
+                for n in 0..2 {
+                    assert_eq!(world.held(log(n)), None);
+                    let kept = world.written[&log(n)].len();
+                    world.assert_kept(log(n), kept);
+                }
+            }
+        }
+    }
+}
