@@ -175,9 +175,8 @@ impl<'a> Growing<'a> {
             }
             Some(assignment) => {
                 return Err(senseless(format!(
-                    "Topic '{}' would get {more} new partition(s), but replicas are assigned to \
-                     {}.",
-                    growth.name,
+                    "Attempted to add {more} additional partition(s), but only {} assignment(s) \
+                     were specified.",
                     assignment.len()
                 )));
             }
@@ -198,16 +197,15 @@ pub(super) fn unknown(name: &str) -> MetadataRefusal {
 }
 
 fn check_growth(growth: &Growth, standing: usize) -> Result<usize, MetadataRefusal> {
-    match usize::try_from(growth.count) {
-        Ok(count) if count > standing => check_count(&growth.name, growth.count),
-        Ok(_) | Err(_) => Err(MetadataRefusal {
-            kind: MetadataRule::Partitions,
-            message: format!(
-                "Topic '{}' has {standing} partition(s) already; {} in all would not be more.",
-                growth.name, growth.count
-            ),
-        }),
-    }
+    let message = match usize::try_from(growth.count) {
+        Ok(count) if count > standing => return check_count(&growth.name, growth.count),
+        Ok(count) if count == standing => format!("Topic already has {standing} partition(s)."),
+        Ok(_) | Err(_) => format!(
+            "The topic {} currently has {standing} partition(s); {} would not be an increase.",
+            growth.name, growth.count
+        ),
+    };
+    Err(MetadataRefusal { kind: MetadataRule::Partitions, message })
 }
 
 fn check_count(name: &str, partitions: i32) -> Result<usize, MetadataRefusal> {
@@ -229,8 +227,8 @@ fn check_replication(asked: i64, nodes: &[NodeId]) -> Result<usize, MetadataRefu
         Ok(_) | Err(_) => Err(MetadataRefusal {
             kind: MetadataRule::ReplicationFactor,
             message: format!(
-                "Replication factor {asked} is not possible: it must be at least 1, and {} \
-                 broker(s) are registered.",
+                "Unable to replicate the partition {asked} time(s): The target replication factor \
+                 of {asked} cannot be reached because only {} broker(s) are registered.",
                 nodes.len()
             ),
         }),
@@ -251,8 +249,8 @@ fn in_order(
     }
     match (0..).zip(ordered.keys()).find(|(number, partition)| *number != partition.0) {
         Some((number, _)) => Err(senseless(format!(
-            "The replica assignment lacks partition {number}; partitions are numbered from 0 \
-             without gaps."
+            "The manual partition assignment lacks partition {number}: partitions should be a \
+             consecutive 0-based integer sequence"
         ))),
         None => Ok(ordered),
     }

@@ -46,26 +46,23 @@ pub(super) fn check_replicas(
     brokers: &BTreeMap<NodeId, Broker>,
     expected: Option<usize>,
 ) -> Result<(), String> {
+    let assignment = "The manual partition assignment includes";
     if replicas.is_empty() {
-        return Err("The replica assignment has a partition without replicas.".to_owned());
+        return Err(format!("{assignment} an empty replica list."));
     }
     let mut seen = BTreeSet::new();
     for node in replicas {
-        if !seen.insert(node) {
-            return Err(format!(
-                "The replica assignment names broker {node} twice for a partition."
-            ));
-        }
         if !brokers.contains_key(node) {
-            return Err(format!(
-                "The replica assignment names broker {node}, which is not registered."
-            ));
+            return Err(format!("{assignment} broker {node}, but no such broker is registered."));
+        }
+        if !seen.insert(node) {
+            return Err(format!("{assignment} the broker {node} more than once."));
         }
     }
     match expected {
         Some(expected) if expected != replicas.len() => Err(format!(
-            "The replica assignment gives one partition {} replica(s) and another {expected}; all \
-             partitions of a topic need the same number.",
+            "{assignment} a partition with {} replica(s), but this is not consistent with previous \
+             partitions, which have {expected} replica(s).",
             replicas.len()
         )),
         Some(_) | None => Ok(()),

@@ -94,7 +94,12 @@ fn impossible_counts_are_refused() {
     for replication_factor in [0, -1, 3, i16::MAX] {
         let wanted = NewTopic { replication_factor, ..topic(1, "t", 1) };
         let made = created(cluster.ask(create(vec![wanted])));
-        assert_refused(&made[0], MetadataRule::ReplicationFactor, &["2 broker(s)"]);
+        let why = format!(
+            "Unable to replicate the partition {replication_factor} time(s): The target \
+             replication factor of {replication_factor} cannot be reached because only 2 broker(s) \
+             are registered."
+        );
+        assert_refused(&made[0], MetadataRule::ReplicationFactor, &[&why]);
     }
     assert_eq!(cluster.image().topic_count(), 0);
     cluster.make(1, "t", too_many - 1);
@@ -119,14 +124,17 @@ fn a_client_may_choose_the_replicas_in_any_order_of_partitions() {
 fn replicas_that_make_no_sense_are_refused() {
     type Story<'a> = (&'a [(i32, &'a [i32])], &'a str);
     let stories: [Story<'_>; 8] = [
-        (&[(0, &[1]), (2, &[1])], "lacks partition 1"),
+        (
+            &[(0, &[1]), (2, &[1])],
+            "lacks partition 1: partitions should be a consecutive 0-based integer sequence",
+        ),
         (&[(1, &[1])], "lacks partition 0"),
         (&[(-1, &[1]), (0, &[1])], "lacks partition 0"),
         (&[(0, &[1]), (0, &[2])], "partition 0 more than once"),
-        (&[(0, &[1, 2, 1])], "broker 1 twice"),
-        (&[(0, &[1]), (1, &[4])], "broker 4, which is not registered"),
-        (&[(0, &[1, 2]), (1, &[1])], "1 replica(s) and another 2"),
-        (&[(0, &[])], "without replicas"),
+        (&[(0, &[1, 2, 1])], "the broker 1 more than once."),
+        (&[(0, &[1]), (1, &[4])], "broker 4, but no such broker is registered."),
+        (&[(0, &[1, 2]), (1, &[1])], "1 replica(s), but this is not consistent"),
+        (&[(0, &[])], "an empty replica list."),
     ];
     let mut cluster = Cluster::of(3);
     for (assignment, words) in stories {
@@ -229,20 +237,35 @@ fn a_topic_grows_and_keeps_what_it_has() {
 fn growth_that_is_none_or_makes_no_sense_is_refused() {
     let mut cluster = Cluster::of(2);
     cluster.make(1, "t", 3);
-    for count in [3, 2, 0, -1] {
+    let refused = changed(cluster.ask(grow("t", 3, None)));
+    let why = "Topic already has 3 partition(s).";
+    assert_refused(&refused[0], MetadataRule::Partitions, &[why]);
+    for count in [2, 0, -1] {
         let refused = changed(cluster.ask(grow("t", count, None)));
-        assert_refused(&refused[0], MetadataRule::Partitions, &["3 part", &format!("{count} in")]);
+        let why =
+            format!("The topic t currently has 3 partition(s); {count} would not be an increase.");
+        assert_refused(&refused[0], MetadataRule::Partitions, &[&why]);
     }
     let refused = changed(cluster.ask(grow("t", i32::MAX, None)));
     assert_refused(&refused[0], MetadataRule::Partitions, &["2147483647"]);
     let refused = changed(cluster.ask(grow("nope", 4, None)));
     assert_refused(&refused[0], MetadataRule::UnknownTopic, &["'nope'"]);
     let stories: [(&[&[i32]], &str); 5] = [
-        (&[&[1]], "2 new partition(s)"),
-        (&[&[1], &[1], &[1]], "assigned to 3"),
-        (&[&[1], &[9]], "broker 9"),
-        (&[&[1], &[]], "without replicas"),
-        (&[&[1, 2], &[2, 1]], "2 replica(s) and another 1"),
+        (
+            &[&[1]],
+            "Attempted to add 2 additional partition(s), but only 1 assignment(s) were specified.",
+        ),
+        (&[&[1], &[1], &[1]], "but only 3 assignment(s) were specified."),
+        (
+            &[&[1], &[9]],
+            "The manual partition assignment includes broker 9, but no such broker is registered.",
+        ),
+        (&[&[1], &[]], "The manual partition assignment includes an empty replica list."),
+        (
+            &[&[1, 2], &[2, 1]],
+            "The manual partition assignment includes a partition with 2 replica(s), but this is \
+             not consistent with previous partitions, which have 1 replica(s).",
+        ),
     ];
     for (assignment, words) in stories {
         let refused = changed(cluster.ask(grow("t", 5, Some(assignment))));
@@ -259,7 +282,7 @@ fn a_topic_named_twice_in_one_request_grows_twice() {
     let topics = vec![growth(3), growth(2), growth(4)];
     let grown = changed(cluster.ask(Command::GrowTopics { topics, validate_only: false }));
     assert!(grown[0].is_ok() && grown[2].is_ok());
-    assert_refused(&grown[1], MetadataRule::Partitions, &["3 partition(s)", "2 in all"]);
+    assert_refused(&grown[1], MetadataRule::Partitions, &["3 partition(s); 2 would not"]);
     assert_eq!(cluster.replicas("t").len(), 4);
 }
 
