@@ -102,10 +102,10 @@ impl Partition {
         spec: OffsetSpec,
     ) -> Result<ListedOffset, Refusal> {
         self.fence(leader_epoch)?;
+        let offsets = self.offsets();
         let offset = match spec {
-            OffsetSpec::Earliest => self.offsets().start(),
+            OffsetSpec::Earliest => offsets.start(),
             OffsetSpec::Latest(isolation) => {
-                let offsets = self.offsets();
                 // Nothing can be committed beyond the end, so one that is there is exact.
                 let is_exact = offsets.high_watermark() == offsets.end();
                 if !self.knows_high_watermark() && !is_exact {
@@ -114,12 +114,19 @@ impl Partition {
                 self.read_limit(isolation)
             }
         };
-        let epoch = self.epochs().epoch_at(offset);
-        Ok(ListedOffset { offset, leader_epoch: epoch.unwrap_or(LeaderEpoch::UNKNOWN) })
+        let is_latest = matches!(spec, OffsetSpec::Latest(_));
+        // Whatever is written at the end, this leader writes it.
+        let leader_epoch = if is_latest || offset == offsets.end() {
+            self.leader_epoch()
+        } else {
+            self.epochs().epoch_at(offset).unwrap_or(LeaderEpoch::UNKNOWN)
+        };
+        Ok(ListedOffset { offset, leader_epoch })
     }
 
-    /// The largest epoch ≤ `epoch` that has records, and the offset behind its last one (G80).
-    /// Unknown and unknown when nothing that old is known, or `epoch` lies ahead of ours.
+    /// The largest epoch ≤ `epoch` that has records, and the offset behind its last one (G80); the
+    /// leader's own ends at the end, whether it has records or not.
+    /// Unknown and unknown when `epoch` is unknown or lies ahead of ours.
     ///
     /// # Errors
     /// Not leader, or `current` (the epoch the client believes in) is fenced or unknown.
@@ -130,12 +137,14 @@ impl Partition {
     ) -> Result<(LeaderEpoch, Offset), Refusal> {
         self.fence(current)?;
         const NOTHING: (LeaderEpoch, Offset) = (LeaderEpoch::UNKNOWN, Offset::UNKNOWN);
-        if epoch > self.leader_epoch() {
+        let ours = self.leader_epoch();
+        if epoch == LeaderEpoch::UNKNOWN || epoch > ours {
             return Ok(NOTHING);
         }
         // What a held log lost counts, or clients that have read it would call it truncated.
         let end = self.held.unwrap_or(self.offsets().end());
-        Ok(self.epochs().end_of(epoch, end).unwrap_or(NOTHING))
+        let known = if epoch == ours { None } else { self.epochs().end_of(epoch, end) };
+        Ok(known.unwrap_or((epoch, end)))
     }
 
     /// Behind the last record a consumer of this isolation may see.
