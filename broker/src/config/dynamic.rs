@@ -237,18 +237,18 @@ fn check_value(name: &str, value: &str) -> Result<(), String> {
     }
 }
 
-/// The list that holds now in a scope: its own, or what it would inherit.
-fn listed(options: &Options, settings: &Overrides, name: &str) -> Result<String, String> {
+/// The list that holds now in a scope: its own, or what it would inherit; `None` of what is no list.
+fn listed(options: &Options, settings: &Overrides, name: &str) -> Result<Option<String>, String> {
     let kind = kind_of(name).ok_or_else(|| format!("Unknown broker config name: {name}"))?;
     if kind.value_type() != ValueType::List {
-        return Err(setting_change::no_list(name));
+        return Ok(None);
     }
     let default = || match declaration::find(name) {
         Some(row) => row.default,
         None => kafka_names::find(name)?.default,
     };
     let own = settings.get(name).map(String::as_str);
-    Ok(own.or_else(|| options.given(name)).or_else(default).unwrap_or_default().to_owned())
+    Ok(Some(own.or_else(|| options.given(name)).or_else(default).unwrap_or_default().to_owned()))
 }
 
 #[cfg(test)]
@@ -333,7 +333,7 @@ mod tests {
             ("compression.type", "none", "compression.type"),
             ("log.cleanup.policy", "shrink", "log.cleanup.policy"),
             ("log.cleaner.dedupe.buffer.size", "5", "at least 1048576"),
-            ("num.io.threads", "many", "not a number of type int"),
+            ("num.io.threads", "many", "Not a number of type INT"),
             ("log.preallocate", "maybe", "true or false"),
             ("max.connections.per.ip.overrides", "garbage", "host:number"),
         ] {

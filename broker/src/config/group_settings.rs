@@ -12,7 +12,7 @@ use flumen_replication::coordinator::group::consumer::settings::{
 use super::describe::{ConfigSource, Described, Synonym};
 use super::kind::ValueType;
 use super::options::Options;
-use super::setting_change::{self, SettingChange, no_list};
+use super::setting_change::{self, SettingChange};
 use super::topic::Overrides;
 
 /// A setting of groups.
@@ -66,7 +66,7 @@ pub fn apply(
 ) -> Result<Overrides, String> {
     let mut changed = overrides.clone();
     for (name, change) in changes {
-        match setting_change::value_after(name, *change, || Err(no_list(name)))? {
+        match setting_change::value_after(name, *change, || Ok(None))? {
             Some(value) => changed.insert((*name).to_owned(), value.trim().to_owned()),
             None => changed.remove(*name),
         };

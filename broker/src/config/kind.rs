@@ -138,9 +138,12 @@ impl Kind {
     /// # Errors
     /// One sentence naming the value, the setting and what is expected.
     pub fn check(&self, name: &str, value: &str) -> Result<(), String> {
-        self.complaint(value).map_or(Ok(()), |reason| {
-            Err(format!("Invalid value {value} for configuration {name}: {reason}"))
-        })
+        let Some(reason) = self.complaint(value) else { return Ok(()) };
+        let at_fault = match self {
+            Self::List(allowed) => stranger(value, allowed).unwrap_or(value),
+            _ => value,
+        };
+        Err(format!("Invalid value {at_fault} for configuration {name}: {reason}"))
     }
 
     /// The allowed values in words, for `CONFIG.md`.
@@ -166,17 +169,16 @@ impl Kind {
         let value = value.trim();
         match self {
             Self::Boolean => {
-                (parse_boolean(value).is_none()).then(|| "expected either true or false".to_owned())
+                let why = || "Expected value to be either true or false".to_owned();
+                (parse_boolean(value).is_none()).then(why)
             }
             Self::Short { min, max } | Self::Int { min, max } | Self::Long { min, max } => {
                 number_complaint(value, *min, *max, self.value_type())
             }
             Self::Double { min, max } => double_complaint(value, *min, *max),
             Self::Text => None,
-            Self::Choice(words) => {
-                (!words.contains(&value)).then(|| format!("must be one of: {}", words.join(", ")))
-            }
-            Self::List(words) => list_complaint(value, words),
+            Self::Choice(words) => (!words.contains(&value)).then(|| none_of(words)),
+            Self::List(words) => stranger(value, words).map(|_| none_of(words)),
             Self::ThrottledReplicas => (!is_throttled_replicas(value))
                 .then(|| "must be * or pairs of partition:broker separated by commas".to_owned()),
             Self::HostNumbers => (!are_host_numbers(value))
@@ -203,12 +205,12 @@ pub fn words(value: &str) -> impl Iterator<Item = &str> {
 
 fn number_complaint(value: &str, min: i64, max: i64, value_type: ValueType) -> Option<String> {
     let Ok(number) = value.parse::<i64>() else {
-        return Some(format!("not a number of type {}", value_type.word()));
+        return Some(no_number(value_type));
     };
     if number < min {
-        Some(format!("must be at least {min}"))
+        Some(format!("Value must be at least {min}"))
     } else if number > max {
-        Some(format!("must be no more than {max}"))
+        Some(format!("Value must be no more than {max}"))
     } else {
         None
     }
@@ -217,15 +219,23 @@ fn number_complaint(value: &str, min: i64, max: i64, value_type: ValueType) -> O
 fn double_complaint(value: &str, min: f64, max: f64) -> Option<String> {
     match value.parse::<f64>() {
         Ok(number) if number >= min && number <= max => None,
-        Ok(_) => Some(format!("must be between {min} and {max}")),
-        Err(_) => Some("not a number of type double".to_owned()),
+        Ok(number) if number < min => Some(format!("Value must be at least {min}")),
+        Ok(_) => Some(format!("Value must be no more than {max}")),
+        Err(_) => Some(no_number(ValueType::Double)),
     }
 }
 
-fn list_complaint(value: &str, allowed: &[&str]) -> Option<String> {
-    words(value)
-        .find(|word| !allowed.is_empty() && !allowed.contains(word))
-        .map(|_| format!("every word must be one of: {}", allowed.join(", ")))
+fn no_number(value_type: ValueType) -> String {
+    format!("Not a number of type {}", value_type.word().to_uppercase())
+}
+
+/// The first word of a list that is not among those allowed, if only some are.
+fn stranger<'v>(value: &'v str, allowed: &[&str]) -> Option<&'v str> {
+    words(value).find(|word| !allowed.is_empty() && !allowed.contains(word))
+}
+
+fn none_of(allowed: &[&str]) -> String {
+    format!("String must be one of: {}", allowed.join(", "))
 }
 
 fn is_throttled_replicas(value: &str) -> bool {
@@ -266,10 +276,29 @@ mod tests {
         let complaint = Kind::long_from(-1).check("retention.ms", "-2").unwrap_err();
         assert_eq!(
             complaint,
-            "Invalid value -2 for configuration retention.ms: must be at least -1"
+            "Invalid value -2 for configuration retention.ms: Value must be at least -1"
         );
-        let complaint = Kind::int_from(1).check("num.partitions", "ten").unwrap_err();
-        assert!(complaint.ends_with("not a number of type int"), "{complaint}");
+        let ratio = Kind::Double { min: 0.0, max: 1.0 };
+        let policy = Kind::List(&["compact", "delete"]);
+        for (kind, value, why) in [
+            (Kind::int_from(1), "ten", "ten for configuration x: Not a number of type INT"),
+            (ratio, "1.1", "1.1 for configuration x: Value must be no more than 1"),
+            (ratio, "-0.1", "-0.1 for configuration x: Value must be at least 0"),
+            (ratio, "half", "half for configuration x: Not a number of type DOUBLE"),
+            (
+                Kind::Boolean,
+                "yes",
+                "yes for configuration x: Expected value to be either true or false",
+            ),
+            (Kind::Choice(&["a", "b"]), "c", "c for configuration x: String must be one of: a, b"),
+            (
+                policy,
+                "compact,shrink",
+                "shrink for configuration x: String must be one of: compact, delete",
+            ),
+        ] {
+            assert_eq!(kind.check("x", value), Err(format!("Invalid value {why}")));
+        }
     }
 
     #[test]

@@ -234,7 +234,7 @@ log.retention.check.interval.ms=300000
     fn what_has_no_effect_is_held_against_its_type() {
         assert_eq!(
             refusal("num.io.threads=many"),
-            "Invalid value many for configuration num.io.threads: not a number of type int"
+            "Invalid value many for configuration num.io.threads: Not a number of type INT"
         );
         assert!(refusal("max.connections.per.ip.overrides=garbage").contains("host:number"));
         let loaded = loaded("max.connections.per.ip.overrides=10.0.0.1:5, ::1:6");

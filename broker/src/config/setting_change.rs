@@ -41,7 +41,7 @@ pub fn apply(
     for (name, change) in changes {
         let list = || {
             let config = find(name).ok_or_else(|| format!("Unknown topic config name: {name}"))?;
-            listed(options, &changed, config)
+            Ok(listed(options, &changed, config))
         };
         match value_after(name, *change, list)? {
             Some(value) => changed.insert((*name).to_owned(), value),
@@ -52,21 +52,22 @@ pub fn apply(
 }
 
 /// The owner's value after one change, `None` if it has none any more. `list` gives the list that
-/// holds now.
+/// holds now, `None` of what is no list.
 ///
 /// # Errors
-/// That of `list`, or a list that grew too long.
+/// That of `list`, a list operation on what is none, or a list that grew too long.
 pub(super) fn value_after(
     name: &str,
     change: SettingChange<'_>,
-    list: impl FnOnce() -> Result<String, String>,
+    list: impl FnOnce() -> Result<Option<String>, String>,
 ) -> Result<Option<String>, String> {
+    let list = |operation: &str| list()?.ok_or_else(|| no_list(operation, name));
     let value = match change {
         // Of a name nobody knows as well, as in Kafka: what is not there is gone already.
         SettingChange::Delete => return Ok(None),
         SettingChange::Set(value) => value.to_owned(),
-        SettingChange::Append(more) => appended(&list()?, more),
-        SettingChange::Subtract(less) => subtracted(&list()?, less),
+        SettingChange::Append(more) => appended(&list("APPEND")?, more),
+        SettingChange::Subtract(less) => subtracted(&list("SUBTRACT")?, less),
     };
     if value.len() > VALUE_BYTES_MAX {
         return Err(format!("The list of {name} is too long: {VALUE_BYTES_MAX} bytes at most"));
@@ -78,20 +79,14 @@ pub(super) fn value_after(
 const VALUE_BYTES_MAX: usize = i16::MAX as usize;
 
 /// The list that holds now, whether the topic's own or inherited.
-fn listed(
-    options: &Options,
-    overrides: &Overrides,
-    config: &TopicConfig,
-) -> Result<String, String> {
-    if config.kind.value_type() != ValueType::List {
-        return Err(no_list(config.name));
-    }
-    Ok(effective(options, overrides, config))
+fn listed(options: &Options, overrides: &Overrides, config: &TopicConfig) -> Option<String> {
+    let is_list = config.kind.value_type() == ValueType::List;
+    is_list.then(|| effective(options, overrides, config))
 }
 
 /// The sentence for a list operation on something else.
-pub(super) fn no_list(name: &str) -> String {
-    format!("Config {name} is no list: words cannot be appended or subtracted")
+fn no_list(operation: &str, name: &str) -> String {
+    format!("Can't {operation} to key {name} because its type is not LIST.")
 }
 
 fn appended(list: &str, more: &str) -> String {
@@ -158,11 +153,14 @@ mod tests {
         let start = [("cleanup.policy", "delete,compact")];
         let shrunk = changed(&start, "cleanup.policy", SettingChange::Subtract("delete")).unwrap();
         assert_eq!(shrunk["cleanup.policy"], "compact");
-        assert!(
-            changed(&[], "retention.ms", SettingChange::Append("5"))
-                .unwrap_err()
-                .contains("no list")
-        );
+        for (change, operation) in
+            [(SettingChange::Append("5"), "APPEND"), (SettingChange::Subtract("5"), "SUBTRACT")]
+        {
+            let why = changed(&[], "retention.ms", change).unwrap_err();
+            let expected =
+                format!("Can't {operation} to key retention.ms because its type is not LIST.");
+            assert_eq!(why, expected);
+        }
     }
 
     #[test]

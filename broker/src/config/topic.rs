@@ -216,11 +216,14 @@ impl Source<'_> {
 
 fn unsupported(name: &str, value: &str) -> Option<&'static str> {
     match name {
-        "remote.storage.enable" if parse_boolean(value.trim()) == Some(true) => {
-            Some("tiered storage is not there yet")
-        }
+        "remote.storage.enable" if parse_boolean(value.trim()) == Some(true) => Some(
+            "Tiered Storage functionality is disabled in the broker. Topic cannot be configured \
+                 with remote log storage.",
+        ),
         // The one hole in a range that Kafka has: -1 is gzip's own default, 0 would be no compression.
-        "compression.gzip.level" if value.trim().parse() == Ok(0) => Some("must be -1 or 1 to 9"),
+        "compression.gzip.level" if value.trim().parse() == Ok(0) => {
+            Some("Value must be between 1 and 9 or equal to -1")
+        }
         _ => None,
     }
 }
@@ -366,7 +369,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_honoured_is_refused_with_a_reason() {
-        assert!(validate("remote.storage.enable", "true").unwrap_err().contains("tiered"));
+        let tiered = validate("remote.storage.enable", "true").unwrap_err();
+        assert!(tiered.contains("Tiered Storage functionality is disabled in the broker"));
         assert!(validate("remote.storage.enable", "false").is_ok());
         assert!(validate("compression.gzip.level", "0").is_err());
         assert!(validate("compression.gzip.level", "-1").is_ok());
