@@ -7,7 +7,7 @@
 //! Apart because the loader does not need it and the API does.
 
 use super::declaration;
-use super::dynamic::{self, Scope};
+use super::dynamic::{self, Scope, THROTTLE_KIND, THROTTLES};
 use super::kafka_names::{self, ACCEPTED};
 use super::kind::ValueType;
 use super::options::Options;
@@ -76,12 +76,16 @@ pub fn describe_topic(options: &Options, overrides: &Overrides) -> Vec<Described
     TOPIC_CONFIGS.iter().map(|config| topic_line(options, overrides, config)).collect()
 }
 
-/// Every broker setting: what Flumen honours and what Kafka has besides.
+/// Every broker setting: what Flumen honours and what Kafka has besides; throttles where they are set.
 pub fn describe_broker(options: &Options) -> Vec<Described> {
     let honoured = declaration::all().map(|row| (row.name, row.kind.value_type(), row.meaning));
     let accepted = ACCEPTED.iter().map(|row| (row.name, row.value_type, WITHOUT_EFFECT));
+    let is_set = |name: &&str| options.given(name).is_some();
+    let throttle = |name| (name, THROTTLE_KIND.value_type(), WITHOUT_EFFECT);
+    let throttles = THROTTLES.iter().copied().filter(is_set).map(throttle);
     let mut lines: Vec<_> = honoured
         .chain(accepted)
+        .chain(throttles)
         .map(|(name, value_type, documentation)| {
             broker_line(options, name, value_type, documentation)
         })
@@ -149,6 +153,11 @@ fn broker_line(
         by_strength(family.iter().flat_map(|member| settings_of(options, member)));
     let is_sensitive = value_type == ValueType::Password;
     let own = options.given(name).or_else(|| default_of(name)).map(str::to_owned);
+    let own = match name {
+        // One number by two names; given by either, both have it.
+        "broker.id" | "node.id" => Some(options.node_id.to_string()),
+        _ => own,
+    };
     Described {
         name,
         value: own.filter(|_| !is_sensitive),
@@ -260,6 +269,31 @@ mod tests {
         let read_only = |name| broker_line_of(&options, name).is_read_only;
         assert!(read_only("num.partitions") && read_only("listeners"));
         assert!(!read_only("log.retention.ms") && !read_only("num.io.threads"));
+    }
+
+    #[test]
+    fn the_number_of_the_node_is_told_by_both_names() {
+        for text in ["node.id=3", "broker.id=3"] {
+            let options = options(text);
+            for name in ["node.id", "broker.id"] {
+                let value = broker_line_of(&options, name).value;
+                assert_eq!(value.as_deref(), Some("3"), "{text}: {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn throttles_are_shown_only_where_they_are_set() {
+        let set = Overrides::from([(THROTTLES[1].to_owned(), "5".to_owned())]);
+        let started = options("");
+        let (options, left_out) = dynamic::overlay(&started, &Overrides::new(), &set);
+        assert_eq!(left_out, [""; 0]);
+        let line = broker_line_of(&options, THROTTLES[1]);
+        assert_eq!((line.value.as_deref(), line.source), (Some("5"), ConfigSource::DynamicBroker));
+        assert!(!line.is_read_only);
+        let lines = describe_broker(&options);
+        assert!(lines.is_sorted_by(|a, b| a.name < b.name));
+        assert_eq!(lines.len(), describe_broker(&started).len() + 1);
     }
 
     #[test]

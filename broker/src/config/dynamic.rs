@@ -107,6 +107,17 @@ const OWN_ONLY: &[&str] = &[
     "sasl.mechanism.inter.broker.protocol",
 ];
 
+/// Throttles of replication: Kafka has them only while brokers run, and describes them only where
+/// they are set. kafka-reassign-partitions sets them and takes them away; nothing is throttled here.
+pub const THROTTLES: &[&str] = &[
+    "follower.replication.throttled.rate",
+    "leader.replication.throttled.rate",
+    "replica.alter.log.dirs.io.max.bytes.per.second",
+];
+
+/// The type of a throttle.
+pub const THROTTLE_KIND: Kind = Kind::long_from(0);
+
 /// Settings that Kafka changes only through the name of a listener.
 const PER_LISTENER: &[&str] = &[
     "ssl.key.password",
@@ -123,7 +134,7 @@ const PER_LISTENER: &[&str] = &[
 
 /// Whether a broker setting may change while the broker runs.
 pub fn is_changeable(name: &str) -> bool {
-    ANYWHERE.contains(&name) || OWN_ONLY.contains(&name)
+    [ANYWHERE, OWN_ONLY, THROTTLES].iter().any(|list| list.contains(&name))
 }
 
 /// The settings of a scope after these changes, one after another; checked as a whole.
@@ -220,10 +231,13 @@ pub fn overlay(started: &Options, shared: &Overrides, own: &Overrides) -> (Optio
 }
 
 fn is_known(name: &str) -> bool {
-    declaration::find(name).is_some() || kafka_names::is_accepted(name)
+    declaration::find(name).is_some() || kafka_names::is_accepted(name) || THROTTLES.contains(&name)
 }
 
 fn kind_of(name: &str) -> Option<Kind> {
+    if THROTTLES.contains(&name) {
+        return Some(THROTTLE_KIND);
+    }
     declaration::find(name).map(|row| row.kind).or_else(|| kafka_names::kind(name))
 }
 
@@ -270,11 +284,11 @@ mod tests {
 
     #[test]
     fn the_lists_are_sorted_known_and_without_secrets() {
-        for list in [ANYWHERE, OWN_ONLY, PER_LISTENER] {
+        for list in [ANYWHERE, OWN_ONLY, PER_LISTENER, THROTTLES] {
             assert!(list.is_sorted());
             assert!(list.iter().all(|name| is_known(name)));
         }
-        for name in ANYWHERE.iter().chain(OWN_ONLY) {
+        for name in ANYWHERE.iter().chain(OWN_ONLY).chain(THROTTLES) {
             let kind = kind_of(name).unwrap_or_else(|| panic!("{name} has no kind"));
             assert_ne!(kind.value_type(), ValueType::Password, "{name}");
             assert!(
@@ -336,6 +350,7 @@ mod tests {
             ("num.io.threads", "many", "Not a number of type INT"),
             ("log.preallocate", "maybe", "true or false"),
             ("max.connections.per.ip.overrides", "garbage", "host:number"),
+            ("leader.replication.throttled.rate", "-1", "at least 0"),
         ] {
             for scope in [Scope::Own, Scope::Shared] {
                 let Fault::Unsettable(why) = refusal(scope, &[(name, value)]) else { panic!() };
@@ -362,6 +377,12 @@ mod tests {
         assert_eq!(apply(&options, Scope::Shared, &changes).unwrap().len(), 1);
         let delete_unknown = [("num.partitions", SettingChange::Delete)];
         assert_eq!(apply(&options, Scope::Own, &delete_unknown).unwrap(), own);
+        let rate = [("leader.replication.throttled.rate", SettingChange::Set("5"))];
+        let after = apply(&started, Scope::Own, &rate).unwrap();
+        let (throttled, left_out) = overlay(&started, &Overrides::new(), &after);
+        assert_eq!((after.len(), left_out.len()), (1, 0));
+        let unthrottle = [("leader.replication.throttled.rate", SettingChange::Delete)];
+        assert_eq!(apply(&throttled, Scope::Own, &unthrottle).unwrap(), Overrides::new());
         let mechanisms = [("sasl.enabled.mechanisms", SettingChange::Append("PLAIN"))];
         let after = apply(&Options::default(), Scope::Own, &mechanisms).unwrap();
         assert_eq!(after["sasl.enabled.mechanisms"], "GSSAPI,PLAIN");
