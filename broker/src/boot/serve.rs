@@ -9,6 +9,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::path::{self, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::thread;
@@ -44,6 +45,7 @@ pub fn run(arguments: &ServeArguments) -> Result<(), String> {
         info!("{note}");
     }
     let mut options = loaded.options;
+    options.log_dir = absolute(&options.log_dir)?;
     let descriptors = raise_file_limit();
     examine(&options)?;
     let addresses = find_addresses(&mut options)?;
@@ -133,6 +135,12 @@ pub fn journal_config(options: &Options, folder: &Folder) -> JournalConfig {
     let fewest = JournalConfig::FILES_MIN * file_bytes;
     let window_bytes = positive(options.journal_window_bytes).min(share.max(fewest));
     JournalConfig { file_bytes, window_bytes, ..JournalConfig::default() }
+}
+
+/// The data folder as everybody is told of it: DescribeLogDirs names it to machines that do not know
+/// where the broker was started.
+fn absolute(folder: &Path) -> Result<PathBuf, String> {
+    path::absolute(folder).map_err(|error| format!("data folder {}: {error}", folder.display()))
 }
 
 fn examine(options: &Options) -> Result<(), String> {
@@ -328,6 +336,13 @@ mod tests {
         let found: Vec<Vec<SocketAddr>> =
             found.iter().map(|text| text.parse().into_iter().collect()).collect();
         check_apart(&options, &found, admin.map(|text| text.parse().unwrap()))
+    }
+
+    #[test]
+    fn the_data_folder_is_named_from_the_root() {
+        let folder = absolute(Path::new("./somewhere/data")).unwrap();
+        assert!(folder.is_absolute() && folder.ends_with("somewhere/data"), "{folder:?}");
+        assert_eq!(absolute(Path::new("/data")), Ok(PathBuf::from("/data")));
     }
 
     #[test]
