@@ -218,7 +218,7 @@ impl Plan {
         let mut nulls = Vec::new();
         for (setting, lacks_value) in names {
             if !seen.insert(setting) {
-                return Err(invalid(format!("the setting {setting} is changed more than once")));
+                return Err(invalid("Error due to duplicate config keys".to_owned()));
             }
             nulls.extend(lacks_value.then_some(setting));
         }

@@ -188,13 +188,17 @@ fn asked_answer(
         None if by_id && envelope.version >= IDS_SINCE => ErrorCode::UnknownTopicId,
         None => ErrorCode::InvalidRequest,
     };
+    let is_internal = name.is_some_and(|name| topics::is_internal(name));
+    // Nothing is told of what a client may do with a topic that it has no name for.
+    let operations = if name.is_some() { operations } else { OPERATIONS_UNASKED };
     // Before version 12 the name cannot be null.
     let name = name.cloned().or_else(|| (envelope.version < IDS_SINCE).then(TopicName::default));
     MetadataResponseTopic::default()
         .with_error_code(code.code())
         .with_name(name)
         .with_topic_id(asked.topic_id)
-        .with_topic_authorized_operations(OPERATIONS_UNASKED)
+        .with_is_internal(is_internal)
+        .with_topic_authorized_operations(operations)
 }
 
 fn topic_answer(context: &Context<'_>, topic: &Topic, operations: i32) -> MetadataResponseTopic {

@@ -36,7 +36,9 @@ pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, bod
     let row = ApiKey::ApiVersions.row();
     if !row.supports(envelope.version) {
         let lowest = Envelope { version: 0, ..envelope.clone() };
-        return step::answer(&lowest, &refusal(ErrorCode::UnsupportedVersion));
+        let own = vec![entry(ApiKey::ApiVersions.row())];
+        let response = refusal(ErrorCode::UnsupportedVersion).with_api_keys(own);
+        return step::answer(&lowest, &response);
     }
     let Some(request) = step::decode::<ApiVersionsRequest>(envelope, frame, body) else {
         return Step::Close("malformed ApiVersions request");
@@ -84,10 +86,7 @@ fn with_features(
 }
 
 fn refusal(code: ErrorCode) -> ApiVersionsResponse {
-    ApiVersionsResponse::default()
-        .with_error_code(code.code())
-        .with_api_keys(vec![entry(ApiKey::ApiVersions.row())])
-        .with_finalized_features_epoch(-1)
+    ApiVersionsResponse::default().with_error_code(code.code()).with_finalized_features_epoch(-1)
 }
 
 fn entry(row: &ApiRow) -> ApiVersion {

@@ -193,18 +193,6 @@ fn nameless_values(configs: &[CreatableTopicConfig]) -> impl Iterator<Item = &st
 
 fn check_numbers(context: &Context<'_>, asked: &CreatableTopic) -> Result<(i32, i16), Refused> {
     let (partitions, replicas) = (asked.num_partitions, asked.replication_factor);
-    if replicas == 0 || i32::from(replicas) < DEFAULT {
-        return Err(Refused::with(
-            ErrorCode::InvalidReplicationFactor,
-            "Replication factor must be larger than 0, or -1 to use the default value.",
-        ));
-    }
-    if partitions == 0 || partitions < DEFAULT {
-        return Err(Refused::with(
-            ErrorCode::InvalidPartitions,
-            "Number of partitions must be larger than 0, or -1 to use the default value.",
-        ));
-    }
     if !asked.assignments.is_empty() {
         for (value, what) in
             [(i32::from(replicas), "replication factor"), (partitions, "numPartitions")]
@@ -218,6 +206,18 @@ fn check_numbers(context: &Context<'_>, asked: &CreatableTopic) -> Result<(i32, 
                 ));
             }
         }
+    }
+    if replicas == 0 || i32::from(replicas) < DEFAULT {
+        return Err(Refused::with(
+            ErrorCode::InvalidReplicationFactor,
+            "Replication factor must be larger than 0, or -1 to use the default value.",
+        ));
+    }
+    if partitions == 0 || partitions < DEFAULT {
+        return Err(Refused::with(
+            ErrorCode::InvalidPartitions,
+            "Number of partitions was set to an invalid non-positive value.",
+        ));
     }
     let options = context.options;
     Ok((

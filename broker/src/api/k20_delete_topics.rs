@@ -157,7 +157,8 @@ fn find(
     }
     let invalid = |why: &str| Err(Refused::with(ErrorCode::InvalidRequest, why));
     if is_repeated {
-        return invalid("The topic is named more than once in this request.");
+        let what = if asked.name.is_some() { "name" } else { "id" };
+        return invalid(&format!("Duplicate topic {what}."));
     }
     match meant(context, asked) {
         None if asked.name.is_none() => invalid("Neither topic name nor id were specified."),

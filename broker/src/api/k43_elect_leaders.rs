@@ -68,7 +68,7 @@ fn named(
         let outcome = |partition| match (election, topic) {
             (Err(refused), _) => refused.clone(),
             (Ok(_), None) => {
-                let why = format!("Topic '{}' does not exist.", asked.topic.as_str());
+                let why = format!("No such topic as {}", asked.topic.as_str());
                 Refused::with(ErrorCode::UnknownTopicOrPartition, why)
             }
             (Ok(election), Some(topic)) => elect(context, topic, partition, *election),
@@ -102,7 +102,7 @@ fn all(context: &Context<'_>, election: Election) -> Vec<ReplicaElectionResult> 
 
 fn elect(context: &Context<'_>, topic: &Topic, partition: i32, election: Election) -> Refused {
     let Some(log) = topic.log(PartitionIndex(partition)) else {
-        let why = format!("Topic '{}' has no partition {partition}.", topic.name);
+        let why = format!("No such partition as {}-{partition}", topic.name);
         return Refused::with(ErrorCode::UnknownTopicOrPartition, why);
     };
     let has_leader = context.leader(log).is_some_and(|leader| leader.node.is_some());

@@ -49,7 +49,7 @@ fn answer(
     let topic = image.topic_named(&asked.name);
     let outcome = |partition: &ReassignablePartition| match topic {
         None => {
-            let why = format!("Topic '{}' does not exist.", asked.name.as_str());
+            let why = format!("Unable to find a topic named {}.", asked.name.as_str());
             Err(Refused::with(ErrorCode::UnknownTopicOrPartition, why))
         }
         Some(topic) => reassign(image, topic, partition, keeps_factor),
@@ -78,7 +78,7 @@ fn reassign(
     let index = asked.partition_index;
     let placement = topic.log(PartitionIndex(index)).map(|_| &topic.partitions[index as usize]);
     let Some(placement) = placement else {
-        let why = format!("Topic '{}' has no partition {index}.", topic.name);
+        let why = format!("Unable to find partition {}:{index}.", topic.name);
         return Err(Refused::with(ErrorCode::UnknownTopicOrPartition, why));
     };
     let Some(wanted) = &asked.replicas else {
@@ -86,7 +86,7 @@ fn reassign(
     };
     if keeps_factor && wanted.len() != placement.replicas.len() {
         let (now, then) = (placement.replicas.len(), wanted.len());
-        let why = format!("The replication factor would change from {now} to {then}.");
+        let why = format!("The replication factor is changed from {now} to {then}");
         return Err(Refused::with(ErrorCode::InvalidReplicationFactor, why));
     }
     check_brokers(image, wanted)?;
@@ -99,16 +99,20 @@ fn reassign(
 
 /// Whether a partition could be on these brokers, as far as they themselves are concerned.
 fn check_brokers(image: &Image, wanted: &[BrokerId]) -> Result<(), Refused> {
-    let invalid = |why: String| Err(Refused::with(ErrorCode::InvalidReplicaAssignment, why));
+    let invalid = |what: String| {
+        let why = format!("The manual partition assignment includes {what}");
+        Err(Refused::with(ErrorCode::InvalidReplicaAssignment, why))
+    };
     if wanted.is_empty() {
-        return invalid("The replica assignment names no broker.".to_owned());
+        return invalid("an empty replica list.".to_owned());
     }
     if let Some(stranger) = wanted.iter().find(|id| !image.brokers.contains_key(&NodeId(id.0))) {
-        return invalid(format!("No broker {} is registered.", stranger.0));
+        let number = stranger.0;
+        return invalid(format!("broker {number}, but no such broker is registered."));
     }
     let repeated = (1..wanted.len()).find(|at| wanted[..*at].contains(&wanted[*at]));
     match repeated {
-        Some(at) => invalid(format!("The replica assignment names broker {} twice.", wanted[at].0)),
+        Some(at) => invalid(format!("the broker {} more than once.", wanted[at].0)),
         None => Ok(()),
     }
 }

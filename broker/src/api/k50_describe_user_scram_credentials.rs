@@ -5,8 +5,8 @@
 //! - Kafka's `kafka-configs --describe --entity-type users` asks this beside the quotas of users, and
 //!   fails where it is not served.
 //!
-//! Deviations: the codes come without Kafka's sentences, which only repeat the name; users come in the
-//! order of their names. KIPs: 554.
+//! Deviations: of the users only the first has a message beside its code; users come in the order of
+//! their names. KIPs: 554.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use flumen_protocol::messages::{
     DescribeUserScramCredentialsRequest, DescribeUserScramCredentialsResponse,
 };
 
-use super::step::{self, Context, Envelope, Step};
+use super::step::{self, Context, Envelope, Step, text};
 
 /// Answers at once.
 pub fn open(_context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, body: usize) -> Step {
@@ -32,8 +32,19 @@ pub fn open(_context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, bo
             .and_modify(|error| *error = ErrorCode::DuplicateResource)
             .or_insert(ErrorCode::ResourceNotFound);
     }
-    let results = errors.into_iter().map(|(user, error)| {
-        DescribeUserScramCredentialsResult::default().with_user(user).with_error_code(error.code())
+    let results = errors.into_iter().enumerate().map(|(at, (user, error))| {
+        let what = match error {
+            ErrorCode::DuplicateResource => {
+                "Cannot describe SCRAM credentials for the same user twice in a single request"
+            }
+            _ => "Attempt to describe a user credential that does not exist",
+        };
+        // A sentence weighs far more than what naming a user does: the first one's will do.
+        let message = (at == 0).then(|| text(format!("{what}: {}", user.as_str())));
+        DescribeUserScramCredentialsResult::default()
+            .with_error_code(error.code())
+            .with_error_message(message)
+            .with_user(user)
     });
     let response = DescribeUserScramCredentialsResponse::default();
     step::answer(envelope, &response.with_results(results.collect()))

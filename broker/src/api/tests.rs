@@ -24,6 +24,7 @@ use flumen_replication::metadata::record::MetadataRecord;
 
 use super::fetch_session::FetchSessions;
 use super::step::{Context, Envelope, Progress, Step, text};
+use super::k03_metadata::TOPIC_OPERATIONS;
 use super::table;
 use crate::config::load::load_text;
 use crate::config::options::Options;
@@ -272,6 +273,11 @@ fn no_user_has_credentials_for_scram_and_none_is_asked_for_twice() {
     let everybody = DescribeUserScramCredentialsRequest::default().with_users(None);
     let response = bare.ask(ApiKey::DescribeUserScramCredentials, 0, &everybody);
     assert_eq!((response.error_code, response.results.len()), (0, 0));
+    let said = response.results.into_iter().map(|result| result.error_message);
+    let said: Vec<_> = said.map(|message| message.map(|text| text.to_string())).collect();
+    let why =
+        "Cannot describe SCRAM credentials for the same user twice in a single request: alice";
+    assert_eq!(said, [Some(why.to_owned()), None]);
 }
 
 #[test]
@@ -292,6 +298,8 @@ fn an_election_of_many_partitions_gives_its_reason_once_for_each_topic() {
 }
 
 #[test]
+        let said = topic.partition_result[0].error_message.as_ref().map(ToString::to_string);
+        assert_eq!(said.as_deref(), Some("No such topic as none"));
 fn an_assignment_is_refused_without_the_protocol_from_version_5_on() {
     let mut bare = Bare::new();
     let unnamed = SyncGroupRequest::default().with_group_id(GroupId(text("g")));
@@ -366,6 +374,27 @@ fn each_topic_is_refused_for_its_own_reason() {
 fn a_refusal_of_something_long_is_answered_at_every_version() {
     let mut bare = Bare::new();
     let config = create_topics_request::CreatableTopicConfig::default()
+#[test]
+fn who_gives_an_assignment_gives_no_numbers_beside_it() {
+    let mut bare = Bare::new();
+    let assignment = create_topics_request::CreatableReplicaAssignment::default()
+        .with_partition_index(0)
+        .with_broker_ids(vec![BrokerId(1)]);
+    let topic = |name: &str, partitions, replicas| {
+        create_topics_request::CreatableTopic::default()
+            .with_name(TopicName(text(name)))
+            .with_num_partitions(partitions)
+            .with_replication_factor(replicas)
+            .with_assignments(vec![assignment.clone()])
+    };
+    let asked = vec![topic("a", -1, 0), topic("b", 0, -1), topic("c", -1, -2), topic("d", 1, 1)];
+    let request = CreateTopicsRequest::default().with_topics(asked);
+    let response = bare.ask(ApiKey::CreateTopics, 7, &request);
+    let codes: Vec<i16> = response.topics.iter().map(|topic| topic.error_code).collect();
+    // INVALID_REQUEST: what is wrong is that they are there.
+    assert_eq!(codes, [42; 4]);
+}
+
         .with_name(text("cleanup.policy"))
         .with_value(Some(text("z".repeat(32_767))));
     let topic = create_topics_request::CreatableTopic::default()
@@ -415,6 +444,34 @@ fn an_id_counts_whatever_name_is_beside_it() {
 fn a_topic_to_be_deleted_twice_is_answered_once_and_kept() {
     let mut bare = Bare::with_topic("logs", 1);
     let by_name = |name: &str| {
+#[test]
+fn a_topic_that_is_not_there_is_as_internal_as_it_would_be() {
+    let mut bare = Bare::new();
+    let asked = ["__consumer_offsets", "__transaction_state", "logs"].map(|name| {
+        metadata_request::MetadataRequestTopic::default().with_name(Some(TopicName(text(name))))
+    });
+    let request = MetadataRequest::default()
+        .with_topics(Some(asked.to_vec()))
+        .with_allow_auto_topic_creation(false)
+        .with_include_topic_authorized_operations(true);
+    let told = bare.ask(ApiKey::Metadata, 8, &request).topics;
+    assert!(told.iter().all(|topic| topic.error_code == 3), "{told:?}");
+    let internal: Vec<bool> = told.iter().map(|topic| topic.is_internal).collect();
+    assert_eq!(internal, [true, true, false]);
+    assert!(told.iter().all(|topic| topic.topic_authorized_operations == TOPIC_OPERATIONS));
+    let unasked = request.with_include_topic_authorized_operations(false);
+    let told = bare.ask(ApiKey::Metadata, 8, &unasked).topics;
+    assert!(told.iter().all(|topic| topic.topic_authorized_operations == i32::MIN));
+}
+
+#[test]
+fn only_who_asked_in_a_newer_version_is_told_which_this_broker_has() {
+    let mut bare = Bare::new();
+    let request = ApiVersionsRequest::default().with_client_software_name(text("-"));
+    let response = bare.ask(ApiKey::ApiVersions, 3, &request);
+    assert_eq!((response.error_code, response.api_keys.len()), (42, 0));
+}
+
         delete_topics_request::DeleteTopicState::default().with_name(Some(TopicName(text(name))))
     };
     let by_id = |id: TopicId| {
@@ -440,6 +497,8 @@ fn a_topic_to_be_deleted_twice_is_answered_once_and_kept() {
 
 #[test]
 fn a_topic_asked_for_twice_is_described_once() {
+    let said = |at: usize| response.responses[at].error_message.as_deref();
+    assert_eq!((said(1), said(2)), (Some("Duplicate topic name."), Some("Duplicate topic id.")));
     let mut bare = Bare::with_topic("logs", 3);
     let named = |name: &str| {
         metadata_request::MetadataRequestTopic::default().with_name(Some(TopicName(text(name))))
@@ -732,6 +791,43 @@ fn a_partition_may_be_told_to_stay_and_nothing_else() {
 
 #[test]
 fn what_has_settings_is_listed_by_type() {
+    let mut said = |name: &str, partition| {
+        let request = AlterPartitionReassignmentsRequest::default()
+            .with_allow_replication_factor_change(true)
+            .with_topics(vec![topic(name, vec![partition])]);
+        let response = bare.ask(ApiKey::AlterPartitionReassignments, 1, &request);
+        response.responses[0].partitions[0].error_message.as_ref().map(ToString::to_string)
+    };
+    for (replicas, what) in [
+        (&[][..], "an empty replica list."),
+        (&[2], "broker 2, but no such broker is registered."),
+        (&[1, 1], "the broker 1 more than once."),
+    ] {
+        let why = format!("The manual partition assignment includes {what}");
+        assert_eq!(said("logs", to(0, Some(replicas))), Some(why));
+    }
+    let lost = [("logs", 1, "partition logs:1."), ("none", 0, "a topic named none.")];
+    for (name, index, what) in lost {
+        let why = format!("Unable to find {what}");
+        assert_eq!(said(name, to(index, Some(&[1]))), Some(why));
+    }
+}
+
+#[test]
+fn a_setting_changed_twice_is_refused_in_the_words_that_tools_look_for() {
+    let mut bare = Bare::with_topic("logs", 1);
+    let change = incremental_alter_configs_request::AlterableConfig::default()
+        .with_name(text("retention.ms"))
+        .with_value(Some(text("5")));
+    let resource = incremental_alter_configs_request::AlterConfigsResource::default()
+        .with_resource_type(2)
+        .with_resource_name(text("logs"))
+        .with_configs(vec![change.clone(), change]);
+    let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
+    let response = bare.ask(ApiKey::IncrementalAlterConfigs, 1, &request);
+    let told = &response.responses[0];
+    assert_eq!(told.error_code, ErrorCode::InvalidRequest.code());
+    assert_eq!(told.error_message.as_deref(), Some("Error due to duplicate config keys"));
     let mut bare = Bare::with_topic("logs", 1);
     let mut listed = |version, types: Vec<i8>| {
         let request = ListConfigResourcesRequest::default().with_resource_types(types);
