@@ -365,6 +365,10 @@ pub const PRODUCER_IDS_PER_PARTITION: usize = 10_000;
 /// string cannot be longer than 32,767 bytes; nobody reads more than this.
 pub const REFUSAL_MESSAGE_BYTES: usize = 1 << 10;
 
+/// Records of a refused batch that have a sentence each: whoever looks for the reason finds it beside
+/// the first ones, and a batch may hold a million records that are smaller than a sentence.
+pub const RECORD_REASONS_MAX: usize = 16;
+
 /// Head of an HTTP request on the admin listener. Scrapers send a few hundred bytes; more is refused
 /// with 431.
 pub const ADMIN_HEAD_BYTES: usize = 4 << 10;

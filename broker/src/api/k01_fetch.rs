@@ -111,6 +111,8 @@ impl Bits {
 
 /// The first version that names topics by id (KIP-516).
 const TOPIC_IDS_SINCE: i16 = 13;
+/// The first version whose clients know KAFKA_STORAGE_ERROR (KIP-112).
+const STORAGE_ERROR_SINCE: i16 = 6;
 /// The first version that may tell where leaders can be reached (KIP-951).
 const ENDPOINTS_SINCE: i16 = 16;
 
@@ -164,7 +166,9 @@ fn empty() -> FetchResponse {
 impl Waiting {
     fn new(context: &Context<'_>, envelope: &Envelope, request: &FetchRequest) -> Self {
         let bytes_max = usize::try_from(request.max_bytes).unwrap_or(0);
-        let bytes_max = bytes_max.min(FETCH_ANSWER_BYTES).min(context.answer_bytes_max);
+        let broker_max = usize::try_from(context.options.fetch_max_bytes).unwrap_or(0);
+        let bytes_max = bytes_max.min(broker_max).min(FETCH_ANSWER_BYTES);
+        let bytes_max = bytes_max.min(context.answer_bytes_max);
         let bytes_max = bytes_max.min(context.fetch_bytes_max(envelope));
         let bytes_min = usize::try_from(request.min_bytes).unwrap_or(0).min(bytes_max);
         let patience = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
@@ -389,6 +393,9 @@ impl Waiting {
             let session_id = session.map_or(0, |session| session.withhold(context.sessions));
             return answer(envelope, FetchResponse { session_id, throttle_ms, ..empty() });
         }
+        if envelope.version < STORAGE_ERROR_SINCE {
+            self.say_moved_for_broken();
+        }
         let node_endpoints = match self.has_fenced && envelope.version >= ENDPOINTS_SINCE {
             true => self.point_to_leaders(context, envelope),
             false => Vec::new(),
@@ -399,6 +406,16 @@ impl Waiting {
         };
         let topics = self.topics;
         answer(envelope, FetchResponse { error, session_id, topics, node_endpoints, ..empty() })
+    }
+
+    /// Old clients take a storage error for the end of everything. They are told to look for another
+    /// leader instead, as Kafka tells them, and come back.
+    fn say_moved_for_broken(&mut self) {
+        for said in self.topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
+            if said.error == ErrorCode::KafkaStorageError {
+                said.error = ErrorCode::NotLeaderOrFollower;
+            }
+        }
     }
 
     /// Tells clients whose epoch is over who leads since, and where.

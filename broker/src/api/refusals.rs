@@ -12,7 +12,7 @@ use flumen_replication::error::Refusal;
 use flumen_replication::metadata::command::{MetadataRefusal, MetadataRule, Outcome};
 use flumen_storage::answers::ReadError;
 
-use crate::limits::REFUSAL_MESSAGE_BYTES;
+use crate::limits::{RECORD_REASONS_MAX, REFUSAL_MESSAGE_BYTES};
 use crate::shard::mailbox::{Answer, LogFault};
 
 /// What a client is told.
@@ -78,18 +78,22 @@ pub fn of_records(fault: RecordFault) -> Refused {
 /// that theirs were sound and may be sent again.
 pub fn of_keyless(positions: &[i32]) -> Refused {
     let why = "a compacted topic takes no record without a key";
-    of_named(ErrorCode::InvalidRecord, why, positions)
+    of_named(ErrorCode::InvalidRecord, why, why, positions)
 }
 
 /// Records of a time the topic does not take; all are named, as above.
 pub fn of_misdated(positions: &[i32]) -> Refused {
-    let why = "a record's timestamp is out of the range the topic allows";
-    of_named(ErrorCode::InvalidTimestamp, why, positions)
+    let all = "One or more records have been rejected due to invalid timestamp";
+    let each = "the record's timestamp is out of the range the topic allows";
+    of_named(ErrorCode::InvalidTimestamp, all, each, positions)
 }
 
-fn of_named(code: ErrorCode, why: &str, positions: &[i32]) -> Refused {
-    let records = positions.iter().map(|position| (*position, None)).collect();
-    Refused { code, message: Some(why.to_owned()), records }
+/// `all` is said of the batch, `each` of its first records at fault; clients take what is said of the
+/// batch for the others, and many a record is smaller than a sentence.
+fn of_named(code: ErrorCode, all: &str, each: &str, positions: &[i32]) -> Refused {
+    let why = |at| (at < RECORD_REASONS_MAX).then(|| each.to_owned());
+    let named = positions.iter().enumerate().map(|(at, position)| (*position, why(at)));
+    Refused { code, message: Some(all.to_owned()), records: named.collect() }
 }
 
 /// A partition that says no.

@@ -11,27 +11,31 @@ use flumen_protocol::batch::check::{check_produced, check_records};
 use flumen_protocol::batch::codec::Codec;
 use flumen_protocol::batch::stamp::stamp_max_timestamp;
 use flumen_protocol::error_code::ErrorCode;
-use flumen_protocol::ids::{CoreId, LeaderEpoch, LogId, NodeId, PartitionIndex, TopicId};
+use flumen_protocol::ids::{CoreId, LeaderEpoch, LogId, NodeId, Offset, PartitionIndex, TopicId};
 use flumen_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use flumen_protocol::messages::*;
 use flumen_protocol::time::{Monotonic, Now, Wall};
 use flumen_replication::coordinator::group::requests::GroupResponse;
 use flumen_replication::coordinator::transaction::{Partitions, TransactionResponse};
 use flumen_replication::dice::Dice;
+use flumen_replication::error::Refusal;
 use flumen_replication::metadata::controller::Controller;
 use flumen_replication::metadata::image::{Broker, Image, Placement};
 use flumen_replication::metadata::record::MetadataRecord;
 
 use super::fetch_session::FetchSessions;
-use super::step::{Context, Envelope, Progress, Step, text};
 use super::k03_metadata::TOPIC_OPERATIONS;
+use super::step::{Context, Envelope, Progress, Step, text};
 use super::table;
 use crate::config::load::load_text;
 use crate::config::options::Options;
 use crate::config::topic::Overrides;
+use crate::limits::RECORD_REASONS_MAX;
 use crate::quota::ledger::Ledger;
 use crate::shard::early::EarlyBatches;
-use crate::shard::mailbox::{Answer, AppendQuestion, Leader, Question, Sizes, Space};
+use crate::shard::mailbox::{
+    Answer, AppendQuestion, Leader, LogFault, Question, RecordsAnswer, Sizes, Space,
+};
 use crate::shard::producer_ids::ProducerIds;
 use crate::shard::routing::{Leaders, OFFSETS_TOPIC, TRANSACTIONS_TOPIC};
 use crate::shard::settings::Settings;
@@ -269,15 +273,15 @@ fn no_user_has_credentials_for_scram_and_none_is_asked_for_twice() {
     let (unknown, twice) =
         (ErrorCode::ResourceNotFound.code(), ErrorCode::DuplicateResource.code());
     assert_eq!(told, [("alice", twice), ("bob", unknown)]);
-
-    let everybody = DescribeUserScramCredentialsRequest::default().with_users(None);
-    let response = bare.ask(ApiKey::DescribeUserScramCredentials, 0, &everybody);
-    assert_eq!((response.error_code, response.results.len()), (0, 0));
     let said = response.results.into_iter().map(|result| result.error_message);
     let said: Vec<_> = said.map(|message| message.map(|text| text.to_string())).collect();
     let why =
         "Cannot describe SCRAM credentials for the same user twice in a single request: alice";
     assert_eq!(said, [Some(why.to_owned()), None]);
+
+    let everybody = DescribeUserScramCredentialsRequest::default().with_users(None);
+    let response = bare.ask(ApiKey::DescribeUserScramCredentials, 0, &everybody);
+    assert_eq!((response.error_code, response.results.len()), (0, 0));
 }
 
 #[test]
@@ -294,12 +298,12 @@ fn an_election_of_many_partitions_gives_its_reason_once_for_each_topic() {
         assert!(topic.partition_result.iter().all(|one| one.error_code == unknown));
         let reasons = topic.partition_result.iter().filter(|one| one.error_message.is_some());
         assert_eq!((topic.partition_result.len(), reasons.count()), (100, 1));
+        let said = topic.partition_result[0].error_message.as_ref().map(ToString::to_string);
+        assert_eq!(said.as_deref(), Some("No such topic as none"));
     }
 }
 
 #[test]
-        let said = topic.partition_result[0].error_message.as_ref().map(ToString::to_string);
-        assert_eq!(said.as_deref(), Some("No such topic as none"));
 fn an_assignment_is_refused_without_the_protocol_from_version_5_on() {
     let mut bare = Bare::new();
     let unnamed = SyncGroupRequest::default().with_group_id(GroupId(text("g")));
@@ -371,10 +375,6 @@ fn each_topic_is_refused_for_its_own_reason() {
 }
 
 #[test]
-fn a_refusal_of_something_long_is_answered_at_every_version() {
-    let mut bare = Bare::new();
-    let config = create_topics_request::CreatableTopicConfig::default()
-#[test]
 fn who_gives_an_assignment_gives_no_numbers_beside_it() {
     let mut bare = Bare::new();
     let assignment = create_topics_request::CreatableReplicaAssignment::default()
@@ -395,6 +395,10 @@ fn who_gives_an_assignment_gives_no_numbers_beside_it() {
     assert_eq!(codes, [42; 4]);
 }
 
+#[test]
+fn a_refusal_of_something_long_is_answered_at_every_version() {
+    let mut bare = Bare::new();
+    let config = create_topics_request::CreatableTopicConfig::default()
         .with_name(text("cleanup.policy"))
         .with_value(Some(text("z".repeat(32_767))));
     let topic = create_topics_request::CreatableTopic::default()
@@ -441,10 +445,6 @@ fn an_id_counts_whatever_name_is_beside_it() {
 }
 
 #[test]
-fn a_topic_to_be_deleted_twice_is_answered_once_and_kept() {
-    let mut bare = Bare::with_topic("logs", 1);
-    let by_name = |name: &str| {
-#[test]
 fn a_topic_that_is_not_there_is_as_internal_as_it_would_be() {
     let mut bare = Bare::new();
     let asked = ["__consumer_offsets", "__transaction_state", "logs"].map(|name| {
@@ -472,6 +472,10 @@ fn only_who_asked_in_a_newer_version_is_told_which_this_broker_has() {
     assert_eq!((response.error_code, response.api_keys.len()), (42, 0));
 }
 
+#[test]
+fn a_topic_to_be_deleted_twice_is_answered_once_and_kept() {
+    let mut bare = Bare::with_topic("logs", 1);
+    let by_name = |name: &str| {
         delete_topics_request::DeleteTopicState::default().with_name(Some(TopicName(text(name))))
     };
     let by_id = |id: TopicId| {
@@ -493,12 +497,12 @@ fn only_who_asked_in_a_newer_version_is_told_which_this_broker_has() {
     let codes: Vec<i16> = response.responses.iter().map(|topic| topic.error_code).collect();
     // INVALID_REQUEST for each that is named twice and for the one without name and id.
     assert_eq!(codes, [42, 42, 42, 3, 42]);
+    let said = |at: usize| response.responses[at].error_message.as_deref();
+    assert_eq!((said(1), said(2)), (Some("Duplicate topic name."), Some("Duplicate topic id.")));
 }
 
 #[test]
 fn a_topic_asked_for_twice_is_described_once() {
-    let said = |at: usize| response.responses[at].error_message.as_deref();
-    assert_eq!((said(1), said(2)), (Some("Duplicate topic name."), Some("Duplicate topic id.")));
     let mut bare = Bare::with_topic("logs", 3);
     let named = |name: &str| {
         metadata_request::MetadataRequestTopic::default().with_name(Some(TopicName(text(name))))
@@ -787,10 +791,6 @@ fn a_partition_may_be_told_to_stay_and_nothing_else() {
     assert_eq!(codes(0, true), [0, 85, 39, 39, 39, 3, 3, 3]);
     // INVALID_REPLICATION_FACTOR where the number would change.
     assert_eq!(codes(1, false), [0, 85, 38, 39, 38, 3, 3, 3]);
-}
-
-#[test]
-fn what_has_settings_is_listed_by_type() {
     let mut said = |name: &str, partition| {
         let request = AlterPartitionReassignmentsRequest::default()
             .with_allow_replication_factor_change(true)
@@ -828,6 +828,10 @@ fn a_setting_changed_twice_is_refused_in_the_words_that_tools_look_for() {
     let told = &response.responses[0];
     assert_eq!(told.error_code, ErrorCode::InvalidRequest.code());
     assert_eq!(told.error_message.as_deref(), Some("Error due to duplicate config keys"));
+}
+
+#[test]
+fn what_has_settings_is_listed_by_type() {
     let mut bare = Bare::with_topic("logs", 1);
     let mut listed = |version, types: Vec<i8>| {
         let request = ListConfigResourcesRequest::default().with_resource_types(types);
@@ -903,6 +907,70 @@ fn records_of_a_time_the_topic_does_not_take_are_named() {
     let refused = &produce(&[builder.finish().to_vec()])[0];
     let named: Vec<i32> = refused.record_errors.iter().map(|record| record.batch_index).collect();
     assert_eq!((refused.error_code, named), (ErrorCode::InvalidTimestamp.code(), vec![1]));
+    let all = "One or more records have been rejected due to invalid timestamp";
+    assert_eq!(refused.error_message.as_deref(), Some(all));
+    assert!(refused.record_errors[0].batch_index_error_message.is_some());
+}
+
+#[test]
+fn only_the_first_records_at_fault_have_a_sentence_each() {
+    let mut builder = BatchBuilder::new();
+    for _ in 0..100 {
+        let record = NewRecord { timestamp: 3_600_001, key: None, value: None, headers: &[] };
+        builder.push(&record);
+    }
+    let refused = &produce(&[builder.finish().to_vec()])[0];
+    let said = refused.record_errors.iter().map(|one| one.batch_index_error_message.is_some());
+    let wanted = (0..100).map(|at| at < RECORD_REASONS_MAX);
+    assert!(said.eq(wanted), "{refused:?}");
+}
+
+/// Reads two partitions of which each gives 800 bytes, the first one a fault instead where asked.
+fn fetched(options: &str, version: i16, fault: Option<LogFault>) -> Vec<(i16, usize)> {
+    let mut bare = Bare::with_topic("logs", 2);
+    bare.options = load_text(options.as_bytes(), &[], "box").expect("sound settings").options;
+    let partition = |index| {
+        fetch_request::FetchPartition::default().with_partition(index).with_partition_max_bytes(900)
+    };
+    let topic = fetch_request::FetchTopic::default()
+        .with_topic(TopicName(text("logs")))
+        .with_partitions((0..2).map(partition).collect());
+    let request = FetchRequest::default()
+        .with_replica_id(BrokerId(-1))
+        .with_max_bytes(i32::MAX)
+        .with_topics(vec![topic]);
+    let response = bare.ask_and(ApiKey::Fetch, version, &request, |part| {
+        Answer::Records(Box::new(RecordsAnswer {
+            fault: fault.filter(|_| part == 0),
+            high_watermark: Offset(8),
+            last_stable: Offset(8),
+            start: Offset(0),
+            batches: vec![Bytes::from(vec![0; 800])],
+            aborted: Vec::new(),
+            next: Offset(8),
+            followed: None,
+        }))
+    });
+    let told = response.responses[0].partitions.iter();
+    told.map(|one| (one.error_code, one.records.as_ref().map_or(0, Bytes::len))).collect()
+}
+
+#[test]
+fn the_broker_may_give_less_than_a_client_asks_for() {
+    assert_eq!(fetched("", 12, None), [(0, 800), (0, 800)]);
+    assert_eq!(fetched("fetch.max.bytes=1599", 12, None), [(0, 800), (0, 0)]);
+    assert_eq!(fetched("fetch.max.bytes=1600", 12, None), [(0, 800), (0, 800)]);
+}
+
+#[test]
+fn old_readers_are_sent_elsewhere_where_a_disk_fails() {
+    let fault = || Some(LogFault::Refused(Refusal::Storage));
+    let storage = ErrorCode::KafkaStorageError.code();
+    assert_eq!(fetched("", 6, fault()), [(storage, 0), (0, 800)]);
+    let elsewhere = ErrorCode::NotLeaderOrFollower.code();
+    for version in [4, 5] {
+        assert_eq!(fetched("", version, fault()), [(elsewhere, 0), (0, 800)]);
+    }
 }
 
 /// What becomes of a batch where the broker's file says this: what its partition is asked to append, or

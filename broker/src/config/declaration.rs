@@ -192,7 +192,7 @@ const DECLARATIONS: &[Declaration] = &[
         "fetch.max.bytes",
         Kind::int_from(1024),
         "57671680",
-        "Kept and shown; one Fetch answer holds at most the default's bytes, whatever the client asks for.",
+        "Most bytes of one Fetch answer; a client that asks for less gets less. One batch larger than this comes all the same, alone.",
         Field::I32(|o| &mut o.fetch_max_bytes),
     ),
     row(
