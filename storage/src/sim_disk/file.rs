@@ -78,10 +78,15 @@ impl SimFile {
         self.store(at, bytes);
     }
 
-    /// What should be there from now on is not stored there.
+    /// What should be there from now on is not stored there, unless it happens to be: what was there may be the
+    /// same, or a write that went astray may have come to the very place it was for.
     pub(super) fn miss(&mut self, at: u64, right: &[u8]) {
         self.settle();
-        self.wrong.expect(at, right);
+        if self.read(at, right.len() as u64) == right {
+            self.wrong.forget(at..at + right.len() as u64);
+        } else {
+            self.wrong.expect(at, right);
+        }
     }
 
     /// What is stored there from now on is not what should be, unless it happens to be.
@@ -195,5 +200,31 @@ fn overlay(target: &mut [u8], from: u64, at: u64, source: &[u8]) {
     if begin < end {
         let source = &source[(begin - at) as usize..(end - at) as usize];
         target[(begin - from) as usize..(end - from) as usize].copy_from_slice(source);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_that_lands_elsewhere_is_missed_unless_its_own_place_holds_the_same() {
+        let mut file = SimFile::new(vec![0; 8]);
+        let places = |file: &SimFile| file.wrong.places().collect::<Vec<_>>();
+        file.spoil(4, b"abcd");
+        file.miss(4, b"abcd");
+        assert_eq!((places(&file), file.truth()), (vec![], b"\0\0\0\0abcd".to_vec()));
+        file.spoil(2, b"xyz");
+        file.miss(4, b"xyz");
+        assert_eq!(places(&file), [2..4, 4..7]);
+        assert_eq!(
+            (&file.contents()[..], &file.truth()[..]),
+            (&b"\0\0xyzbcd"[..], &b"\0\0\0\0xyzd"[..])
+        );
+        file.miss(6, b"new");
+        assert_eq!(places(&file), [2..4, 4..6, 6..9], "its end is not there");
+        file.write_durable(0, b"everything");
+        file.miss(0, b"every");
+        assert_eq!(places(&file), [], "what is written anew is what there was");
     }
 }
