@@ -12,13 +12,13 @@ use super::damages::Damages;
 pub fn ask(history: &History) -> Vec<String> {
     let damages = Damages::of(history);
     let mut wrong = Vec::new();
-    for happening in &history.happenings {
+    for (at, happening) in history.happenings.iter().enumerate() {
         if let Happening::Denied { place, from, to } = happening
             && !damages.excuse_denial(*place, *from, *to)
         {
             wrong.push(format!("{place:?} refuses {from} to {to}, which nobody damaged"));
         } else if let Happening::Held(place) = happening
-            && !damages.excuse_hold(*place)
+            && !damages.excuse_hold(*place, at)
         {
             wrong.push(format!("{place:?} is held without need"));
         }
@@ -49,7 +49,13 @@ mod tests {
         let lost = damaged(3, None, false);
         assert_eq!(accusations(&[lost.clone(), held.clone()]), [""; 0]);
         assert_eq!(accusations(std::slice::from_ref(&held)).len(), 1);
-        assert_eq!(accusations(&[lost, accepted, held]).len(), 1);
+        let all = [lost.clone(), held.clone(), accepted.clone()];
+        assert_eq!(accusations(&all), [""; 0], "it is given up later");
+        assert_eq!(accusations(&[lost.clone(), accepted.clone(), held.clone()]).len(), 1);
+        let all = [lost.clone(), accepted.clone(), lost.clone(), held.clone(), accepted.clone()];
+        assert_eq!(accusations(&all), [""; 0], "it lost something again");
+        assert_eq!(accusations(&[&all[..], std::slice::from_ref(&held)].concat()).len(), 1);
+        assert_eq!(accusations(&[held, lost]).len(), 1, "nothing was lost yet");
     }
 
     #[test]

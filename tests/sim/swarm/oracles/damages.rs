@@ -5,7 +5,7 @@
 //! Invariants: only what was asked before the start that met the damage can be lost by it.
 //! Apart because several promises hold but for this.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::history::{Happening, History, Place, Since};
 
@@ -22,9 +22,10 @@ struct Loss {
 pub struct Damages {
     losses: BTreeMap<Place, Vec<Loss>>,
     denied: BTreeMap<Place, Vec<(i64, i64)>>,
-    /// When a log last said that it is held, and when it was last let go.
-    held: BTreeMap<Place, Since>,
-    accepted: BTreeMap<Place, Since>,
+    /// Logs that ever said that they are held.
+    held: BTreeSet<Place>,
+    /// When an operator gave up what a log had lost.
+    accepted: BTreeMap<Place, Vec<Since>>,
     /// Logs that may begin sooner than they did, and where at the soonest.
     forgotten: BTreeMap<Place, i64>,
 }
@@ -40,9 +41,9 @@ impl Damages {
             } else if let Happening::Denied { place, from, to } = happening {
                 all.denied.entry(*place).or_default().push((*from, *to));
             } else if let Happening::Held(place) = happening {
-                all.held.insert(*place, at);
+                all.held.insert(*place);
             } else if let Happening::Accepted(place) = happening {
-                all.accepted.insert(*place, at);
+                all.accepted.entry(*place).or_default().push(at);
             } else if let Happening::StartForgotten(place, start) = happening {
                 let soonest = all.forgotten.entry(*place).or_insert(*start);
                 *soonest = (*soonest).min(*start);
@@ -72,14 +73,20 @@ impl Damages {
     /// Whether what was acknowledged there to a request of that time may be missing in the end.
     pub fn excuse_loss(&self, place: Place, offset: i64, since: Since) -> bool {
         let is_denied = self.is_denied(place, offset);
-        let is_held = self.held.contains_key(&place);
+        let is_held = self.held.contains(&place);
         self.losses(place).filter(|loss| loss.from <= offset).any(|loss| match loss.until {
             Some(until) => offset < until && is_denied,
             None => {
-                let is_accepted = self.accepted.get(&place).is_some_and(|at| *at > loss.at);
-                since < loss.at && (loss.is_silent || is_held || is_accepted)
+                let is_let_go = loss.is_silent || self.is_given_up(place, loss, Since::MAX);
+                since < loss.at && (is_held || is_let_go)
             }
         })
+    }
+
+    /// Whether an operator had given this up at that time.
+    fn is_given_up(&self, place: Place, loss: &Loss, when: Since) -> bool {
+        let mut accepted = self.accepted.get(&place).into_iter().flatten();
+        accepted.any(|at| (loss.at..when).contains(at))
     }
 
     /// Whether fetches of all these offsets may be refused.
@@ -88,10 +95,9 @@ impl Damages {
         around.filter_map(|loss| loss.until).any(|until| from < until && to <= until)
     }
 
-    /// Whether the log may be held: it lost its end and nobody gave that up since.
-    pub fn excuse_hold(&self, place: Place) -> bool {
-        let accepted = self.accepted.get(&place).copied();
-        let open = self.losses(place).filter(|loss| loss.until.is_none());
-        open.map(|loss| loss.at).any(|at| accepted.is_none_or(|accepted| accepted < at))
+    /// Whether the log may be held at that time: it had lost its end and nobody had given that up since.
+    pub fn excuse_hold(&self, place: Place, when: Since) -> bool {
+        let mut open = self.losses(place).filter(|loss| loss.until.is_none() && loss.at < when);
+        open.any(|loss| !self.is_given_up(place, loss, when))
     }
 }
