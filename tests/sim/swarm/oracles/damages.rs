@@ -83,6 +83,16 @@ impl Damages {
         })
     }
 
+    /// Whether what was acknowledged there to a request of that time was gone at the later one, as its log lost
+    /// its end and went on before it: what stands there since is something else.
+    pub fn has_gone(&self, place: Place, offset: i64, since: Since, when: Since) -> bool {
+        let mut open = self.losses(place).filter(|loss| loss.until.is_none());
+        open.any(|loss| {
+            let is_hit = loss.from <= offset && since < loss.at && loss.at < when;
+            is_hit && (loss.is_silent || self.is_given_up(place, loss, when))
+        })
+    }
+
     /// Whether an operator had given this up at that time.
     fn is_given_up(&self, place: Place, loss: &Loss, when: Since) -> bool {
         let mut accepted = self.accepted.get(&place).into_iter().flatten();
