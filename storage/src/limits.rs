@@ -114,6 +114,9 @@ pub const EPOCH_TRIES_MAX: usize = 256;
 /// How many unreadable pieces of one fetch are looked for block by block: 500 reads at worst, on a
 /// device that is slow when it fails. After that a failing read is given up as it is.
 pub const UNREADABLE_PIECES_MAX: u32 = 16;
+/// How many unreadable blocks of a journal file a start looks for one by one: 4,000 reads at worst for
+/// each file. What fails after that is given up as it is.
+pub const JOURNAL_UNREADABLE_PIECES_MAX: u32 = 256;
 /// How often a job may find that something else is missing before it is told to come back: walking
 /// a whole segment of 2 GiB without its index takes 8,192 steps.
 pub const JOB_TRIES_MAX: u32 = 16_384;

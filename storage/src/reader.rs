@@ -5,6 +5,7 @@ pub mod cache;
 mod epochs;
 mod fetch;
 pub mod jobs;
+pub(crate) mod pieces;
 pub mod plan;
 pub mod sieve;
 pub mod sums;

@@ -1,5 +1,7 @@
 //! The way back after a stop of any kind: classify first, write nothing until all is classified.
 
+mod around;
+mod basics;
 pub mod damage;
 mod doubt;
 mod losses;

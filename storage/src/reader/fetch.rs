@@ -9,27 +9,23 @@
 //!
 //! ```text
 //!  whole --read--> given back
-//!    | failed: several chunks? the first alone, else halves
+//!    | failed: several chunks? the first alone, else in pieces
 //!    v
-//!  halves --failed--> halves of halves ... --a block fails--> zeros
+//!  pieces (see pieces.rs) --> given back
 //! ```
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use flumen_protocol::ids::LogId;
 
 use super::assemble::Gaps;
 use super::jobs::Job;
+use super::pieces::{Pieces, is_lost};
 use super::plan::Missing;
 use super::sieve::Sieve;
 use crate::error::{DiskError, DiskErrorKind};
 use crate::limits::{BLOCK, EXTENT_BYTES_MIN, UNREADABLE_PIECES_MAX};
 use crate::manifest::image::Image;
 use crate::op::{Action, FileName, Output};
-
-/// By which error numbers a device or a file system says that what lies there is lost.
-/// From Linux: EIO, ENODATA (critical medium error), EBADMSG and EUCLEAN (checksum or structure of
-/// the file system), EILSEQ (integrity of a block), EREMOTEIO (of a remote target).
-const LOST: [i32; 6] = [5, 61, 74, 117, 84, 121];
 
 /// Something being fetched, and who waits for it.
 #[derive(Debug)]
@@ -72,15 +68,6 @@ pub(super) enum Step {
     Unavailable(DiskErrorKind),
 }
 
-/// A read that failed as a whole and is carried out in pieces.
-#[derive(Debug)]
-struct Pieces {
-    at: u64,
-    bytes: BytesMut,
-    /// What is still to be read, the first piece last.
-    left: Vec<(u64, u64)>,
-}
-
 /// What a failed read says about what lies there.
 enum Failure {
     /// There is no such file.
@@ -119,7 +106,7 @@ impl Fetch {
         if let Missing::Index(_) = &self.missing {
             return Action::ReadAll;
         }
-        let next = self.pieces.as_ref().and_then(|pieces| pieces.left.last().copied());
+        let next = self.pieces.as_ref().and_then(Pieces::next);
         let (at, len) = next.unwrap_or_else(|| self.whole());
         Action::Read { at, len: u32::try_from(len).expect("extents are bounded") }
     }
@@ -145,12 +132,14 @@ impl Fetch {
             },
         };
         if let Some(mut pieces) = self.pieces.take() {
-            pieces.take(read, &mut self.unreadable);
-            if pieces.left.is_empty() {
-                return Step::Read(pieces.bytes.freeze());
-            }
-            self.pieces = Some(pieces);
-            return Step::Again;
+            pieces.take(read, &mut self.unreadable, UNREADABLE_PIECES_MAX);
+            return match pieces.finish() {
+                Ok(bytes) => Step::Read(bytes),
+                Err(pieces) => {
+                    self.pieces = Some(pieces);
+                    Step::Again
+                }
+            };
         }
         match (read, &mut self.missing) {
             (Some(bytes), _) => Step::Read(bytes),
@@ -196,51 +185,12 @@ impl Walk {
     }
 }
 
-impl Pieces {
-    /// A single block is tried once more as it is.
-    fn of(at: u64, len: u64) -> Self {
-        let mut left = Vec::new();
-        split(at, len, &mut left);
-        Self { at, bytes: BytesMut::zeroed(len as usize), left }
-    }
-
-    /// Takes what was read of the next piece; nothing if it cannot be read.
-    fn take(&mut self, read: Option<Bytes>, unreadable: &mut u32) {
-        let (at, len) = self.left.pop().expect("a piece was read");
-        let from = (at - self.at) as usize;
-        match read {
-            Some(read) => {
-                let until = from + read.len().min(len as usize);
-                self.bytes[from..until].copy_from_slice(&read[..until - from]);
-                if until - from < len as usize {
-                    // The file ends here.
-                    self.bytes.truncate(until);
-                    self.left.clear();
-                }
-            }
-            None if len > BLOCK && *unreadable < UNREADABLE_PIECES_MAX => {
-                split(at, len, &mut self.left);
-            }
-            None => *unreadable += 1,
-        }
-    }
-}
-
-/// Both halves of a piece, the first one last.
-fn split(at: u64, len: u64, out: &mut Vec<(u64, u64)>) {
-    let half = (len / 2).next_multiple_of(BLOCK);
-    if half < len {
-        out.push((at + half, len - half));
-    }
-    out.push((at, half));
-}
-
 fn failure(kind: DiskErrorKind) -> Failure {
     match kind {
         DiskErrorKind::NotFound => Failure::Missing,
         // Only an index is read whole, and one that large is none.
         DiskErrorKind::TooLarge => Failure::Lost,
-        DiskErrorKind::Io(number) if LOST.contains(&number) => Failure::Lost,
+        kind if is_lost(kind) => Failure::Lost,
         DiskErrorKind::NoSpace
         | DiskErrorKind::NoDescriptors
         | DiskErrorKind::Denied

@@ -1,7 +1,7 @@
 //! Journal files whose readable frames may be of an earlier use than their latest.
 //!
 //! Does: tell which files lost the opening of their use, and may have been begun again by a use of
-//! which nothing is readable.
+//! which nothing is readable; put the frames of all others in order.
 //! Does not: decide what becomes of them; the scan does.
 //! Invariants: a file is not doubted if its use's own opening is readable, or if the next use's
 //! opening continues it.
@@ -18,7 +18,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::damage::{SetAside, covers};
-use super::survey::Survey;
+use super::survey::{Candidate, Survey};
 use crate::format::frame::FrameKind;
 
 /// Frames that do not count, as it cannot be told whose they are.
@@ -86,14 +86,37 @@ pub(super) fn in_doubt(surveys: &BTreeMap<u16, Survey>, known: Option<u64>) -> B
     doubted
 }
 
+/// The frames of the latest use of every file, by use and position, without what is no longer
+/// needed and without what a later use declared void: it began again at the sequence where an
+/// earlier start had cut. Apart from them those of files in doubt, which do not count.
+pub(super) fn in_order(
+    surveys: &BTreeMap<u16, Survey>,
+    doubted: &BTreeSet<u16>,
+    floor: u64,
+    durable: u64,
+) -> (Vec<Candidate>, Vec<Doubt>) {
+    let mut uses: Vec<(&u16, &Survey)> = surveys.iter().filter(|it| it.1.counter > 0).collect();
+    uses.sort_unstable_by_key(|(_, survey)| survey.counter);
+    let (mut limit, mut counted, mut doubts) = (u64::MAX, Vec::new(), Vec::new());
+    for (slot, survey) in uses.into_iter().rev() {
+        let doubt = doubt_of(*slot, survey, floor..limit, durable);
+        let doubt = doubt.filter(|_| doubted.contains(slot));
+        // Frames behind a beginning that was never durable are the trace of a torn write.
+        if let Some(doubt) = doubt.filter(|doubt| doubt.first_sequence <= durable + 1) {
+            doubts.push(doubt);
+            continue;
+        }
+        let frames = survey.current.iter();
+        counted.push(frames.clone().filter(move |it| (floor..limit).contains(&it.header.sequence)));
+        let first = frames.map(|found| found.header.sequence).min();
+        limit = limit.min(first.unwrap_or(u64::MAX));
+    }
+    (counted.into_iter().rev().flatten().copied().collect(), doubts)
+}
+
 /// What those files hold that would count: frames within these sequences. `durable`: what is proven to
 /// have been.
-pub(super) fn doubt_of(
-    slot: u16,
-    survey: &Survey,
-    needed: Range<u64>,
-    durable: u64,
-) -> Option<Doubt> {
+fn doubt_of(slot: u16, survey: &Survey, needed: Range<u64>, durable: u64) -> Option<Doubt> {
     let frames = survey.current.iter();
     let counting = frames.filter(|found| needed.contains(&found.header.sequence));
     let sequences = counting.clone().map(|found| found.header.sequence);

@@ -9,17 +9,20 @@
 //!
 //! ```text
 //!  Reading (folder, watermark, manifest) -> Scanning (journal files, one after the other)
+//!    -> Reading again, once, if anything is wrong
 //!    -> SettingAside (quarantine, flushes) -> Recording (manifest, with what is held) -> Ready
 //!    -> finish()
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;
+use std::ops::Range;
 
-use bytes::Bytes;
 use flumen_protocol::ids::LogId;
 use flumen_protocol::time::{Monotonic, Now, Wall};
 
+use super::around::{Around, Step};
+use super::basics::{Basics, contents};
 use super::damage::SetAside;
 use super::losses::{self, Losses, replay_after};
 use super::scan::{JournalScan, Scanned, Scanner, Tail as JournalTail};
@@ -32,7 +35,7 @@ use crate::journal::journal::{Journal, JournalConfig};
 use crate::manifest::image::LogImage;
 use crate::manifest::manifest::{Manifest, Parsed, parse};
 use crate::manifest::record::Record;
-use crate::op::{Action, DiskDone, DiskOp, FileName, OpId, OpIds, Output};
+use crate::op::{Action, DiskDone, DiskOp, FileName, OpId, OpIds};
 use crate::reader::cache::TailCache;
 use crate::reader::jobs::Reader;
 use crate::retention::ClockGuard;
@@ -56,6 +59,12 @@ pub struct Opening {
     report: Vec<String>,
     /// What was given up, a line each.
     accepted: Vec<String>,
+    /// A file that could not be read whole.
+    around: Option<Around>,
+    /// What could not be read of the file that was read last.
+    lost: Vec<Range<u64>>,
+    /// Everything was read twice, since something was wrong with it the first time.
+    has_looked_again: bool,
     /// The clocks as they were last told.
     now: Now,
 }
@@ -79,16 +88,6 @@ enum Phase {
     Ready { found: Found, manifest: Manifest },
     /// The store was handed out, or recovery failed.
     Over,
-}
-
-/// The three things that are read first.
-#[derive(Debug, Default)]
-struct Basics {
-    asked: BTreeMap<OpId, FileName>,
-    slots: Option<Vec<u64>>,
-    watermark: Option<Bytes>,
-    manifest: Option<Bytes>,
-    begun: bool,
 }
 
 /// What the files say, added up.
@@ -124,6 +123,9 @@ impl Opening {
             phase: Phase::Reading(Basics::default()),
             report: Vec::new(),
             accepted: Vec::new(),
+            around: None,
+            lost: Vec::new(),
+            has_looked_again: false,
             now: Now { monotonic: Monotonic(0), wall: Wall(0) },
         }
     }
@@ -147,6 +149,9 @@ impl Opening {
     /// The operations to carry out now.
     pub fn next_ops(&mut self, now: Now, out: &mut Vec<DiskOp>) {
         self.now = now;
+        if let Some(around) = &mut self.around {
+            around.next_op(&mut self.ids, out);
+        }
         match &mut self.phase {
             Phase::Reading(basics) if !basics.begun => basics.begin(&mut self.ids, out),
             Phase::Scanning { slots, asked, .. } if asked.is_none() => {
@@ -182,6 +187,7 @@ impl Opening {
     /// Whatever stands in the way of a start; see [`StorageError::remedy`]. Nothing was written
     /// unless the device failed while writing.
     pub fn on_done(&mut self, done: DiskDone, now: Now) -> Result<(), StorageError> {
+        let Some(done) = self.read_around(done) else { return Ok(()) };
         self.phase = match mem::replace(&mut self.phase, Phase::Over) {
             Phase::Reading(mut basics) => {
                 basics.take(done)?;
@@ -191,6 +197,7 @@ impl Opening {
                 let (id, slot) = asked.expect("an answer to what was asked");
                 assert_eq!(id, done.id, "one journal file at a time");
                 scanner.feed(slot, contents(done)?.unwrap_or_default())?;
+                scanner.note_unreadable(slot, mem::take(&mut self.lost));
                 self.classify_if_scanned(scanner, parsed, slots)?
             }
             Phase::SettingAside { found, mut waiting, queued } => {
@@ -214,6 +221,35 @@ impl Opening {
         Ok(())
     }
 
+    /// One block that the device has lost must not cost the start: the file is read around it. Gives back
+    /// what is answered now.
+    fn read_around(&mut self, done: DiskDone) -> Option<DiskDone> {
+        let Some(around) = self.around.take_if(|around| around.awaits(done.id)) else {
+            let is_reading = matches!(self.phase, Phase::Reading(_) | Phase::Scanning { .. });
+            let around = Around::begin(&done).filter(|_| is_reading);
+            if around.is_none() {
+                return Some(done);
+            }
+            assert!(self.around.is_none(), "journal files are read after the watermark");
+            self.around = around;
+            return None;
+        };
+        let file = around.file();
+        match around.take(done) {
+            Step::Going(around) => {
+                self.around = Some(around);
+                None
+            }
+            Step::Over(done, lost) => {
+                self.report.extend(lost.iter().map(|Range { start, end }| {
+                    format!("{file}: bytes {start} to {end} cannot be read, and count as zeros")
+                }));
+                self.lost = lost;
+                Some(done)
+            }
+        }
+    }
+
     /// The store and what it found, once recovery is complete; `None` before.
     pub fn finish(&mut self) -> Option<(Store, Recovered)> {
         if !matches!(self.phase, Phase::Ready { .. }) {
@@ -230,14 +266,19 @@ impl Opening {
             return Ok(Phase::Reading(basics));
         }
         let parsed = match &basics.manifest {
-            Some(file) => parse(file, &self.identity)?,
-            None => Parsed::fresh(),
+            Some(file) => parse(file, &self.identity),
+            None => Ok(Parsed::fresh()),
         };
+        if matches!(parsed, Err(StorageError::Corrupt { .. })) && self.looks_again() {
+            return Ok(Phase::Reading(Basics::default()));
+        }
+        let parsed = parsed?;
         if parsed.torn_bytes > 0 {
             let bytes = parsed.torn_bytes;
             self.report.push(format!("manifest: {bytes} bytes of an unfinished write were cut"));
         }
         let watermark = basics.watermark.unwrap_or_default();
+        self.lost.clear();
         let scanner = Scanner::new(self.identity, self.journal_config, &watermark)?;
         let slots = VecDeque::from(basics.slots.unwrap_or_default());
         self.classify_if_scanned(Box::new(scanner), parsed, slots)
@@ -253,12 +294,19 @@ impl Opening {
             return Ok(Phase::Scanning { scanner, parsed, slots, asked: None });
         }
         let (last, known) = (parsed.sequence, scanner.manifest_chunk());
+        if last < known && self.looks_again() {
+            return Ok(Phase::Reading(Basics::default()));
+        }
         if last < known {
             // Not the trace of a torn write: what was recorded there, others have forgotten since.
             let what = format!("it ends with chunk {last}, and chunk {known} was durable");
             return Err(StorageError::Corrupt { file: FileName::Manifest, what });
         }
-        let mut scan = scanner.finish(self.accepts_damage, &parsed.image.accepted)?;
+        let scan = scanner.finish(self.accepts_damage, &parsed.image.accepted);
+        if !scan.as_ref().is_ok_and(JournalScan::is_whole) && self.looks_again() {
+            return Ok(Phase::Reading(Basics::default()));
+        }
+        let mut scan = scan?;
         if parsed.written.is_none() && !scan.frames.is_empty() {
             let what = "it is missing although the journal is in use".to_owned();
             return Err(StorageError::Corrupt { file: FileName::Manifest, what });
@@ -277,6 +325,16 @@ impl Opening {
         }
         let waiting = queued.iter().map(|op| (op.id, op.file)).collect();
         Ok(self.record_if_safe(found, waiting, queued))
+    }
+
+    /// What was read may be wrong, and not what is there (fault row D7). Nothing is given up, cut or refused
+    /// before it was read a second time; that counts. Says whether this is the first time.
+    fn looks_again(&mut self) -> bool {
+        let is_first = !mem::replace(&mut self.has_looked_again, true);
+        if is_first {
+            self.report.clear();
+        }
+        is_first
     }
 
     /// On a full disk a node must start, and a torn tail is of interest to the curious only: nothing
@@ -368,65 +426,6 @@ impl Opening {
         }
         store.resume_removals();
         (store, recovered)
-    }
-}
-
-impl Basics {
-    fn begin(&mut self, ids: &mut OpIds, out: &mut Vec<DiskOp>) {
-        self.begun = true;
-        let actions = [
-            (FileName::CoreFolder, Action::List),
-            (FileName::Watermark, Action::ReadAll),
-            (FileName::Manifest, Action::ReadAll),
-        ];
-        for (file, action) in actions {
-            let id = ids.next_id();
-            self.asked.insert(id, file);
-            out.push(DiskOp { id, file, action });
-        }
-    }
-
-    fn take(&mut self, done: DiskDone) -> Result<(), StorageError> {
-        let file = self.asked.remove(&done.id).expect("an answer to what was asked");
-        if file == FileName::Watermark {
-            self.watermark = contents(done)?;
-        } else if file == FileName::Manifest {
-            self.manifest = contents(done)?;
-        } else {
-            let Output::Listing(listed) = done.result.map_err(StorageError::Unreadable)? else {
-                unreachable!("a folder is listed")
-            };
-            self.slots = Some(listed.iter().filter_map(|found| slot_of(found.file)).collect());
-        }
-        Ok(())
-    }
-}
-
-fn slot_of(file: FileName) -> Option<u64> {
-    match file {
-        FileName::Journal(slot) => Some(slot),
-        FileName::Node
-        | FileName::Watermark
-        | FileName::Manifest
-        | FileName::Ballast
-        | FileName::Segment { .. }
-        | FileName::Index { .. }
-        | FileName::Quarantine(_)
-        | FileName::CoreFolder
-        | FileName::PartitionsFolder
-        | FileName::LogFolder(_) => None,
-    }
-}
-
-/// What was read; `None` if the file does not exist.
-fn contents(done: DiskDone) -> Result<Option<Bytes>, StorageError> {
-    match done.result {
-        Ok(Output::Bytes(bytes)) => Ok(Some(bytes)),
-        Ok(Output::Done | Output::Listing(_) | Output::Size(_)) => {
-            unreachable!("reading gives bytes")
-        }
-        Err(error) if error.kind == DiskErrorKind::NotFound => Ok(None),
-        Err(error) => Err(StorageError::Unreadable(error)),
     }
 }
 

@@ -10,6 +10,7 @@
 //! Apart because the same code runs in tests, in fuzzing and at every start.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use bytes::Bytes;
 use flumen_protocol::ids::{LogId, Offset};
@@ -27,7 +28,7 @@ use crate::op::{DiskOp, FileName, OpIds};
 use crate::recovery::damage::Tracker;
 pub use crate::recovery::damage::{DamagedRange, Reason, SetAside, Victim};
 pub use crate::recovery::doubt::Doubt;
-use crate::recovery::doubt::{doubt_of, in_doubt};
+use crate::recovery::doubt::{in_doubt, in_order};
 use crate::recovery::survey::{Candidate, Survey};
 use crate::recovery::verdict::{Belonging, Header, Observation, Verdict, judge};
 
@@ -79,6 +80,11 @@ pub struct JournalScan {
 }
 
 impl JournalScan {
+    /// Whether nothing is missing, and nothing was under way.
+    pub(super) fn is_whole(&self) -> bool {
+        self.damaged.is_empty() && self.doubts.is_empty() && self.tail == Tail::Clean
+    }
+
     /// Operations that set aside what was cut or is damaged, each under its own name; repeating
     /// them changes nothing.
     pub fn quarantine_ops(&self, ids: &mut OpIds, out: &mut Vec<DiskOp>) {
@@ -104,7 +110,12 @@ pub struct Scanner {
     /// Whether the watermark's file holds anything.
     has_watermark: bool,
     surveys: BTreeMap<u16, Survey>,
+    /// What the device has lost of which file.
+    unreadable: Unreadable,
 }
+
+/// Places of journal files that cannot be read, by slot, and stand as zeros in what was fed.
+type Unreadable = BTreeMap<u16, Vec<Range<u64>>>;
 
 impl Scanner {
     /// `watermark`: the bytes of the watermark file, empty if it is missing.
@@ -128,6 +139,7 @@ impl Scanner {
             watermark_ready,
             has_watermark: !watermark.is_empty(),
             surveys: BTreeMap::new(),
+            unreadable: Unreadable::new(),
         })
     }
 
@@ -143,6 +155,13 @@ impl Scanner {
         let survey = Survey::of(slot, file, &self.identity)?;
         self.surveys.insert(slot, survey);
         Ok(())
+    }
+
+    /// These places of a file that was fed are lost, and not zero. It is prepared anew before its next use.
+    pub(super) fn note_unreadable(&mut self, slot: u64, places: Vec<Range<u64>>) {
+        if let Some(slot) = u16::try_from(slot).ok().filter(|_| !places.is_empty()) {
+            self.unreadable.insert(slot, places);
+        }
     }
 
     /// The last chunk of the manifest that anything fed knows to have been durable.
@@ -164,7 +183,15 @@ impl Scanner {
         accepted: &BTreeSet<(u64, u64)>,
     ) -> Result<JournalScan, StorageError> {
         let manifest = self.manifest_chunk();
-        let Self { identity, config, watermark, watermark_ready, has_watermark, surveys } = self;
+        let Self {
+            identity,
+            config,
+            watermark,
+            watermark_ready,
+            has_watermark,
+            surveys,
+            unreadable,
+        } = self;
         let doubted = in_doubt(&surveys, watermark.map(|watermark| watermark.counter));
         let watermark = watermark.unwrap_or_default();
         let floor = surveys.values().map(|survey| survey.floor).fold(watermark.floor, u64::max);
@@ -172,14 +199,14 @@ impl Scanner {
         let durable = known.fold(watermark.durable, u64::max);
         let used = surveys.values().map(|survey| survey.counter);
         let counter = used.fold(watermark.counter, u64::max);
-        let mut walk = Walk::new(&surveys, &doubted, floor, durable);
+        let mut walk = Walk::new((&surveys, &unreadable), &doubted, floor, durable);
         walk.run();
         std::mem::take(&mut walk.tracker).finish(&mut walk.damaged);
         if !accepts {
             walk.refuse_unidentified(accepted)?;
         }
         let mut files = walk.files;
-        sort_rest(&mut files, &surveys, config.file_bytes);
+        sort_rest(&mut files, (&surveys, &unreadable), config.file_bytes);
         let start = JournalStart {
             identity,
             next_sequence: walk.expected.max(durable + 1),
@@ -207,9 +234,13 @@ impl Scanner {
 
 /// Files that hold nothing needed are spare if they were wholly written once: a frame in them, or
 /// in their earlier use, proves that.
-fn sort_rest(files: &mut Files, surveys: &BTreeMap<u16, Survey>, file_bytes: u64) {
+fn sort_rest(
+    files: &mut Files,
+    (surveys, unreadable): (&BTreeMap<u16, Survey>, &Unreadable),
+    file_bytes: u64,
+) {
     for (slot, survey) in surveys {
-        let is_whole = survey.bytes.len() as u64 == file_bytes;
+        let is_whole = survey.bytes.len() as u64 == file_bytes && !unreadable.contains_key(slot);
         match (files.uses(*slot), is_whole && survey.counter > 0) {
             (true, true) => {}
             (true, false) => files.resize_later(*slot),
@@ -230,6 +261,7 @@ struct Place {
 /// One pass over all frames in order.
 struct Walk<'a> {
     surveys: &'a BTreeMap<u16, Survey>,
+    unreadable: &'a Unreadable,
     /// Frames that may count, by use and position.
     candidates: Vec<Candidate>,
     doubts: Vec<Doubt>,
@@ -252,7 +284,7 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn new(
-        surveys: &'a BTreeMap<u16, Survey>,
+        (surveys, unreadable): (&'a BTreeMap<u16, Survey>, &'a Unreadable),
         doubted: &BTreeSet<u16>,
         floor: u64,
         durable: u64,
@@ -263,6 +295,7 @@ impl<'a> Walk<'a> {
         let expected = floor.max(1);
         Self {
             surveys,
+            unreadable,
             candidates,
             doubts,
             expected,
@@ -311,7 +344,7 @@ impl<'a> Walk<'a> {
             belonging: if chained { Belonging::Here } else { Belonging::Older },
             payload_ok: found.payload_ok,
             was_durable: self.expected <= self.durable,
-            in_flight: can_be_in_flight(rest),
+            in_flight: can_be_in_flight(rest) && !self.is_blind(),
         };
         match judge(observation) {
             Verdict::Accept => self.accept(found),
@@ -404,7 +437,7 @@ impl<'a> Walk<'a> {
             belonging,
             payload_ok: false,
             was_durable: self.expected <= self.durable,
-            in_flight: can_be_in_flight(rest),
+            in_flight: can_be_in_flight(rest) && !self.is_blind(),
         };
         match judge(observation) {
             Verdict::Damaged(reason) => {
@@ -421,6 +454,14 @@ impl<'a> Walk<'a> {
             }
             Verdict::Accept => unreachable!("what is missing has no payload"),
         }
+    }
+
+    /// Whether something behind the expected frame cannot be read: then nobody knows that the journal ends here.
+    fn is_blind(&self) -> bool {
+        self.unreadable.iter().any(|(slot, places)| match self.place {
+            Some(place) if place.slot == *slot => places.iter().any(|it| it.end > place.at),
+            Some(_) | None => !self.files.uses(*slot),
+        })
     }
 
     fn observe(&self) -> (Header, Belonging) {
@@ -504,6 +545,13 @@ impl<'a> Walk<'a> {
                    --accept-damage`: what is named here is then given up, and what is left of it is \
                    kept in quarantine files"
             .to_owned();
+        if self.is_suspicious && self.is_blind() {
+            let what = format!(
+                "a journal file cannot be read where sequence {} or what follows it may be",
+                self.expected
+            );
+            return Err(StorageError::NeedsOperator { what, how });
+        }
         if self.is_suspicious {
             let what = format!(
                 "the journal is broken at sequence {} and more follows than can have been under way",
@@ -525,34 +573,6 @@ impl<'a> Walk<'a> {
         let what = format!("acknowledged data is gone: {}", unknown.join(". "));
         Err(StorageError::NeedsOperator { what, how })
     }
-}
-
-/// The frames of the latest use of every file, by use and position, without what is no longer
-/// needed and without what a later use declared void: it began again at the sequence where an
-/// earlier start had cut. Apart from them those of files in doubt, which do not count.
-fn in_order(
-    surveys: &BTreeMap<u16, Survey>,
-    doubted: &BTreeSet<u16>,
-    floor: u64,
-    durable: u64,
-) -> (Vec<Candidate>, Vec<Doubt>) {
-    let mut uses: Vec<(&u16, &Survey)> = surveys.iter().filter(|it| it.1.counter > 0).collect();
-    uses.sort_unstable_by_key(|(_, survey)| survey.counter);
-    let (mut limit, mut counted, mut doubts) = (u64::MAX, Vec::new(), Vec::new());
-    for (slot, survey) in uses.into_iter().rev() {
-        let doubt = doubt_of(*slot, survey, floor..limit, durable);
-        let doubt = doubt.filter(|_| doubted.contains(slot));
-        // Frames behind a beginning that was never durable are the trace of a torn write.
-        if let Some(doubt) = doubt.filter(|doubt| doubt.first_sequence <= durable + 1) {
-            doubts.push(doubt);
-            continue;
-        }
-        let frames = survey.current.iter();
-        counted.push(frames.clone().filter(move |it| (floor..limit).contains(&it.header.sequence)));
-        let first = frames.map(|found| found.header.sequence).min();
-        limit = limit.min(first.unwrap_or(u64::MAX));
-    }
-    (counted.into_iter().rev().flatten().copied().collect(), doubts)
 }
 
 /// Whether all these frames can stem from commits that were under way together: no use of a file

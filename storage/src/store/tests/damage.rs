@@ -11,6 +11,7 @@ use super::*;
 
 mod accepted;
 mod random;
+mod unreadable;
 
 impl World {
     /// Where the frame of this entry begins; the first one, if there are several.
@@ -467,7 +468,7 @@ fn a_start_that_finds_damage_may_be_cut_short_at_every_step() {
     let mut undisturbed = rotten();
     undisturbed.restart();
     let expected = undisturbed.outcome();
-    let steps = 12;
+    let steps = 16;
     for (first, second) in (0..steps * steps).map(|at| (at / steps, at % steps)) {
         let mut world = rotten();
         for stop in [first, second] {
