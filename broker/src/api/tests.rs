@@ -41,6 +41,8 @@ use crate::shard::routing::{Leaders, OFFSETS_TOPIC, TRANSACTIONS_TOPIC};
 use crate::shard::settings::Settings;
 use crate::telemetry::metrics::{Metrics, RefusedReason};
 
+mod whole_answers;
+
 /// The identity of the one topic of these tests.
 const TOPIC: TopicId = TopicId([7; 16]);
 

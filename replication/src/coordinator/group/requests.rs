@@ -184,7 +184,7 @@ impl GroupRequest {
                 GroupResponse::Leave(response)
             }
             Self::ConsumerHeartbeat { .. } => {
-                GroupResponse::ConsumerHeartbeat(consumer_heartbeat_refused(error, error.message()))
+                GroupResponse::ConsumerHeartbeat(consumer_heartbeat_refused(error, None))
             }
             Self::DescribeConsumer { group_id, .. } => {
                 GroupResponse::DescribeConsumer(describe_consumer_refused(group_id, error))
@@ -201,8 +201,8 @@ impl GroupRequest {
                     .with_error_code(error.code());
                 GroupResponse::FetchOffsets(response)
             }
-            Self::Describe { group_id, version } => {
-                GroupResponse::Describe(describe_refused(group_id, *version, error))
+            Self::Describe { group_id, .. } => {
+                GroupResponse::Describe(describe_refused(group_id, error))
             }
             Self::List { .. } => {
                 let response = ListGroupsResponse::default().with_error_code(error.code());
@@ -239,7 +239,7 @@ impl GroupResponse {
                 Self::Leave(LeaveGroupResponse::default().with_error_code(error.code()))
             }
             Self::ConsumerHeartbeat(_) => {
-                Self::ConsumerHeartbeat(consumer_heartbeat_refused(error, error.message()))
+                Self::ConsumerHeartbeat(consumer_heartbeat_refused(error, None))
             }
             Self::DescribeConsumer(response) => {
                 Self::DescribeConsumer(describe_consumer_refused(&response.group_id, error))
@@ -254,12 +254,7 @@ impl GroupResponse {
                     .with_error_code(error.code());
                 Self::FetchOffsets(refusal)
             }
-            Self::Describe(response) => {
-                let refusal = DescribedGroup::default()
-                    .with_group_id(response.group_id)
-                    .with_error_code(error.code());
-                Self::Describe(refusal)
-            }
+            Self::Describe(response) => Self::Describe(describe_refused(&response.group_id, error)),
             Self::List(_) => {
                 Self::List(ListGroupsResponse::default().with_error_code(error.code()))
             }
@@ -306,16 +301,17 @@ pub(super) fn sync_refused(error: ErrorCode) -> SyncGroupResponse {
     SyncGroupResponse::default().with_error_code(error.code())
 }
 
-/// A ConsumerGroupHeartbeat answer with an error and the reason in words.
+/// A ConsumerGroupHeartbeat answer with an error and, where it is one of this request, the reason in
+/// words. As in Kafka the words of the code itself are no reason: clients know them.
 pub(super) fn consumer_heartbeat_refused(
     error: ErrorCode,
-    message: &str,
+    message: Option<&str>,
 ) -> ConsumerGroupHeartbeatResponse {
     ConsumerGroupHeartbeatResponse::default()
         .with_member_id(None)
         .with_assignment(None)
         .with_error_code(error.code())
-        .with_error_message(Some(text(message)))
+        .with_error_message(message.map(text))
 }
 
 fn describe_consumer_refused(
@@ -325,7 +321,6 @@ fn describe_consumer_refused(
     consumer_group_describe_response::DescribedGroup::default()
         .with_group_id(GroupId(text(group_id)))
         .with_error_code(error.code())
-        .with_error_message(Some(text(error.message())))
 }
 
 /// An OffsetCommit answer with the same error for every partition asked for.
@@ -358,13 +353,9 @@ pub(super) fn leave_refused(request: &LeaveGroupRequest, error: ErrorCode) -> Le
     LeaveGroupResponse::default().with_members(members.collect())
 }
 
-/// A DescribeGroups answer with an error; its message has a place from version 6 on.
-pub(super) fn describe_refused(group_id: &str, version: i16, error: ErrorCode) -> DescribedGroup {
-    let message = (version >= 6).then(|| text(error.message()));
-    DescribedGroup::default()
-        .with_group_id(GroupId(text(group_id)))
-        .with_error_code(error.code())
-        .with_error_message(message)
+/// A DescribeGroups answer with an error and nothing else.
+fn describe_refused(group_id: &str, error: ErrorCode) -> DescribedGroup {
+    DescribedGroup::default().with_group_id(GroupId(text(group_id))).with_error_code(error.code())
 }
 
 /// The DeleteGroups answer for one group.

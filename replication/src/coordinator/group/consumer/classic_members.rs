@@ -38,7 +38,7 @@ const MEMBER_ID_REQUIRED_VERSION: i16 = 4;
 /// A classic member joins or joins again. `new_id` is for one that has no id yet.
 ///
 /// # Errors
-/// What to answer, with the member id to say.
+/// What to answer, with the member id to say: as in Kafka none, unless one is given out.
 pub(in crate::coordinator::group) fn join(
     pen: &mut Pen<'_, '_>,
     joiner: &Joiner,
@@ -47,7 +47,7 @@ pub(in crate::coordinator::group) fn join(
     let is_new = joiner.member_id.is_empty();
     let id = if is_new { new_id } else { joiner.member_id.clone() };
     let max = pen.turn.config.consumer.max_size.min(GROUP_MEMBERS_MAX);
-    let denied = |code: ErrorCode| Err((code, joiner.member_id.clone()));
+    let denied = |code: ErrorCode| Err((code, String::new()));
     if pen.group.members().len() >= max && pen.group.member(&id).is_none() {
         return denied(ErrorCode::GroupMaxSizeReached);
     }
@@ -70,7 +70,7 @@ pub(in crate::coordinator::group) fn join(
             }
             was_modern && joiner.instance.is_some()
         }
-        Err(denied) => return Err((denied.code, joiner.member_id.clone())),
+        Err(why) => return denied(why.code),
     };
     let before = pen.group.member(&id).cloned().unwrap_or_default();
     let bump = update_profile(pen, &id, &before.profile, profile(joiner, &wishes, &before.profile));
@@ -88,8 +88,8 @@ pub(in crate::coordinator::group) fn join(
     } else {
         pen.reconcile(&id, Some(&owned))
     };
-    if let Err(denied) = reconciled {
-        return Err((denied.code, id));
+    if let Err(why) = reconciled {
+        return denied(why.code);
     }
     let response = JoinGroupResponse::default()
         .with_member_id(text(&id))

@@ -257,8 +257,7 @@ impl GroupCoordinator {
         let weight_bytes = joiner.weight_bytes();
         let waiting = joiner.waiting;
         if let Err(denied) = self.check_room(group_id, weight_bytes) {
-            let refusal = join_refused(denied.code, &joiner.member_id, waiting.version);
-            let response = GroupResponse::Join(join_for_version(refusal, waiting.version));
+            let response = GroupResponse::Join(join_refused(denied.code, "", waiting.version));
             out.push(GroupEffect::Reply { ticket: waiting.ticket, response });
             return true;
         }
@@ -554,7 +553,7 @@ pub(super) fn member_id(asker: &Asker<'_>, dice: &mut Dice) -> String {
 }
 
 pub(super) fn denied_response(denied: &Denied) -> ConsumerGroupHeartbeatResponse {
-    consumer_heartbeat_refused(denied.code, &denied.message)
+    consumer_heartbeat_refused(denied.code, Some(&denied.message))
 }
 
 /// A heartbeat with who sent it.

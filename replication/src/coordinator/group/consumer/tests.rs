@@ -1021,3 +1021,4 @@ fn a_member_that_comes_moves_few_partitions() {
 }
 
 mod converting;
+mod whole_answers;

@@ -1,0 +1,44 @@
+//! Answers about groups that Kafka's own request tests compare whole, and what the rooms put together
+//! themselves.
+
+use flumen_protocol::messages::consumer_group_describe_response::DescribedGroup;
+
+use super::*;
+
+fn group(id: &str) -> GroupId {
+    GroupId(text(id))
+}
+
+fn code(number: i16) -> ErrorCode {
+    ErrorCode::from_code(number).expect("a code of Kafka's")
+}
+
+#[test]
+fn where_there_are_no_groups_of_the_new_kind_the_code_says_all() {
+    let mut bare = Bare::new();
+    bare.options.consumer_groups.are_served = false;
+    let unsupported = ErrorCode::UnsupportedVersion.code();
+    for version in 0..=1 {
+        let request = ConsumerGroupHeartbeatRequest::default();
+        let told = bare.ask(ApiKey::ConsumerGroupHeartbeat, version, &request);
+        let refusal = ConsumerGroupHeartbeatResponse::default().with_error_code(unsupported);
+        assert_eq!(told, refusal);
+        let ids = || ["grp-1", "grp-2"].map(group);
+        let request = ConsumerGroupDescribeRequest::default().with_group_ids(ids().to_vec());
+        let told = bare.ask(ApiKey::ConsumerGroupDescribe, version, &request);
+        let refused = |id| DescribedGroup::default().with_group_id(id).with_error_code(unsupported);
+        assert_eq!(told.groups, ids().map(refused));
+    }
+}
+
+#[test]
+fn a_coordinator_that_cannot_be_asked_has_no_words() {
+    let mut bare = Bare::new();
+    let gone = ErrorCode::NotCoordinator.code();
+    let request = DescribeGroupsRequest::default().with_groups(vec![group("g")]);
+    let told = bare.ask(ApiKey::DescribeGroups, 6, &request);
+    assert_eq!((told.groups[0].error_code, &told.groups[0].error_message), (gone, &None));
+    let request = ConsumerGroupHeartbeatRequest::default().with_group_id(group("g"));
+    let told = bare.ask(ApiKey::ConsumerGroupHeartbeat, 1, &request);
+    assert_eq!((told.error_code, told.error_message), (gone, None));
+}

@@ -1,0 +1,26 @@
+//! Answers that Kafka's own request tests compare whole, field by field and in their order.
+
+use super::*;
+
+#[test]
+fn a_classic_member_that_is_refused_is_told_no_id() {
+    let mut desk = Desk::new(&[("t", 4)]);
+    let a = classic_group(&mut desk, &[0, 1, 2, 3]);
+    desk.join("b", &["t"]);
+    let refusal = |code: ErrorCode| {
+        JoinGroupResponse::default().with_protocol_name(None).with_error_code(code.code())
+    };
+    let connect = classic_joining(&a, &[]).with_protocol_type(text("connect"));
+    let told = desk.classic_join(connect).expect("at once");
+    assert_eq!(told, refusal(ErrorCode::InconsistentGroupProtocol));
+    let mut other = classic_joining("new", &[]);
+    other.protocols[0].name = text("roundrobin");
+    let told = desk.classic_join(other).expect("at once");
+    assert_eq!(told, refusal(ErrorCode::InconsistentGroupProtocol));
+    let fenced = classic_joining(&a, &[]).with_group_instance_id(Some(text("i")));
+    let told = desk.classic_join(fenced).expect("at once");
+    assert_eq!(told, refusal(ErrorCode::UnknownMemberId));
+    let told = desk.classic_join(classic_joining("", &[])).expect("at once");
+    assert_eq!(told.error_code, ErrorCode::MemberIdRequired.code());
+    assert!(!told.member_id.is_empty(), "it is given out");
+}
