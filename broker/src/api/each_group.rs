@@ -55,8 +55,14 @@ pub fn ask(context: &Context<'_>, envelope: &Envelope, groups: Vec<GroupId>, ask
     let mut parts = Vec::with_capacity(groups.len());
     for (number, group) in (0..).zip(once_each(groups)) {
         let request = asked.request(&group, envelope.version);
-        waiting.answers.push(request.refused(ErrorCode::NotCoordinator));
-        if let Some(log) = context.group_log(&group) {
+        let error = if asked.needs_an_id() && group.is_empty() {
+            ErrorCode::InvalidGroupId
+        } else {
+            ErrorCode::NotCoordinator
+        };
+        waiting.answers.push(request.refused(error));
+        let log = context.group_log(&group).filter(|_| error == ErrorCode::NotCoordinator);
+        if let Some(log) = log {
             let question = Question::Group(Box::new(request));
             parts.push(Part { number, to: Addressee::Owner(log), question });
         }
@@ -81,6 +87,14 @@ fn once_each(groups: Vec<GroupId>) -> impl Iterator<Item = GroupId> {
 }
 
 impl Asked {
+    /// Whether a group without an id is none. Classic groups may have an empty one, of very old clients.
+    fn needs_an_id(self) -> bool {
+        match self {
+            Self::DescribeConsumer { .. } => true,
+            Self::Describe { .. } | Self::Delete => false,
+        }
+    }
+
     fn request(self, group: &GroupId, version: i16) -> GroupRequest {
         let group_id = group.to_string();
         match self {

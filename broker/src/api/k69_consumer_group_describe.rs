@@ -2,7 +2,7 @@
 //! have and what they shall have (KIP-848).
 //!
 //! - Each group is asked of its own coordinator; one that cannot be asked answers NOT_COORDINATOR.
-//! - A group that is not there, or is classic, is GROUP_ID_NOT_FOUND.
+//! - A group that is not there, or is classic, is GROUP_ID_NOT_FOUND; an empty id is INVALID_GROUP_ID.
 //! - Version 1 tells of each member whether it speaks the classic protocol.
 //!
 //! Deviations: a group named twice is described once, since its members weigh far more than its

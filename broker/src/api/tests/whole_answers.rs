@@ -42,3 +42,16 @@ fn a_coordinator_that_cannot_be_asked_has_no_words() {
     let told = bare.ask(ApiKey::ConsumerGroupHeartbeat, 1, &request);
     assert_eq!((told.error_code, told.error_message), (gone, None));
 }
+
+#[test]
+fn a_group_of_the_new_kind_has_an_id() {
+    let mut bare = Bare::new();
+    let ids = ["", "g"].map(group).to_vec();
+    let request = ConsumerGroupDescribeRequest::default().with_group_ids(ids.clone());
+    let told = bare.ask(ApiKey::ConsumerGroupDescribe, 1, &request);
+    let codes: Vec<ErrorCode> = told.groups.iter().map(|group| code(group.error_code)).collect();
+    assert_eq!(codes, [ErrorCode::InvalidGroupId, ErrorCode::NotCoordinator]);
+    let request = DescribeGroupsRequest::default().with_groups(ids);
+    let told = bare.ask(ApiKey::DescribeGroups, 6, &request);
+    assert_eq!(code(told.groups[0].error_code), ErrorCode::NotCoordinator, "a very old client's");
+}
