@@ -1,7 +1,7 @@
 //! ListGroups (key 16, versions 0–5): the groups this broker coordinates.
 //!
-//! - Every core is asked for the groups of its coordinators; the answers are put together in
-//!   order of their ids.
+//! - Every core is asked for the groups of its coordinators; the answers are put together in the order
+//!   in which Kafka lists the groups of one partition, which is none for a human eye.
 //! - Filters for states (version 4) and types (version 5); a word nobody knows matches nothing.
 //! - A coordinator that still loads makes the whole answer COORDINATOR_LOAD_IN_PROGRESS, so that
 //!   a list is never silently short; one that has just moved away is left out.
@@ -11,9 +11,10 @@
 use bytes::BytesMut;
 use flumen_protocol::error_code::ErrorCode;
 use flumen_protocol::ids::CoreId;
+use flumen_protocol::messages::list_groups_response::ListedGroup;
 use flumen_protocol::messages::{ListGroupsRequest, ListGroupsResponse, StrBytes};
-use flumen_replication::coordinator::group::ListFilter;
 use flumen_replication::coordinator::group::requests::{GroupRequest, GroupResponse};
+use flumen_replication::coordinator::group::{ListFilter, listing_place};
 
 use super::step::{self, Addressee, Context, Envelope, Part, Progress, Step, Wait};
 use super::table::Waiting as AnyWaiting;
@@ -74,7 +75,8 @@ impl Waiting {
         if self.response.error_code != ErrorCode::None.code() {
             self.response.groups.clear();
         }
-        self.response.groups.sort_by(|one, other| one.group_id.cmp(&other.group_id));
+        let key = |group: &ListedGroup| (listing_place(&group.group_id), group.group_id.clone());
+        self.response.groups.sort_by_cached_key(key);
         for group in &mut self.response.groups {
             if envelope.version < STATES_SINCE {
                 group.group_state = StrBytes::new();

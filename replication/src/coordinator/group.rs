@@ -33,6 +33,7 @@ mod exchange;
 mod join;
 mod member;
 mod offsets;
+mod order;
 mod pending;
 mod presence;
 mod rebalance;
@@ -48,6 +49,7 @@ pub use any::GroupState;
 pub use classic::StateName;
 pub use consumer::{ConsumerConfig, ConsumerState};
 pub use dispatch::{CommittedRow, GroupCoordinator, GroupRow};
+pub use order::listing_place;
 pub use requests::{GroupEffect, GroupRequest, GroupResponse};
 
 /// How groups behave. The names are Kafka's; [`GroupConfig::default`] has Kafka's defaults.

@@ -2,6 +2,8 @@
 //! themselves.
 
 use flumen_protocol::messages::consumer_group_describe_response::DescribedGroup;
+use flumen_protocol::messages::list_groups_response::ListedGroup;
+use flumen_replication::coordinator::group::requests::GroupResponse;
 
 use super::*;
 
@@ -54,4 +56,18 @@ fn a_group_of_the_new_kind_has_an_id() {
     let request = DescribeGroupsRequest::default().with_groups(ids);
     let told = bare.ask(ApiKey::DescribeGroups, 6, &request);
     assert_eq!(code(told.groups[0].error_code), ErrorCode::NotCoordinator, "a very old client's");
+}
+
+#[test]
+fn groups_are_listed_in_the_order_of_kafkas_tables() {
+    let mut bare = Bare::new();
+    let listed = |id: &str| ListedGroup::default().with_group_id(group(id));
+    let answer = |core: u32| {
+        let ids: &[&str] = if core == 0 { &["grp-1", "grp-2"] } else { &["grp-4"] };
+        let groups = ids.iter().map(|id| listed(id)).collect();
+        Answer::Groups(vec![GroupResponse::List(ListGroupsResponse::default().with_groups(groups))])
+    };
+    let told = bare.ask_and(ApiKey::ListGroups, 5, &ListGroupsRequest::default(), answer);
+    let ids: Vec<&str> = told.groups.iter().map(|group| group.group_id.as_str()).collect();
+    assert_eq!(ids, ["grp-2", "grp-4", "grp-1"]);
 }

@@ -2,7 +2,8 @@
 //!
 //! Does: ConsumerGroupDescribe.
 //! Does not: change anything.
-//! Invariants: topics that are gone are left out, since they have no name.
+//! Invariants: topics that are gone are left out, since they have no name; members stand in the order in
+//! which Kafka lists them.
 //! Apart because members never need it.
 
 use flumen_protocol::error_code::ErrorCode;
@@ -12,6 +13,7 @@ use flumen_protocol::messages::consumer_group_describe_response::{
 use flumen_protocol::messages::{GroupId, TopicName};
 
 use super::super::GroupConfig;
+use super::super::order::listing_place;
 use super::super::requests::text;
 use super::assignor::Assignor;
 use super::member::ConsumerMember;
@@ -31,7 +33,9 @@ pub(in crate::coordinator::group) fn describe(
 ) -> DescribedGroup {
     let preferred = group.preferred_assignor().and_then(Assignor::named);
     let assignor = preferred.unwrap_or(config.consumer.default_assignor);
-    let members = group.members().iter().map(|(id, member)| {
+    let mut members: Vec<_> = group.members().iter().collect();
+    members.sort_by_cached_key(|(id, _)| listing_place(id));
+    let members = members.into_iter().map(|(id, member)| {
         let target = group.target(id);
         described(id, member, version)
             .with_assignment(assignment(&member.holding.assigned, image))

@@ -24,3 +24,16 @@ fn a_classic_member_that_is_refused_is_told_no_id() {
     assert_eq!(told.error_code, ErrorCode::MemberIdRequired.code());
     assert!(!told.member_id.is_empty(), "it is given out");
 }
+
+#[test]
+fn members_stand_in_the_order_of_kafkas_tables() {
+    let mut desk = Desk::new(&[("t", 3)]);
+    desk.join("member-1", &["t"]);
+    desk.join("member-2", &["t"]);
+    let asked = GroupRequest::DescribeConsumer { group_id: G.to_owned(), version: 1 };
+    let Some(GroupResponse::DescribeConsumer(described)) = desk.ask(asked) else {
+        panic!("no description")
+    };
+    let ids: Vec<&str> = described.members.iter().map(|member| &*member.member_id).collect();
+    assert_eq!(ids, ["member-2", "member-1"]);
+}
