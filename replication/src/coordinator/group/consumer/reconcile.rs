@@ -76,10 +76,14 @@ fn advance(
             revoking: Arc::new(revoking),
         };
     }
-    // Its own, given up just now, are free for nobody in this step; they are not in the target.
     let is_kept = |topic, partition| kept.contains(topic, partition);
     let (_, missing) = aim.target.split(is_kept);
-    let (unreleased, free) = missing.split(is_owned);
+    // What it has given up just now is its own again if it shall have it after all: nobody else can
+    // have been given it yet.
+    let is_with_others = |topic, partition| {
+        is_owned(topic, partition) && !holding.revoking.contains(topic, partition)
+    };
+    let (unreleased, free) = missing.split(is_with_others);
     let progress = if unreleased.is_empty() { Progress::Stable } else { Progress::Unreleased };
     let assigned = if free.is_empty() && kept == *holding.assigned {
         holding.assigned.clone()
@@ -156,6 +160,16 @@ mod tests {
     fn who_had_given_it_up_before_being_asked_goes_on_at_once() {
         let has = next(&stable(1, &[0, 1]), &aim(2, &[1]), Some(&[1]), &[]);
         assert_eq!(has, Ok(Holding { previous_epoch: 1, ..stable(2, &[1]) }));
+    }
+
+    #[test]
+    fn what_was_given_up_and_shall_be_had_again_is_had_at_once() {
+        let has = next(&stable(1, &[0, 1]), &aim(2, &[1]), Some(&[0, 1]), &[0, 1]).expect("known");
+        assert_eq!(has.progress, Progress::Unrevoked);
+        let done = next(&has, &aim(3, &[0, 1]), Some(&[1]), &[0, 1]).expect("known");
+        assert_eq!(done, Holding { previous_epoch: 1, ..stable(3, &[0, 1]) });
+        let shared = next(&has, &aim(3, &[0, 1, 2]), Some(&[1]), &[0, 1, 2]).expect("known");
+        assert_eq!((shared.progress, &*shared.assigned), (Progress::Unreleased, &*some(&[0, 1])));
     }
 
     #[test]

@@ -37,3 +37,18 @@ fn members_stand_in_the_order_of_kafkas_tables() {
     let ids: Vec<&str> = described.members.iter().map(|member| &*member.member_id).collect();
     assert_eq!(ids, ["member-2", "member-1"]);
 }
+
+/// A member that gives something up and is to have it again meanwhile need not wait for itself.
+#[test]
+fn what_was_just_given_up_comes_back_with_the_answer() {
+    let mut desk = Desk::new(&[("t", 2)]);
+    desk.join("a", &["t"]);
+    desk.join("b", &["t"]);
+    let both: &[(&str, &[i32])] = &[("t", &[0, 1])];
+    let left = desk.keep("a", 1, both).of("t");
+    assert_eq!(left.len(), 1, "one goes to the other member");
+    desk.beat(bare("b", -1));
+    let told = desk.keep("a", 1, &[("t", &left)]);
+    assert_eq!((told.epoch, told.of("t")), (3, vec![0, 1]));
+    assert_eq!(desk.state(), "Stable");
+}
