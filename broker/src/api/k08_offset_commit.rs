@@ -81,18 +81,18 @@ impl Waiting {
         self.known = response;
     }
 
-    /// Answers with both halves, one entry per topic.
+    /// Answers with both halves, one entry per topic; as in Kafka what does not exist comes first.
     pub fn close(self, envelope: &Envelope) -> Step {
-        let mut response = self.known;
+        let mut topics = self.unknown;
         let places: BTreeMap<TopicName, usize> =
-            (0..).zip(&response.topics).map(|(place, topic)| (topic.name.clone(), place)).collect();
-        for topic in self.unknown {
+            topics.iter().map(|topic| topic.name.clone()).zip(0..).collect();
+        for topic in self.known.topics {
             match places.get(&topic.name) {
-                Some(place) => response.topics[*place].partitions.extend(topic.partitions),
-                None => response.topics.push(topic),
+                Some(place) => topics[*place].partitions.extend(topic.partitions),
+                None => topics.push(topic),
             }
         }
-        step::answer(envelope, &response)
+        step::answer(envelope, &OffsetCommitResponse::default().with_topics(topics))
     }
 }
 

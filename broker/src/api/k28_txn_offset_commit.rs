@@ -17,6 +17,8 @@
 //! Deviations: of a partition named more than once only the last offset is written to the log.
 //! KIPs: 98, 447, 588, 890.
 
+use std::collections::BTreeMap;
+
 use bytes::BytesMut;
 use flumen_protocol::error_code::ErrorCode;
 use flumen_protocol::ids::PartitionIndex;
@@ -28,7 +30,8 @@ use flumen_protocol::messages::txn_offset_commit_response::{
     TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic,
 };
 use flumen_protocol::messages::{
-    OffsetCommitRequest, OffsetCommitResponse, TxnOffsetCommitRequest, TxnOffsetCommitResponse,
+    OffsetCommitRequest, OffsetCommitResponse, TopicName, TxnOffsetCommitRequest,
+    TxnOffsetCommitResponse,
 };
 use flumen_replication::coordinator::group::requests::{GroupRequest, GroupResponse};
 use flumen_replication::coordinator::transaction::{ClientVersion, TransactionRequest};
@@ -111,18 +114,24 @@ impl Waiting {
         Progress::Done
     }
 
-    /// Answers with both halves, one entry per topic and half.
+    /// Answers with both halves, one entry per topic; as in Kafka what does not exist comes first.
     pub fn close(self, envelope: &Envelope) -> Step {
-        let known = self.known.topics.into_iter().map(|topic| {
+        let mut topics = self.unknown;
+        let places: BTreeMap<TopicName, usize> =
+            topics.iter().map(|topic| topic.name.clone()).zip(0..).collect();
+        for topic in self.known.topics {
             let partitions = topic.partitions.into_iter().map(|partition| {
-                let code = told(envelope, partition.error_code);
-                answered(partition.partition_index, code)
+                answered(partition.partition_index, told(envelope, partition.error_code))
             });
-            TxnOffsetCommitResponseTopic::default()
-                .with_name(topic.name)
-                .with_partitions(partitions.collect())
-        });
-        let topics = known.chain(self.unknown).collect();
+            match places.get(&topic.name) {
+                Some(place) => topics[*place].partitions.extend(partitions),
+                None => topics.push(
+                    TxnOffsetCommitResponseTopic::default()
+                        .with_name(topic.name)
+                        .with_partitions(partitions.collect()),
+                ),
+            }
+        }
         step::answer(envelope, &TxnOffsetCommitResponse::default().with_topics(topics))
     }
 }

@@ -67,14 +67,15 @@ impl Waiting {
         Progress::Done
     }
 
-    /// Answers with both halves; an error of the whole request stands alone.
+    /// Answers with both halves, as in Kafka what does not exist first; an error of the whole request
+    /// stands alone.
     pub fn close(self, envelope: &Envelope) -> Step {
         let mut response = self.known;
         if response.error_code == ErrorCode::None.code() {
-            let names =
-                (0..).zip(&response.topics).map(|(place, topic)| (topic.name.clone(), place));
-            let places: BTreeMap<TopicName, usize> = names.collect();
-            for topic in self.unknown {
+            let known = std::mem::replace(&mut response.topics, self.unknown);
+            let names = response.topics.iter().map(|topic| topic.name.clone());
+            let places: BTreeMap<TopicName, usize> = names.zip(0..).collect();
+            for topic in known {
                 match places.get(&topic.name) {
                     Some(place) => response.topics[*place].partitions.extend(topic.partitions),
                     None => response.topics.push(topic),
