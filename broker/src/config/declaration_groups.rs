@@ -70,7 +70,7 @@ pub(super) const CONSUMER_GROUPS: &[Declaration] = &[
         "group.consumer.assignors",
         Kind::List(&["uniform", "range"]),
         "uniform,range",
-        "Assignors of groups of the new kind. The first is for groups whose members ask for none; both can be asked for in any case.",
+        "Assignors of groups of the new kind. Members may ask for these; the first is for groups whose members ask for none.",
         Field::OptionalText(|o| &mut o.consumer_groups.assignors),
     ),
     row(

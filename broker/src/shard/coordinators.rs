@@ -41,6 +41,7 @@ use super::room::{CoordinatorConfigs, Room, RoomKind, Wish, group_wishes};
 use super::routing::{OFFSETS_TOPIC, TRANSACTIONS_TOPIC};
 use super::shard::Shard;
 use super::timers::Due;
+use crate::config::kind::words;
 use crate::config::options::Options;
 use crate::limits::{COORDINATORS_BYTES_MIN, COORDINATORS_SHARE, TOPICS_TO_FORGET};
 use crate::telemetry::metrics::RefusedReason;
@@ -151,20 +152,25 @@ fn group_config(options: &Options) -> GroupConfig {
 }
 
 fn consumer_config(options: &Options) -> ConsumerConfig {
-    let assignors = options.consumer_groups.assignors.as_deref().unwrap_or_default();
     let policy = options.consumer_groups.migration_policy.as_deref().unwrap_or_default();
     let default = ConsumerConfig::default();
     ConsumerConfig {
         session_timeout_ms: options.consumer_groups.session_timeout_ms,
         heartbeat_interval_ms: options.consumer_groups.heartbeat_interval_ms,
         max_size: usize::try_from(options.consumer_groups.max_size).unwrap_or(usize::MAX),
-        default_assignor: assignors
-            .split(',')
-            .find_map(|name| Assignor::named(name.trim()))
-            .unwrap_or(default.default_assignor),
+        assignors: assignors(options).unwrap_or(default.assignors),
         migration_policy: MigrationPolicy::named(policy).unwrap_or(default.migration_policy),
         ..default
     }
+}
+
+/// Those of the configuration, each once; `None` if it names none.
+fn assignors(options: &Options) -> Option<Vec<Assignor>> {
+    let mut known = Vec::new();
+    for name in words(options.consumer_groups.assignors.as_deref().unwrap_or_default()) {
+        known.extend(Assignor::named(name).filter(|named| !known.contains(named)));
+    }
+    Some(known).filter(|known| !known.is_empty())
 }
 
 fn transaction_config(options: &Options) -> TransactionConfig {

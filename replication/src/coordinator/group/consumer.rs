@@ -57,8 +57,9 @@ pub struct ConsumerConfig {
     /// `group.consumer.max.size`: members of one group; never more than
     /// [`crate::limits::GROUP_MEMBERS_MAX`].
     pub max_size: usize,
-    /// The first of `group.consumer.assignors`: for groups whose members ask for none.
-    pub default_assignor: Assignor,
+    /// `group.consumer.assignors`: those members may ask for. The first is for groups whose members ask
+    /// for none.
+    pub assignors: Vec<Assignor>,
     /// `group.consumer.migration.policy`.
     pub migration_policy: MigrationPolicy,
     /// `group.consumer.regex.refresh.interval.ms`.
@@ -71,10 +72,24 @@ impl Default for ConsumerConfig {
             session_timeout_ms: 45_000,
             heartbeat_interval_ms: 5_000,
             max_size: GROUP_MEMBERS_MAX,
-            default_assignor: Assignor::Uniform,
+            assignors: Assignor::ALL.to_vec(),
             migration_policy: MigrationPolicy::Bidirectional,
             regex_refresh_interval_ms: 600_000,
         }
+    }
+}
+
+impl ConsumerConfig {
+    /// The assignor of this name, if members may ask for it.
+    pub(super) fn assignor(&self, name: &str) -> Option<Assignor> {
+        Assignor::named(name).filter(|named| self.assignors.contains(named))
+    }
+
+    /// The assignor of a group whose members like best the one of this name, if they name any. One that
+    /// nobody may ask for any more is as good as none.
+    pub(super) fn assignor_or_default(&self, preferred: Option<&str>) -> Assignor {
+        let named = preferred.and_then(|name| self.assignor(name));
+        named.or_else(|| self.assignors.first().copied()).unwrap_or(Assignor::Uniform)
     }
 }
 

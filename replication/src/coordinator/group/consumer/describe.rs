@@ -15,7 +15,6 @@ use flumen_protocol::messages::{GroupId, TopicName};
 use super::super::GroupConfig;
 use super::super::order::listing_place;
 use super::super::requests::text;
-use super::assignor::Assignor;
 use super::member::ConsumerMember;
 use super::partitions::Partitions;
 use super::state::ConsumerGroup;
@@ -31,8 +30,7 @@ pub(in crate::coordinator::group) fn describe(
     config: &GroupConfig,
     version: i16,
 ) -> DescribedGroup {
-    let preferred = group.preferred_assignor().and_then(Assignor::named);
-    let assignor = preferred.unwrap_or(config.consumer.default_assignor);
+    let assignor = config.consumer.assignor_or_default(group.preferred_assignor());
     let mut members: Vec<_> = group.members().iter().collect();
     members.sort_by_cached_key(|(id, _)| listing_place(id));
     let members = members.into_iter().map(|(id, member)| {

@@ -71,7 +71,7 @@ impl GroupCoordinator {
         asker: &Asker<'_>,
         out: &mut Vec<GroupEffect>,
     ) {
-        let done = heartbeat::check(asker).and_then(|()| {
+        let done = heartbeat::check(asker, &self.config.consumer).and_then(|()| {
             if asker.leaves() {
                 self.consumer_leave(now, ticket, asker, out)
             } else {

@@ -14,7 +14,7 @@ use flumen_protocol::messages::consumer_group_heartbeat_response::{Assignment, T
 use flumen_protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
 
 use super::super::requests::{GroupRequest, text};
-use super::assignor::Assignor;
+use super::ConsumerConfig;
 use super::fact::Fact;
 use super::losses::{self, Fate};
 use super::member::{AWAY_EPOCH, Holding, Profile, in_order};
@@ -74,7 +74,10 @@ impl Asker<'_> {
 ///
 /// # Errors
 /// What to answer, in Kafka's words where Kafka has some.
-pub(in crate::coordinator::group) fn check(asker: &Asker<'_>) -> Result<(), Denied> {
+pub(in crate::coordinator::group) fn check(
+    asker: &Asker<'_>,
+    config: &ConsumerConfig,
+) -> Result<(), Denied> {
     let request = asker.request;
     let invalid = |message: &str| Err(Denied::new(ErrorCode::InvalidRequest, message));
     let epoch = request.member_epoch;
@@ -114,8 +117,8 @@ pub(in crate::coordinator::group) fn check(asker: &Asker<'_>) -> Result<(), Deni
     }
     check_size(asker)?;
     match request.server_assignor.as_deref() {
-        Some(name) if Assignor::named(name).is_none() => {
-            let known: Vec<&str> = Assignor::ALL.iter().map(|one| one.as_str()).collect();
+        Some(name) if config.assignor(name).is_none() => {
+            let known: Vec<&str> = config.assignors.iter().map(|one| one.as_str()).collect();
             let known = known.join(", ");
             let message =
                 format!("ServerAssignor {name} is not supported. Supported assignors: {known}.");

@@ -12,7 +12,7 @@ use flumen_protocol::error_code::ErrorCode;
 
 use super::super::turn::Turn;
 use super::assigning::Assigning;
-use super::assignor::{Assignor, Budget};
+use super::assignor::Budget;
 use super::fact::{Fact, Resolved};
 use super::hash::topics_hash;
 use super::member::{Holding, Progress};
@@ -123,8 +123,8 @@ impl Pen<'_, '_> {
     }
 
     fn begin_assigning(&mut self, mut budget: Budget) {
-        let preferred = self.group.preferred_assignor().and_then(Assignor::named);
-        let assignor = preferred.unwrap_or(self.turn.config.consumer.default_assignor);
+        let preferred = self.group.preferred_assignor();
+        let assignor = self.turn.config.consumer.assignor_or_default(preferred);
         let assigning = Assigning::new(self.group, self.image, assignor, &mut budget);
         self.step_assigning(Box::new(assigning), budget);
     }

@@ -566,7 +566,7 @@ fn the_assignor_most_members_ask_for_is_used() {
     let a = desk.keep("a", 1, &[]);
     assert_eq!((a.of("t"), a.of("u")), (vec![0, 1], vec![0, 1]), "the same place everywhere");
     let config = GroupConfig::default();
-    assert_eq!(config.consumer.default_assignor, Assignor::Uniform);
+    assert_eq!(config.consumer.assignor_or_default(None), Assignor::Uniform);
 }
 
 #[test]

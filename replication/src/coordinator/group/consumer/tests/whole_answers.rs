@@ -52,3 +52,20 @@ fn what_was_just_given_up_comes_back_with_the_answer() {
     assert_eq!((told.epoch, told.of("t")), (3, vec![0, 1]));
     assert_eq!(desk.state(), "Stable");
 }
+
+#[test]
+fn only_the_assignors_of_the_configuration_can_be_asked_for() {
+    let mut config = GroupConfig::default();
+    config.consumer.assignors = vec![Assignor::Range];
+    let mut desk = Desk::with(config, &[("t", 3)]);
+    let told = desk.beat(joining("a", &["t"]).with_server_assignor(Some(text("uniform"))));
+    assert_eq!(told.error_code, ErrorCode::UnsupportedAssignor.code());
+    let why = "ServerAssignor uniform is not supported. Supported assignors: range.";
+    assert_eq!(told.error_message.as_deref(), Some(why));
+    desk.join("a", &["t"]);
+    let asked = GroupRequest::DescribeConsumer { group_id: G.to_owned(), version: 1 };
+    let Some(GroupResponse::DescribeConsumer(described)) = desk.ask(asked) else {
+        panic!("no description")
+    };
+    assert_eq!(&*described.assignor_name, "range", "what comes first is the default");
+}
