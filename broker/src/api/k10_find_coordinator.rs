@@ -14,7 +14,7 @@ use flumen_protocol::messages::{
     BrokerId, FindCoordinatorRequest, FindCoordinatorResponse, StrBytes,
 };
 
-use super::step::{self, Context, Envelope, Progress, Step};
+use super::step::{self, Context, Envelope, Progress, Step, text};
 use super::table::Waiting as AnyWaiting;
 use super::topics;
 use crate::shard::mailbox::Answer;
@@ -87,7 +87,10 @@ fn describe(context: &Context<'_>, envelope: &Envelope, request: FindCoordinator
             response.host = one.host;
             response.port = one.port;
             if envelope.version >= 1 {
-                response.error_message = one.error_message;
+                // Kafka's word where nothing is wrong; from version 4 on there is none.
+                let is_found = one.error_code == ErrorCode::None.code();
+                response.error_message =
+                    if is_found { Some(text("NONE")) } else { one.error_message };
             }
         }
     } else {
