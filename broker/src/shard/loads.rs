@@ -7,7 +7,7 @@
 //! reaches the machine on its own way.
 //! Apart because both machines are loaded alike, and a long log must not hold a turn.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use flumen_protocol::batch::header::BatchHeader;
@@ -36,14 +36,14 @@ struct Load {
 #[derive(Debug, Default)]
 pub struct Loads {
     open: BTreeMap<LogId, Load>,
-    /// Logs whose end is not known to be committed yet.
-    awaiting: BTreeSet<LogId>,
+    /// Logs whose end, as it was when they were to be loaded, is not known to be committed yet.
+    awaiting: BTreeMap<LogId, Offset>,
 }
 
 impl Loads {
     /// Whether a log is being loaded.
     pub fn contains(&self, log: LogId) -> bool {
-        self.open.contains_key(&log) || self.awaiting.contains(&log)
+        self.open.contains_key(&log) || self.awaiting.contains_key(&log)
     }
 
     /// Gives a load up, because its log is gone.
@@ -55,25 +55,27 @@ impl Loads {
 
 impl Shard {
     /// Starts to load a log this core leads: everything it holds, as soon as the new leader's
-    /// first entry is committed and so nothing of its predecessors is undecided.
+    /// first entry is committed and so nothing of its predecessors is undecided. Nor may anything be
+    /// that was written before: what was given up as too slow becomes true later, and a machine that
+    /// went on without it would be surprised by itself at the next load (seed 5027303).
     pub(super) fn begin_load(&mut self, log: LogId) {
         let Some(partition) = self.partitions.get(&log) else { return };
-        let latest = OffsetSpec::Latest(Isolation::ReadUncommitted);
-        let Ok(end) = partition.list_offset(LeaderEpoch::UNKNOWN, latest) else {
-            self.loads.awaiting.insert(log);
-            return;
-        };
-        let (next, until) = (partition.offsets().start(), end.offset);
-        debug!(%log, %next, %until, "loading");
-        self.loads.open.insert(log, Load { next, until, is_waiting: false });
-        self.go_on_loading(log);
+        self.loads.awaiting.insert(log, partition.offsets().end());
+        self.look_at_load(log);
     }
 
     /// More of this log is committed: a load that waited for that may begin.
     pub(super) fn look_at_load(&mut self, log: LogId) {
-        if self.loads.awaiting.remove(&log) {
-            self.begin_load(log);
-        }
+        let Some(needed) = self.loads.awaiting.get(&log).copied() else { return };
+        let Some(partition) = self.partitions.get(&log) else { return };
+        let latest = OffsetSpec::Latest(Isolation::ReadUncommitted);
+        let known = partition.list_offset(LeaderEpoch::UNKNOWN, latest).ok();
+        let Some(end) = known.filter(|end| end.offset >= needed) else { return };
+        self.loads.awaiting.remove(&log);
+        let (next, until) = (partition.offsets().start(), end.offset);
+        debug!(%log, %next, %until, "loading");
+        self.loads.open.insert(log, Load { next, until, is_waiting: false });
+        self.go_on_loading(log);
     }
 
     /// Reads on until the disk must be waited for or the end is reached.
