@@ -61,14 +61,14 @@ class Scene:
 
     def prepare(self):
         """Fills the topic and learns what the broker takes for the load alone."""
-        self.broker.serve()
+        keyed.serve(self.broker)
         keyed.create(self.broker.address, self.shape, keyed.NEVER, DELETE_RETENTION_MS)
         began = time.time()
         keyed.fill(self.broker.address, self.shape, self.values)
         print(f"{2 * self.shape.keys} records in {time.time() - began:.0f} s, {keyed.bytes_on_disk(self.broker.data)} bytes on disk", flush=True)
         self.kill()
         self.most = 0  # filling is another load
-        self.broker.serve()
+        keyed.serve(self.broker)
         self.write()
         time.sleep(BASE_SECONDS)
         self.base = keyed.memory(self.broker.process)
@@ -86,7 +86,7 @@ class Scene:
             hit = self.cleaner.forget()
             self.hits, self.misses = self.hits + hit, self.misses + (not hit)
             self.halfway += self.cleaner.has_unfinished()
-            self.broker.serve()
+            keyed.serve(self.broker)
         return [] if self.hits == self.options.kills else [f"{self.misses} kills did not hit a cleaning"]
 
     def settle(self):
@@ -112,7 +112,7 @@ class Scene:
         keyed.clean_from(self.broker.address, keyed.NEVER)
         self.kill()
         self.cleaner.forget()
-        self.broker.serve()
+        keyed.serve(self.broker)
         reading = values.Reading(self.values, PARTITIONS)
         why = keyed.read(self.broker.address, self.shape, reading)
         if why:

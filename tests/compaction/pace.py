@@ -69,7 +69,7 @@ def io_of(pid):
 
 def window(options, broker, scenario, cleans):
     """Starts the broker, loads it for a while and stops it."""
-    broker.serve()
+    keyed.serve(broker)
     keyed.clean_from(broker.address, keyed.ALWAYS if cleans else keyed.NEVER)
     cleaner = keyed.Cleaner(broker)
     cleaner.position = os.path.getsize(broker.log)
@@ -142,7 +142,7 @@ def main():
     verdicts = {"it_ran": ["not to its end"]}
     try:
         if not os.path.exists(broker.data):
-            broker.serve()
+            keyed.serve(broker)
             keyed.create(broker.address, shape, keyed.NEVER, 86_400_000)
             began = time.time()
             keyed.fill(broker.address, shape, Values(shape.keys))
