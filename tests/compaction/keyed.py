@@ -114,7 +114,8 @@ class Writer:
 
     def __init__(self, address, shape, values, per_second, seed):
         self.address, self.shape, self.values, self.per_second = address, shape, values, per_second
-        self.dice, self.errors, self.stopped = random.Random(seed), [], threading.Event()
+        self.errors, self.stopped = [], threading.Event()
+        self.dice = random.Random(f"writer {seed}")  # with the bare seed its keys would be those that the same seed draws elsewhere
         self.thread = threading.Thread(target=self.guard, daemon=True)
         self.thread.start()
 
