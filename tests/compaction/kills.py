@@ -55,7 +55,6 @@ class Scene:
         return self.writer.errors
 
     def kill(self):
-        self.most = max(self.most, keyed.memory(self.broker.process))
         if not self.broker.kill():
             raise RuntimeError(f"the broker ended by itself with {self.broker.ended()}, see {self.broker.log}")
 
@@ -67,7 +66,6 @@ class Scene:
         keyed.fill(self.broker.address, self.shape, self.values)
         print(f"{2 * self.shape.keys} records in {time.time() - began:.0f} s, {keyed.bytes_on_disk(self.broker.data)} bytes on disk", flush=True)
         self.kill()
-        self.most = 0  # filling is another load
         keyed.serve(self.broker)
         self.write()
         time.sleep(BASE_SECONDS)
@@ -82,6 +80,8 @@ class Scene:
             if not gets_on or self.writer.errors:
                 return self.writer.errors or [f"kill {self.hits}: no progress, broker exit {self.broker.ended()}, see {self.broker.log}"]
             time.sleep(self.dice.random() ** 2 * self.longest)
+            # only here: what is written as fast as it goes, before and after, is another load
+            self.most = max(self.most, keyed.memory(self.broker.process))
             self.kill()
             hit = self.cleaner.forget()
             self.hits, self.misses = self.hits + hit, self.misses + (not hit)
