@@ -61,8 +61,6 @@ pub struct Opening {
     accepted: Vec<String>,
     /// A file that could not be read whole.
     around: Option<Around>,
-    /// What could not be read of the file that was read last.
-    lost: Vec<Range<u64>>,
     /// Everything was read twice, since something was wrong with it the first time.
     has_looked_again: bool,
     /// The clocks as they were last told.
@@ -124,7 +122,6 @@ impl Opening {
             report: Vec::new(),
             accepted: Vec::new(),
             around: None,
-            lost: Vec::new(),
             has_looked_again: false,
             now: Now { monotonic: Monotonic(0), wall: Wall(0) },
         }
@@ -187,7 +184,7 @@ impl Opening {
     /// Whatever stands in the way of a start; see [`StorageError::remedy`]. Nothing was written
     /// unless the device failed while writing.
     pub fn on_done(&mut self, done: DiskDone, now: Now) -> Result<(), StorageError> {
-        let Some(done) = self.read_around(done) else { return Ok(()) };
+        let Some((done, lost)) = self.read_around(done) else { return Ok(()) };
         self.phase = match mem::replace(&mut self.phase, Phase::Over) {
             Phase::Reading(mut basics) => {
                 basics.take(done)?;
@@ -197,7 +194,7 @@ impl Opening {
                 let (id, slot) = asked.expect("an answer to what was asked");
                 assert_eq!(id, done.id, "one journal file at a time");
                 scanner.feed(slot, contents(done)?.unwrap_or_default())?;
-                scanner.note_unreadable(slot, mem::take(&mut self.lost));
+                scanner.note_unreadable(slot, lost);
                 self.classify_if_scanned(scanner, parsed, slots)?
             }
             Phase::SettingAside { found, mut waiting, queued } => {
@@ -222,13 +219,13 @@ impl Opening {
     }
 
     /// One block that the device has lost must not cost the start: the file is read around it. Gives back
-    /// what is answered now.
-    fn read_around(&mut self, done: DiskDone) -> Option<DiskDone> {
+    /// what is answered now, and what is lost of the file and stands as zeros in the answer.
+    fn read_around(&mut self, done: DiskDone) -> Option<(DiskDone, Vec<Range<u64>>)> {
         let Some(around) = self.around.take_if(|around| around.awaits(done.id)) else {
             let is_reading = matches!(self.phase, Phase::Reading(_) | Phase::Scanning { .. });
             let around = Around::begin(&done).filter(|_| is_reading);
             if around.is_none() {
-                return Some(done);
+                return Some((done, Vec::new()));
             }
             assert!(self.around.is_none(), "journal files are read after the watermark");
             self.around = around;
@@ -244,8 +241,7 @@ impl Opening {
                 self.report.extend(lost.iter().map(|Range { start, end }| {
                     format!("{file}: bytes {start} to {end} cannot be read, and count as zeros")
                 }));
-                self.lost = lost;
-                Some(done)
+                Some((done, lost))
             }
         }
     }
@@ -278,7 +274,6 @@ impl Opening {
             self.report.push(format!("manifest: {bytes} bytes of an unfinished write were cut"));
         }
         let watermark = basics.watermark.unwrap_or_default();
-        self.lost.clear();
         let scanner = Scanner::new(self.identity, self.journal_config, &watermark)?;
         let slots = VecDeque::from(basics.slots.unwrap_or_default());
         self.classify_if_scanned(Box::new(scanner), parsed, slots)
