@@ -110,12 +110,7 @@ pub struct Scanner {
     /// Whether the watermark's file holds anything.
     has_watermark: bool,
     surveys: BTreeMap<u16, Survey>,
-    /// What the device has lost of which file.
-    unreadable: Unreadable,
 }
-
-/// Places of journal files that cannot be read, by slot, and stand as zeros in what was fed.
-type Unreadable = BTreeMap<u16, Vec<Range<u64>>>;
 
 impl Scanner {
     /// `watermark`: the bytes of the watermark file, empty if it is missing.
@@ -139,7 +134,6 @@ impl Scanner {
             watermark_ready,
             has_watermark: !watermark.is_empty(),
             surveys: BTreeMap::new(),
-            unreadable: Unreadable::new(),
         })
     }
 
@@ -159,9 +153,8 @@ impl Scanner {
 
     /// These places of a file that was fed are lost, and not zero. It is prepared anew before its next use.
     pub(super) fn note_unreadable(&mut self, slot: u64, places: Vec<Range<u64>>) {
-        if let Some(slot) = u16::try_from(slot).ok().filter(|_| !places.is_empty()) {
-            self.unreadable.insert(slot, places);
-        }
+        let survey = u16::try_from(slot).ok().and_then(|slot| self.surveys.get_mut(&slot));
+        survey.expect("it was fed").lost = places;
     }
 
     /// The last chunk of the manifest that anything fed knows to have been durable.
@@ -183,15 +176,7 @@ impl Scanner {
         accepted: &BTreeSet<(u64, u64)>,
     ) -> Result<JournalScan, StorageError> {
         let manifest = self.manifest_chunk();
-        let Self {
-            identity,
-            config,
-            watermark,
-            watermark_ready,
-            has_watermark,
-            surveys,
-            unreadable,
-        } = self;
+        let Self { identity, config, watermark, watermark_ready, has_watermark, surveys } = self;
         let doubted = in_doubt(&surveys, watermark.map(|watermark| watermark.counter));
         let watermark = watermark.unwrap_or_default();
         let floor = surveys.values().map(|survey| survey.floor).fold(watermark.floor, u64::max);
@@ -199,14 +184,14 @@ impl Scanner {
         let durable = known.fold(watermark.durable, u64::max);
         let used = surveys.values().map(|survey| survey.counter);
         let counter = used.fold(watermark.counter, u64::max);
-        let mut walk = Walk::new((&surveys, &unreadable), &doubted, floor, durable);
+        let mut walk = Walk::new(&surveys, &doubted, floor, durable);
         walk.run();
         std::mem::take(&mut walk.tracker).finish(&mut walk.damaged);
         if !accepts {
             walk.refuse_unidentified(accepted)?;
         }
         let mut files = walk.files;
-        sort_rest(&mut files, (&surveys, &unreadable), config.file_bytes);
+        sort_rest(&mut files, &surveys, config.file_bytes);
         let start = JournalStart {
             identity,
             next_sequence: walk.expected.max(durable + 1),
@@ -234,13 +219,9 @@ impl Scanner {
 
 /// Files that hold nothing needed are spare if they were wholly written once: a frame in them, or
 /// in their earlier use, proves that.
-fn sort_rest(
-    files: &mut Files,
-    (surveys, unreadable): (&BTreeMap<u16, Survey>, &Unreadable),
-    file_bytes: u64,
-) {
+fn sort_rest(files: &mut Files, surveys: &BTreeMap<u16, Survey>, file_bytes: u64) {
     for (slot, survey) in surveys {
-        let is_whole = survey.bytes.len() as u64 == file_bytes && !unreadable.contains_key(slot);
+        let is_whole = survey.bytes.len() as u64 == file_bytes && survey.lost.is_empty();
         match (files.uses(*slot), is_whole && survey.counter > 0) {
             (true, true) => {}
             (true, false) => files.resize_later(*slot),
@@ -261,7 +242,6 @@ struct Place {
 /// One pass over all frames in order.
 struct Walk<'a> {
     surveys: &'a BTreeMap<u16, Survey>,
-    unreadable: &'a Unreadable,
     /// Frames that may count, by use and position.
     candidates: Vec<Candidate>,
     doubts: Vec<Doubt>,
@@ -284,7 +264,7 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn new(
-        (surveys, unreadable): (&'a BTreeMap<u16, Survey>, &'a Unreadable),
+        surveys: &'a BTreeMap<u16, Survey>,
         doubted: &BTreeSet<u16>,
         floor: u64,
         durable: u64,
@@ -295,7 +275,6 @@ impl<'a> Walk<'a> {
         let expected = floor.max(1);
         Self {
             surveys,
-            unreadable,
             candidates,
             doubts,
             expected,
@@ -458,9 +437,9 @@ impl<'a> Walk<'a> {
 
     /// Whether something behind the expected frame cannot be read: then nobody knows that the journal ends here.
     fn is_blind(&self) -> bool {
-        self.unreadable.iter().any(|(slot, places)| match self.place {
-            Some(place) if place.slot == *slot => places.iter().any(|it| it.end > place.at),
-            Some(_) | None => !self.files.uses(*slot),
+        self.surveys.iter().any(|(slot, survey)| match self.place {
+            Some(place) if place.slot == *slot => survey.lost.iter().any(|it| it.end > place.at),
+            Some(_) | None => !survey.lost.is_empty() && !self.files.uses(*slot),
         })
     }
 

@@ -7,6 +7,8 @@
 //! payload are never taken for a frame.
 //! Apart because it is the only code that reads untrusted bytes of a whole file.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use crate::error::StorageError;
@@ -30,6 +32,8 @@ pub(crate) struct Candidate {
 #[derive(Debug)]
 pub(crate) struct Survey {
     pub(crate) bytes: Bytes,
+    /// Places that the device has lost: they stand as zeros in these bytes.
+    pub(crate) lost: Vec<Range<u64>>,
     /// Frames of the latest use of which any is readable, by position.
     pub(crate) current: Vec<Candidate>,
     /// That use; zero if the file holds no frame.
@@ -50,6 +54,7 @@ impl Survey {
     pub(crate) fn of(slot: u16, bytes: Bytes, owner: &Identity) -> Result<Self, StorageError> {
         let mut survey = Self {
             bytes,
+            lost: Vec::new(),
             current: Vec::new(),
             counter: 0,
             was_used_before: false,
