@@ -265,7 +265,11 @@ impl Opening {
             Some(file) => parse(file, &self.identity),
             None => Ok(Parsed::fresh()),
         };
-        if matches!(parsed, Err(StorageError::Corrupt { .. })) && self.looks_again() {
+        let is_wrong = match &parsed {
+            Ok(parsed) => parsed.torn_bytes > 0,
+            Err(error) => matches!(error, StorageError::Corrupt { .. }),
+        };
+        if is_wrong && self.looks_again() {
             return Ok(Phase::Reading(Basics::default()));
         }
         let parsed = parsed?;

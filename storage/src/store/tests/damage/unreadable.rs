@@ -1,5 +1,7 @@
 //! Journal files of which the device has lost a block, or gives another one once.
 
+use std::mem;
+
 use super::*;
 
 /// As [`two_logs`], but every frame is in a block of its own.
@@ -75,6 +77,30 @@ fn a_manifest_that_cannot_be_read_stops_the_start() {
     }
 }
 
+/// Starts the node on its disk, of which `wrong` is given until a file was read that is the last of it.
+fn start_with_first_look(
+    world: &mut World,
+    mut wrong: SimDisk,
+    is_last: impl Fn(FileName) -> bool,
+) {
+    let mut opening = Store::open(world.config, JOURNAL, IDENTITY);
+    loop {
+        let mut ops = Vec::new();
+        opening.next_ops(world.now, &mut ops);
+        let has_read = ops.iter().any(|op| is_last(op.file));
+        for op in ops {
+            opening.on_done(wrong.carry_out(op), world.now).expect("it goes on");
+        }
+        if has_read {
+            break;
+        }
+    }
+    let (store, recovered) = finish(&mut world.disk, opening, world.now).expect("nothing is wrong");
+    world.store = store;
+    world.recovered = recovered.logs;
+    assert_eq!(recovered.report, Vec::<String>::new());
+}
+
 /// What is read wrong once is neither given up nor cut: it is there.
 #[test]
 fn what_was_read_wrong_is_read_again_before_anything_is_given_up() {
@@ -83,29 +109,26 @@ fn what_was_read_wrong_is_read_again_before_anything_is_given_up() {
             let mut world = apart(5);
             let sound = world.disk.clone();
             rot(&mut world, log(1), index);
-            let mut opening = Store::open(world.config, JOURNAL, IDENTITY);
-            loop {
-                let mut ops = Vec::new();
-                opening.next_ops(world.now, &mut ops);
-                let is_last = |op: &DiskOp| matches!(op.file, FileName::Journal(_));
-                let has_read = ops.iter().any(is_last);
-                for op in ops {
-                    opening.on_done(world.disk.carry_out(op), world.now).expect("it goes on");
-                }
-                if has_read {
-                    break;
-                }
-            }
-            world.disk = sound;
-            let (store, recovered) =
-                finish(&mut world.disk, opening, world.now).expect("nothing is wrong");
-            world.store = store;
-            world.recovered = recovered.logs;
-            assert_eq!(recovered.report, Vec::<String>::new());
+            let wrong = mem::replace(&mut world.disk, sound);
+            let is_last = |file| matches!(file, FileName::Journal(_));
+            start_with_first_look(&mut world, wrong, is_last);
             for n in 0..2 {
                 assert_eq!(world.held(log(n)), None);
                 world.assert_kept(log(n), 6);
             }
         }
     }
+}
+
+/// It looks torn, and what it says was told: where a log starts, say.
+#[test]
+fn an_end_of_the_manifest_that_was_read_wrong_is_read_again_before_it_is_cut() {
+    let mut world = apart(6);
+    world.store.set_start_offset(log(1), Offset(10));
+    world.run();
+    let mut wrong = world.disk.clone();
+    let last = world.disk.contents(FileName::Manifest).expect("it exists").len() as u64 - 4096;
+    wrong.flip_bit(FileName::Manifest, last + 80, 1);
+    start_with_first_look(&mut world, wrong, |file| file == FileName::Manifest);
+    assert_eq!(world.found(log(1)).start_offset, Offset(10));
 }
