@@ -2,7 +2,8 @@
 //!
 //! Does: say which piece is next, halve those that fail, put together what was read.
 //! Does not: read; decide what a block costs that cannot be read: it stands as zeros.
-//! Invariants: a piece is tried as often as it has halvings; only blocks the device calls lost are given up.
+//! Invariants: every halving reads a place once more, down to its block; only what the caller says is lost is
+//! given up, block by block until there were too many of them.
 //! Apart because readers and starts meet the same broken devices.
 //!
 //! ```text
@@ -57,8 +58,8 @@ impl Pieces {
         self.left.last().copied()
     }
 
-    /// Takes what was read of the next piece; nothing if it is lost. Once more than `most` pieces were, a
-    /// piece that fails is given up as it is.
+    /// Takes what was read of the next piece; nothing if it is lost. `unreadable` counts what was given up, here
+    /// and in what the caller read before; once that is `most`, a piece that fails is given up as it is.
     pub(crate) fn take(&mut self, read: Option<Bytes>, unreadable: &mut u32, most: u32) {
         let (at, len) = self.left.pop().expect("a piece was read");
         let from = (at - self.at) as usize;
