@@ -359,9 +359,6 @@ impl Store {
                     assert_eq!(cut, Some(from), "cuts are reported in order");
                 }
             }
-            JournalEvent::Marked { log, mark: Mark::StartOffset(_), sequence } => {
-                self.journal.marks_settled(log, sequence);
-            }
             JournalEvent::NoSpace => out.push(StoreEvent::NoSpace),
         }
     }

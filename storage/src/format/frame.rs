@@ -68,8 +68,6 @@ pub enum Mark {
         /// The first index that was cut.
         from: LogIndex,
     },
-    /// The log starts at this offset now.
-    StartOffset(Offset),
 }
 
 /// What a frame says about its log.
@@ -145,7 +143,7 @@ impl UseId {
     }
 }
 
-/// The kinds of frame, as written.
+/// The kinds of frame, as written. Number 8 is reserved: it was to say where a log starts, and no version wrote it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum FrameKind {
@@ -163,8 +161,6 @@ pub enum FrameKind {
     Deleted = 6,
     /// Entries from log index on were cut.
     SuffixCut = 7,
-    /// The log starts at base offset.
-    StartOffset = 8,
 }
 
 impl FrameKind {
@@ -177,7 +173,6 @@ impl FrameKind {
             5 => Self::HardState,
             6 => Self::Deleted,
             7 => Self::SuffixCut,
-            8 => Self::StartOffset,
             _ => return None,
         })
     }
@@ -187,11 +182,7 @@ impl FrameKind {
     pub fn is_entry(self) -> bool {
         match self {
             Self::Empty | Self::Records | Self::Control => true,
-            Self::Opening
-            | Self::HardState
-            | Self::Deleted
-            | Self::SuffixCut
-            | Self::StartOffset => false,
+            Self::Opening | Self::HardState | Self::Deleted | Self::SuffixCut => false,
         }
     }
 }
@@ -219,7 +210,7 @@ pub struct FrameHeader {
     pub term: Term,
     /// Index of the entry, commit of the hard state, first index cut.
     pub index: LogIndex,
-    /// First offset of the records, vote, or new start.
+    /// First offset of the records, or vote.
     pub base_offset: i64,
     /// Last offset of the records.
     pub last_offset: i64,
@@ -265,10 +256,6 @@ impl FrameHeader {
             Content::Mark(Mark::SuffixCut { from }) => {
                 header.kind = FrameKind::SuffixCut;
                 header.index = *from;
-            }
-            Content::Mark(Mark::StartOffset(offset)) => {
-                header.kind = FrameKind::StartOffset;
-                header.base_offset = offset.0;
             }
         }
         header
@@ -442,9 +429,6 @@ impl FrameHeader {
             FrameKind::SuffixCut => {
                 return Some(Content::Mark(Mark::SuffixCut { from: self.index }));
             }
-            FrameKind::StartOffset => {
-                return Some(Content::Mark(Mark::StartOffset(Offset(self.base_offset))));
-            }
         };
         Some(Content::Entry(Entry { index: self.index, term: self.term, payload: said }))
     }
@@ -548,7 +532,6 @@ mod tests {
             Content::HardState(HardState { term: Term(4), vote: None, commit: LogIndex(8) }),
             Content::Mark(Mark::Deleted),
             Content::Mark(Mark::SuffixCut { from: LogIndex(6) }),
-            Content::Mark(Mark::StartOffset(Offset(55))),
         ]
     }
 
@@ -569,6 +552,17 @@ mod tests {
             let mut broken = bytes;
             broken[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(FrameHeader::decode(&broken), HeaderVerdict::Unreadable, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn what_no_version_has_written_is_no_frame() {
+        for kind in [0, 8, 9, u8::MAX] {
+            let (mut bytes, _) = placed(&one_of_each()[0]).encode();
+            bytes[6] = kind;
+            let checksum = crc32c::crc32c(&bytes[..124]);
+            bytes[124..].copy_from_slice(&checksum.to_le_bytes());
+            assert_eq!(FrameHeader::decode(&bytes), HeaderVerdict::Unreadable, "kind {kind}");
         }
     }
 

@@ -199,7 +199,7 @@ impl Journal {
                 self.queue.forget(log);
                 self.queue.push_front(Queued { log, content, carried: false });
             }
-            Mark::SuffixCut { .. } | Mark::StartOffset(_) => self.push(log, content),
+            Mark::SuffixCut { .. } => self.push(log, content),
         }
     }
 

@@ -200,7 +200,6 @@ impl Files {
         match mark {
             Mark::Deleted => self.forget_log(log),
             Mark::SuffixCut { from } => self.cut(log, from),
-            Mark::StartOffset(_) => {}
         }
         self.used.back_mut().expect("a frame lies in a file").marks.insert(log, sequence);
     }

@@ -455,7 +455,6 @@ impl Found {
         }
         let image = self.parsed.as_ref().and_then(|parsed| parsed.image.logs.get(&log));
         let void = image.and_then(|image| image.void);
-        let is_from_before = void.is_some_and(|void| sequence <= void.sequence);
         let empty = || replay_after(&LogImage::empty());
         match what {
             Scanned::Entry(entry) if void.is_some_and(|it| it.covers(sequence, entry.index)) => {}
@@ -463,22 +462,16 @@ impl Found {
                 self.replays.entry(log).or_insert_with(empty).take_entry(sequence, entry);
             }
             Scanned::HardState(mut state) => {
-                let known = void.filter(|_| is_from_before);
+                let known = void.filter(|void| sequence <= void.sequence);
                 state.commit = known.map_or(state.commit, |void| state.commit.min(void.after));
                 self.replays.entry(log).or_insert_with(empty).take_hard_state(state);
             }
-            // The manifest knows better what was left of the log then.
-            Scanned::Mark(Mark::StartOffset(_)) if is_from_before => {}
             Scanned::Mark(Mark::Deleted) => {
                 self.replays.remove(&log);
                 self.deleted.insert(log, sequence);
             }
             Scanned::Mark(Mark::SuffixCut { from }) => {
                 self.replays.entry(log).or_insert_with(empty).cut(from);
-            }
-            Scanned::Mark(Mark::StartOffset(start)) => {
-                let replay = self.replays.entry(log).or_insert_with(empty);
-                replay.start = replay.start.max(start);
             }
         }
     }

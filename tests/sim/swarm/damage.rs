@@ -144,16 +144,7 @@ fn is_needed(header: &FrameHeader, image: &Image) -> bool {
 
 /// Whether it says that records are deleted, which is all that commands say, and the manifest may not know.
 fn is_deletion(header: &FrameHeader, image: &Image) -> bool {
-    match header.kind {
-        FrameKind::Control => is_needed(header, image),
-        FrameKind::StartOffset => true,
-        FrameKind::Opening
-        | FrameKind::Empty
-        | FrameKind::Records
-        | FrameKind::HardState
-        | FrameKind::Deleted
-        | FrameKind::SuffixCut => false,
-    }
+    header.kind == FrameKind::Control && is_needed(header, image)
 }
 
 /// Where the manifest says that the log begins.
