@@ -38,6 +38,7 @@ use crate::world::World;
 
 pub const PRODUCE: i16 = 9;
 pub const FETCH: i16 = 11;
+const COMMIT: i16 = 8;
 
 pub fn name(topic: &str) -> TopicName {
     TopicName(StrBytes::from_string(topic.to_owned()))
@@ -214,21 +215,25 @@ fn a_waiting_fetch_ends_at_its_time() {
 
 /// Commits an offset of a topic's partition 2; the error code.
 pub fn commit(world: &mut World, group: &str, topic: &str, offset: i64) -> i16 {
-    let text = |text: &str| StrBytes::from_string(text.to_owned());
-    let find = FindCoordinatorRequest::default().with_key(text(group));
+    let find = FindCoordinatorRequest::default().with_key(StrBytes::from_string(group.to_owned()));
     assert_eq!(world.ask(0, ApiKey::FindCoordinator, 3, &find).node_id.0, 1);
+    let request = commit_request(group, topic, offset);
+    let answer = world.ask(1, ApiKey::OffsetCommit, COMMIT, &request);
+    answer.topics[0].partitions[0].error_code
+}
+
+fn commit_request(group: &str, topic: &str, offset: i64) -> OffsetCommitRequest {
+    let text = |text: &str| StrBytes::from_string(text.to_owned());
     let partition = OffsetCommitRequestPartition::default()
         .with_partition_index(2)
         .with_committed_offset(offset)
         .with_committed_metadata(Some(text("note")));
     let topic =
         OffsetCommitRequestTopic::default().with_name(name(topic)).with_partitions(vec![partition]);
-    let commit = OffsetCommitRequest::default()
+    OffsetCommitRequest::default()
         .with_group_id(GroupId(text(group)))
         .with_generation_id_or_member_epoch(-1)
-        .with_topics(vec![topic]);
-    let answer = world.ask(1, ApiKey::OffsetCommit, 8, &commit);
-    answer.topics[0].partitions[0].error_code
+        .with_topics(vec![topic])
 }
 
 /// What a group committed for partitions 2 and 3 of a topic.
@@ -259,6 +264,30 @@ fn committed_offsets_survive_a_power_cut() {
     assert_eq!((found[0].committed_offset, found[0].error_code), (41, 0));
     assert_eq!(found[0].metadata.as_deref(), Some("note"));
     assert_eq!((found[1].committed_offset, found[1].error_code), (-1, 0));
+}
+
+#[test]
+fn a_commit_that_was_given_up_as_too_slow_and_written_after_all_is_true_at_once() {
+    // Longer than a coordinator waits for its own records.
+    const GIVEN_UP: Duration = Duration::from_secs(3601);
+    let mut slow = 0;
+    for hanging in 0..2 {
+        let mut world = World::new(2);
+        make_topic(&mut world, "t");
+        assert_eq!(commit(&mut world, "g", "t", 41), 0);
+        world.hang(hanging);
+        let request = commit_request("g", "t", 42);
+        let awaited = world.send(1, ApiKey::OffsetCommit, COMMIT, &request);
+        world.run();
+        let answer = world.answer::<OffsetCommitRequest>(awaited, ApiKey::OffsetCommit, COMMIT);
+        slow += u32::from(answer.is_none());
+        world.wait(GIVEN_UP);
+        world.unhang();
+        let now = committed(&mut world, "g", "t")[0].committed_offset;
+        world.cut_power();
+        assert_eq!((now, committed(&mut world, "g", "t")[0].committed_offset), (42, 42));
+    }
+    assert_eq!(slow, 1, "the group lives on one of the cores");
 }
 
 #[test]
