@@ -14,9 +14,6 @@ use flumen_protocol::error_code::ErrorCode;
 use flumen_protocol::ids::{ProducerEpoch, ProducerId, Sequence};
 use flumen_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use flumen_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
-use flumen_protocol::messages::delete_records_request::{
-    DeleteRecordsPartition, DeleteRecordsTopic,
-};
 use flumen_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use flumen_protocol::messages::metadata_request::MetadataRequestTopic;
 use flumen_protocol::messages::{
@@ -27,13 +24,13 @@ use flumen_protocol::messages::{
 use flumen_storage::op::FileName;
 
 use crate::stories::{
-    FETCH, commit, committed, delete, fetch_request, make_topic, name, produce_request, read_all,
+    DELETE_RECORDS, FETCH, commit, committed, delete, delete_records_request, fetch_request,
+    make_topic, name, produce_request, read_all,
 };
 use crate::world::{Awaited, World};
 
 const CREATE: i16 = 5;
 const DELETE: i16 = 4;
-const DELETE_RECORDS: i16 = 2;
 const PRODUCE: i16 = 9;
 const OUT_OF_ORDER: i16 = 45;
 /// The first that knows the largest time.
@@ -294,15 +291,6 @@ fn a_read_is_not_told_that_what_a_power_cut_brings_back_is_out_of_range() {
     assert_eq!(fetched(&mut world, awaited), Some(out_of_range), "it is gone for good");
 }
 
-/// Deletes what is before this offset of the first partition of a topic.
-fn begin_to_delete(world: &mut World, topic: &str, before: i64) -> Awaited {
-    let partition = DeleteRecordsPartition::default().with_partition_index(0).with_offset(before);
-    let topic =
-        DeleteRecordsTopic::default().with_name(name(topic)).with_partitions(vec![partition]);
-    let request = DeleteRecordsRequest::default().with_timeout_ms(10_000).with_topics(vec![topic]);
-    world.send(0, ApiKey::DeleteRecords, DELETE_RECORDS, &request)
-}
-
 /// The deletion is an entry of the log. When an earlier one rots, it goes with all that lies behind that.
 #[test]
 fn a_deletion_that_was_acknowledged_or_told_outlives_the_loss_of_an_entry_before_it() {
@@ -322,7 +310,8 @@ fn lose_before_deletion(records: i64, mut steps: usize) -> bool {
         let value = if number == records { "the last record" } else { "another" };
         world.ask(0, ApiKey::Produce, PRODUCE, &produce_request("t", 0, value));
     }
-    let awaited = begin_to_delete(&mut world, "t", 1);
+    let request = delete_records_request("t", 0, 1);
+    let awaited = world.send(0, ApiKey::DeleteRecords, DELETE_RECORDS, &request);
     let is_over = world.run_steps(&mut steps);
     let told = told_start(&mut world, "t");
     let answer =

@@ -14,11 +14,13 @@ use flumen_protocol::messages::create_topics_request::CreatableTopic;
 use flumen_protocol::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
 use flumen_protocol::messages::fetch_response::FetchResponse;
 use flumen_protocol::messages::{
-    BrokerId, CreateTopicsRequest, DeleteRecordsRequest, FetchRequest, MetadataRequest, Uuid,
-    delete_records_request, metadata_request::MetadataRequestTopic,
+    BrokerId, CreateTopicsRequest, FetchRequest, MetadataRequest, Uuid,
+    metadata_request::MetadataRequestTopic,
 };
 
-use crate::stories::{PRODUCE, delete, make_topic, name, produce_request};
+use crate::stories::{
+    DELETE_RECORDS, PRODUCE, delete, delete_records_request, make_topic, name, produce_request,
+};
 use crate::world::{Awaited, World};
 
 /// By name and by id.
@@ -198,14 +200,8 @@ fn a_moved_start_is_told_and_wakes_nobody() {
     consumer.begin(2);
     assert_eq!(consumer.step(&[(1, 1)], &[]), []);
     let awaited = consumer.send(&[], &[], WAIT_MS);
-    let partition = delete_records_request::DeleteRecordsPartition::default()
-        .with_partition_index(1)
-        .with_offset(1);
-    let topic = delete_records_request::DeleteRecordsTopic::default()
-        .with_name(name("t"))
-        .with_partitions(vec![partition]);
-    let request = DeleteRecordsRequest::default().with_timeout_ms(10_000).with_topics(vec![topic]);
-    consumer.world.ask(0, ApiKey::DeleteRecords, 2, &request);
+    let request = delete_records_request("t", 1, 1);
+    consumer.world.ask(0, ApiKey::DeleteRecords, DELETE_RECORDS, &request);
     assert!(consumer.answer(awaited).is_none());
     consumer.world.wait(Duration::from_millis(WAIT_MS as u64 + 1));
     let answer = consumer.answer(awaited).expect("its time is up");

@@ -13,6 +13,9 @@ use flumen_protocol::batch::builder::{BatchBuilder, NewRecord};
 use flumen_protocol::error_code::ErrorCode;
 use flumen_protocol::ids::LogId;
 use flumen_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use flumen_protocol::messages::delete_records_request::{
+    DeleteRecordsPartition, DeleteRecordsTopic,
+};
 use flumen_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use flumen_protocol::messages::metadata_request::MetadataRequestTopic;
 use flumen_protocol::messages::offset_commit_request::{
@@ -24,9 +27,9 @@ use flumen_protocol::messages::offset_fetch_request::{
 use flumen_protocol::messages::offset_fetch_response::OffsetFetchResponsePartitions;
 use flumen_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use flumen_protocol::messages::{
-    BrokerId, CreateTopicsRequest, DeleteTopicsRequest, FetchRequest, FindCoordinatorRequest,
-    GroupId, MetadataRequest, OffsetCommitRequest, OffsetFetchRequest, ProduceRequest, StrBytes,
-    TopicName,
+    BrokerId, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest, FetchRequest,
+    FindCoordinatorRequest, GroupId, MetadataRequest, OffsetCommitRequest, OffsetFetchRequest,
+    ProduceRequest, StrBytes, TopicName,
 };
 use flumen_storage::error::DiskErrorKind;
 use flumen_storage::op::FileName;
@@ -38,6 +41,7 @@ use crate::world::World;
 
 pub const PRODUCE: i16 = 9;
 pub const FETCH: i16 = 11;
+pub const DELETE_RECORDS: i16 = 2;
 const COMMIT: i16 = 8;
 
 pub fn name(topic: &str) -> TopicName {
@@ -82,6 +86,15 @@ pub fn fetch_request(topic: &str, partition: i32, from: i64, wait_ms: i32) -> Fe
         .with_max_bytes(16 << 20)
         .with_session_epoch(-1)
         .with_topics(vec![topic])
+}
+
+/// Asks for what is before this offset of a partition to be deleted.
+pub fn delete_records_request(topic: &str, partition: i32, before: i64) -> DeleteRecordsRequest {
+    let partition =
+        DeleteRecordsPartition::default().with_partition_index(partition).with_offset(before);
+    let topic =
+        DeleteRecordsTopic::default().with_name(name(topic)).with_partitions(vec![partition]);
+    DeleteRecordsRequest::default().with_timeout_ms(10_000).with_topics(vec![topic])
 }
 
 /// What a reader without patience sees of a partition, reading on until there is no more.
