@@ -1,7 +1,7 @@
 //! Loading a log of this core into the state machine that lives on it.
 //!
-//! Does: read a log from its start to where it ended when this core became its leader, chunk by
-//! chunk, into the controller or a group coordinator.
+//! Does: read a log from its start to where it ended when it was to be loaded, chunk by chunk and once
+//! all of that is committed, into the controller or a coordinator.
 //! Does not: know what the records mean.
 //! Invariants: at most one load per log; what is appended during a load lies behind its end and
 //! reaches the machine on its own way.

@@ -210,9 +210,9 @@ impl<M: Machine> Coordinator<M> {
 
     /// The log was replayed to its end: requests are served from now on.
     ///
-    /// To be called when everything an earlier machine may have appended is committed or cut off,
-    /// that is when this leader has committed an entry of its own term; otherwise what was loaded
-    /// could differ from what becomes committed.
+    /// To be called when everything an earlier machine may have appended is committed or cut off:
+    /// when this leader has committed an entry of its own term, and whatever it appended itself for
+    /// a machine that was dropped; otherwise what was loaded could differ from what becomes committed.
     ///
     /// # Panics
     /// Unless loading.
