@@ -1,12 +1,14 @@
 //! Fetch (key 1, versions 4–18): read records, waiting for them if asked to.
 //!
 //! - Whole batches from the one that contains the offset (G58); the first partition with data
-//!   gives at least one batch whatever the limits say, the others keep to them (G59, KIP-74).
+//!   gives at least one batch whatever the limits say, the others keep to them (G59, KIP-74); the
+//!   smaller of the client's and the broker's `fetch.max.bytes` counts.
 //! - Answers at once when there is enough, nothing to wait for, or an error; otherwise waits and
 //!   the owners push what becomes visible (G61, G62). No polling.
 //! - `read_committed` ends at the last stable offset, and is told which transactions that reach into
 //!   the records were aborted, by their first offset (G73, G74).
 //! - Topics by name up to version 12, by id from 13 (G66).
+//! - KAFKA_STORAGE_ERROR is NOT_LEADER_OR_FOLLOWER before version 6 (KIP-112).
 //! - A client that has spent its quota is told to wait, and gets nothing: its next fetch reads the
 //!   same (G75). Records are counted, not the words around them.
 //! - Sessions (KIP-227) are kept by `fetch_session`; a client that asks for none gets none, and pays
@@ -17,7 +19,7 @@
 //! leader change is told the leader and its epoch (KIP-951), but one that asks for a partition that
 //! is not here (yet) is not: it could only be told this node, and must pause and ask for metadata,
 //! not come back at once; a fetch in the name of a replica closes the connection.
-//! KIPs: 74, 98 (isolation, aborted transactions), 227, 320 (epochs), 516 (ids), 951 (leader hints).
+//! KIPs: 74, 98 (isolation, aborted transactions), 112, 227, 320 (epochs), 516 (ids), 951 (leader hints).
 
 mod in_session;
 
