@@ -192,7 +192,7 @@ const DECLARATIONS: &[Declaration] = &[
         "fetch.max.bytes",
         Kind::int_from(1024),
         "57671680",
-        "Most bytes of one Fetch answer; a client that asks for less gets less. One batch larger than this comes all the same, alone.",
+        "Most bytes of one Fetch answer; a client that asks for less gets less, and more than the default changes nothing. One batch larger than this comes all the same, alone.",
         Field::I32(|o| &mut o.fetch_max_bytes),
     ),
     row(

@@ -184,7 +184,7 @@ pub struct Options {
     pub socket_receive_buffer_bytes: i32,
     /// `queued.max.requests`.
     pub queued_max_requests: i32,
-    /// `fetch.max.bytes`: most bytes of one Fetch answer.
+    /// `fetch.max.bytes`: most bytes of one Fetch answer; never more than `FETCH_ANSWER_BYTES`.
     pub fetch_max_bytes: i32,
     /// `max.incremental.fetch.session.cache.slots`.
     pub fetch_session_slots_max: i32,
