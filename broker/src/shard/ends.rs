@@ -4,8 +4,8 @@
 //! partition write its marker, again and again until it is written or comes too late, and tell the
 //! coordinator.
 //! Does not: decide ends or write markers; coordinators and partitions do.
-//! Invariants: an end is here from its decision to the moment its coordinator has taken note that all
-//! markers are written, or until that coordinator is dropped: one that is loaded again begins anew.
+//! Invariants: an end is here from its decision to the moment its coordinator has taken note that it is
+//! over on every partition, or until that coordinator is dropped: one that is loaded again begins anew.
 //! Markers are asked for when a turn ends, all that a core is asked for in one message.
 //! Apart because a decision crosses cores here, and must not be lost on the way.
 
@@ -50,7 +50,7 @@ struct End {
     coordinator: LogId,
     id: String,
     ending: Ending,
-    /// Every partition, and whether the transaction is over there.
+    /// Every partition of the transaction.
     markers: Vec<Marker>,
     /// Answers that are still to come.
     asked: usize,
@@ -67,11 +67,13 @@ impl End {
     }
 }
 
-/// A partition's marker.
+/// A partition that is to have a marker.
 struct Marker {
     topic: String,
     index: PartitionIndex,
-    is_written: bool,
+    /// Whether the transaction is over there: the marker is written or comes too late, or the partition is
+    /// gone.
+    is_over: bool,
 }
 
 /// Low bits of an internal ticket's number that say which partition of an end answers.
@@ -154,7 +156,7 @@ impl Shard {
         let markers = partitions.iter().map(|(topic, index)| Marker {
             topic: topic.to_owned(),
             index,
-            is_written: false,
+            is_over: false,
         });
         let (markers, asked, retry) = (markers.collect(), 0, END_RETRY);
         let end = End { coordinator, id, ending, markers, asked, retry };
@@ -187,7 +189,7 @@ impl Shard {
         self.timers.arm_earlier(Due::Ends, next);
     }
 
-    /// Asks every partition that has not written its marker; reports when none is left.
+    /// Asks every partition where the transaction is not over; reports when none is left.
     fn ask_for_markers(&mut self, number: u64, asked: &mut Questions) {
         let Some(mut end) = self.ends.open.remove(&number) else { return };
         let question = self.question_of(&end);
@@ -195,10 +197,10 @@ impl Shard {
             let topic = self.image.topic_named(&marker.topic);
             let Some(log) = topic.and_then(|topic| topic.log(marker.index)) else {
                 // Its records are gone, and with them whatever waited for the end.
-                marker.is_written = true;
+                marker.is_over = true;
                 continue;
             };
-            if !marker.is_written {
+            if !marker.is_over {
                 let ticket = self.internal(ENDING, (number << PLACE_BITS) | place);
                 let core = routing::core_of(log, self.identity.cores);
                 let question = Question::EndTransaction(Box::new(question));
@@ -206,13 +208,13 @@ impl Shard {
                 end.asked += 1;
             }
         }
-        let (is_written, coordinator) = (end.asked == 0, end.coordinator);
+        let (all_over, coordinator) = (end.asked == 0, end.coordinator);
         let report = TransactionRequest::MarkersWritten {
             id: end.id.clone(),
             producer: end.ending.producer,
         };
         self.ends.open.insert(number, end);
-        if is_written {
+        if all_over {
             self.ask_transaction(self.internal(ENDED, number), coordinator, report);
         }
     }
@@ -236,12 +238,12 @@ impl Shard {
         let Some(end) = self.ends.open.get_mut(&number) else { return };
         let marker = usize::try_from(place).ok().and_then(|place| end.markers.get_mut(place));
         if let Some(marker) = marker {
-            marker.is_written = is_over(&end.id, end.ending.producer, &marker.topic, &answer);
+            marker.is_over = is_over(&end.id, end.ending.producer, &marker.topic, &answer);
         }
         end.asked -= 1;
         if end.asked == 0 {
-            let is_written = end.markers.iter().all(|marker| marker.is_written);
-            let wait = if is_written { Duration::ZERO } else { end.next_retry() };
+            let all_over = end.markers.iter().all(|marker| marker.is_over);
+            let wait = if all_over { Duration::ZERO } else { end.next_retry() };
             self.go_on_at(number, self.now.monotonic.after(wait));
         }
     }
