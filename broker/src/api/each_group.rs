@@ -55,14 +55,12 @@ pub fn ask(context: &Context<'_>, envelope: &Envelope, groups: Vec<GroupId>, ask
     let mut parts = Vec::with_capacity(groups.len());
     for (number, group) in (0..).zip(once_each(groups)) {
         let request = asked.request(&group, envelope.version);
-        let error = if asked.needs_an_id() && group.is_empty() {
-            ErrorCode::InvalidGroupId
-        } else {
-            ErrorCode::NotCoordinator
-        };
-        waiting.answers.push(request.refused(error));
-        let log = context.group_log(&group).filter(|_| error == ErrorCode::NotCoordinator);
-        if let Some(log) = log {
+        if asked.needs_an_id() && group.is_empty() {
+            waiting.answers.push(request.refused(ErrorCode::InvalidGroupId));
+            continue;
+        }
+        waiting.answers.push(request.refused(ErrorCode::NotCoordinator));
+        if let Some(log) = context.group_log(&group) {
             let question = Question::Group(Box::new(request));
             parts.push(Part { number, to: Addressee::Owner(log), question });
         }
