@@ -19,26 +19,26 @@ use flumen_protocol::messages::{
 
 use super::step::{self, Context, Envelope, Step, text};
 
+/// What is said of a user, all of whom are unknown.
+const UNKNOWN: (ErrorCode, &str) =
+    (ErrorCode::ResourceNotFound, "Attempt to describe a user credential that does not exist");
+/// What is said of one that is named more than once.
+const TWICE: (ErrorCode, &str) = (
+    ErrorCode::DuplicateResource,
+    "Cannot describe SCRAM credentials for the same user twice in a single request",
+);
+
 /// Answers at once.
 pub fn open(_context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, body: usize) -> Step {
     let request = step::decode::<DescribeUserScramCredentialsRequest>(envelope, frame, body);
     let Some(request) = request else {
         return Step::Close("malformed DescribeUserScramCredentials request");
     };
-    let mut errors = BTreeMap::new();
+    let mut refused = BTreeMap::new();
     for user in request.users.unwrap_or_default() {
-        errors
-            .entry(user.name)
-            .and_modify(|error| *error = ErrorCode::DuplicateResource)
-            .or_insert(ErrorCode::ResourceNotFound);
+        refused.entry(user.name).and_modify(|why| *why = TWICE).or_insert(UNKNOWN);
     }
-    let results = errors.into_iter().enumerate().map(|(at, (user, error))| {
-        let what = match error {
-            ErrorCode::DuplicateResource => {
-                "Cannot describe SCRAM credentials for the same user twice in a single request"
-            }
-            _ => "Attempt to describe a user credential that does not exist",
-        };
+    let results = refused.into_iter().enumerate().map(|(at, (user, (error, what)))| {
         // A sentence weighs far more than what naming a user does: the first one's will do.
         let message = (at == 0).then(|| text(format!("{what}: {}", user.as_str())));
         DescribeUserScramCredentialsResult::default()
