@@ -36,8 +36,7 @@ pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, bod
     let row = ApiKey::ApiVersions.row();
     if !row.supports(envelope.version) {
         let lowest = Envelope { version: 0, ..envelope.clone() };
-        let own = vec![entry(ApiKey::ApiVersions.row())];
-        let response = refusal(ErrorCode::UnsupportedVersion).with_api_keys(own);
+        let response = refusal(ErrorCode::UnsupportedVersion).with_api_keys(vec![entry(row)]);
         return step::answer(&lowest, &response);
     }
     let Some(request) = step::decode::<ApiVersionsRequest>(envelope, frame, body) else {
