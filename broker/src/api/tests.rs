@@ -43,7 +43,7 @@ use crate::telemetry::metrics::{Metrics, RefusedReason};
 
 mod whole_answers;
 
-/// The identity of the one topic of these tests.
+/// The identity of the first topic, mostly the only one.
 const TOPIC: TopicId = TopicId([7; 16]);
 
 /// A core without topics, coordinators or controller.
@@ -966,12 +966,12 @@ fn the_broker_may_give_less_than_a_client_asks_for() {
 
 #[test]
 fn old_readers_are_sent_elsewhere_where_a_disk_fails() {
-    let fault = || Some(LogFault::Refused(Refusal::Storage));
+    let fault = Some(LogFault::Refused(Refusal::Storage));
     let storage = ErrorCode::KafkaStorageError.code();
-    assert_eq!(fetched("", 6, fault()), [(storage, 0), (0, 800)]);
+    assert_eq!(fetched("", 6, fault), [(storage, 0), (0, 800)]);
     let elsewhere = ErrorCode::NotLeaderOrFollower.code();
     for version in [4, 5] {
-        assert_eq!(fetched("", version, fault()), [(elsewhere, 0), (0, 800)]);
+        assert_eq!(fetched("", version, fault), [(elsewhere, 0), (0, 800)]);
     }
 }
 
