@@ -1,6 +1,15 @@
 //! Answers that Kafka's own request tests compare whole, field by field and in their order.
 
 use super::*;
+use flumen_protocol::messages::consumer_group_describe_response::DescribedGroup;
+
+fn described(desk: &mut Desk) -> DescribedGroup {
+    let asked = GroupRequest::DescribeConsumer { group_id: G.to_owned(), version: 1 };
+    match desk.ask(asked) {
+        Some(GroupResponse::DescribeConsumer(described)) => described,
+        other => panic!("no description but {other:?}"),
+    }
+}
 
 #[test]
 fn a_classic_member_that_is_refused_is_told_no_id() {
@@ -30,10 +39,7 @@ fn members_stand_in_the_order_of_kafkas_tables() {
     let mut desk = Desk::new(&[("t", 3)]);
     desk.join("member-1", &["t"]);
     desk.join("member-2", &["t"]);
-    let asked = GroupRequest::DescribeConsumer { group_id: G.to_owned(), version: 1 };
-    let Some(GroupResponse::DescribeConsumer(described)) = desk.ask(asked) else {
-        panic!("no description")
-    };
+    let described = described(&mut desk);
     let ids: Vec<&str> = described.members.iter().map(|member| &*member.member_id).collect();
     assert_eq!(ids, ["member-2", "member-1"]);
 }
@@ -63,9 +69,6 @@ fn only_the_assignors_of_the_configuration_can_be_asked_for() {
     let why = "ServerAssignor uniform is not supported. Supported assignors: range.";
     assert_eq!(told.error_message.as_deref(), Some(why));
     desk.join("a", &["t"]);
-    let asked = GroupRequest::DescribeConsumer { group_id: G.to_owned(), version: 1 };
-    let Some(GroupResponse::DescribeConsumer(described)) = desk.ask(asked) else {
-        panic!("no description")
-    };
+    let described = described(&mut desk);
     assert_eq!(&*described.assignor_name, "range", "what comes first is the default");
 }
