@@ -82,9 +82,8 @@ impl Losses {
         }
         // A start may be recorded before the entries below it are durable: on a relaxed topic, or
         // where a disk lost them without a word. Without them the log begins where it ends.
-        for (log, replay) in replays.iter_mut() {
+        for (log, replay) in replays.iter() {
             let (_, end) = replay.end();
-            replay.start = replay.start.min(end);
             if let Some(known) = image.logs.get_mut(log) {
                 known.start = known.start.min(end);
             }
@@ -106,7 +105,7 @@ fn forget_what_is_gone(scan: &JournalScan, image: &mut Image) {
 
 /// The replay a log begins with: what is in segments.
 pub(super) fn replay_after(image: &LogImage) -> Replay {
-    Replay::new(image.settled, image.settled_end, image.hard_state, image.start)
+    Replay::new(image.settled, image.settled_end, image.hard_state)
 }
 
 /// Names an operator's decision: everything that is lost is given up.

@@ -540,7 +540,7 @@ impl Store {
     /// Takes over what recovery found of one log.
     fn adopt(&mut self, log: LogId, replay: Replay) -> RecoveredLog {
         let image = self.manifest.image().logs.get(&log).expect("every log is in the manifest");
-        let (settled, start_offset) = (image.settled, image.start.max(replay.start));
+        let (settled, start_offset) = (image.settled, image.start);
         let settled_end = image.settled_end;
         let state = (image.applied, image.state.clone());
         let aborted = image.aborted().copied().collect();

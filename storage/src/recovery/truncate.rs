@@ -23,8 +23,6 @@ pub struct Replay {
     ends: Vec<Offset>,
     /// The newest promise.
     pub hard_state: HardState,
-    /// The first offset.
-    pub start: Offset,
     /// Frames left out because an entry before them is missing, with their sequences.
     ///
     /// Invariant: indices ascend and lie after the last of `entries`.
@@ -34,15 +32,10 @@ pub struct Replay {
 impl Replay {
     /// A log of which nothing is known but what is settled.
     #[must_use]
-    pub fn new(
-        settled: (LogIndex, Term),
-        settled_end: Offset,
-        hard_state: HardState,
-        start: Offset,
-    ) -> Self {
+    pub fn new(settled: (LogIndex, Term), settled_end: Offset, hard_state: HardState) -> Self {
         let settled = (settled.0, settled.1, settled_end);
         let (entries, ends, behind) = (Vec::new(), Vec::new(), Vec::new());
-        Self { settled, entries, ends, hard_state, start, behind }
+        Self { settled, entries, ends, hard_state, behind }
     }
 
     /// Takes the next entry in the order of the journal, which stands at this sequence.
@@ -115,10 +108,9 @@ impl Replay {
 
     /// The log is what there is without a gap: whatever was said about more of it is void.
     pub fn end_here(&mut self) {
-        let (last, _, end) = self.last();
+        let (last, ..) = self.last();
         self.behind.clear();
         self.hard_state.commit = self.hard_state.commit.min(last);
-        self.start = self.start.min(end);
     }
 
     /// A promise newer than what is left of the promises is proven by the entries: they were made
@@ -158,7 +150,7 @@ mod tests {
 
     fn replay(settled: u64, frames: &[(u64, u64)]) -> Replay {
         let settled = (LogIndex(settled), Term(2));
-        let mut replay = Replay::new(settled, Offset(0), HardState::INITIAL, Offset(0));
+        let mut replay = Replay::new(settled, Offset(0), HardState::INITIAL);
         for (index, term) in frames {
             let (index, term) = (LogIndex(*index), Term(*term));
             replay.take_entry(index.0, Entry { index, term, payload: Payload::Empty });
