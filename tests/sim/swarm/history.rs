@@ -197,6 +197,8 @@ struct Known {
     is_passing_damaged: bool,
     /// What was damaged, in order: the first offset, and one after the last if that is known.
     damages: Vec<(Place, i64, Option<i64>)>,
+    /// Groups that were damaged, each as often as it was.
+    damaged_groups: Vec<u8>,
 }
 
 impl History {
@@ -220,6 +222,7 @@ impl History {
         match &happening {
             Happening::Crash => self.known.has_crash = true,
             Happening::PassingDamaged => self.known.is_passing_damaged = true,
+            Happening::GroupDamaged(group) => self.known.damaged_groups.push(*group),
             Happening::Damaged { place, from, until, .. } => {
                 self.known.damages.push((*place, *from, *until));
             }
@@ -240,7 +243,6 @@ impl History {
             | Happening::Assigned { .. }
             | Happening::InHands { .. }
             | Happening::StartForgotten(..)
-            | Happening::GroupDamaged(_)
             | Happening::Accepted(_)
             | Happening::Denied { .. }
             | Happening::Held(_)
@@ -307,6 +309,11 @@ impl History {
     /// Whether the topic that comes and goes lost something.
     pub fn is_passing_damaged(&self) -> bool {
         self.known.is_passing_damaged
+    }
+
+    /// How often a disk lost something of what this group committed and of who belongs to it.
+    pub fn group_damages(&self, group: u8) -> usize {
+        self.known.damaged_groups.iter().filter(|damaged| **damaged == group).count()
     }
 
     /// What a crash does not take: whether acknowledgements at this place hold.

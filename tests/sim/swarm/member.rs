@@ -96,6 +96,9 @@ pub struct Member {
     modern: Option<Modern>,
     /// The generation, or the epoch of a member of the new kind, which is 0 before it has joined.
     generation: i32,
+    /// How often its group was damaged when it was last told that it is in this generation. Once that is more, the
+    /// group may be back in the one before: what the member takes for late is in time there (seed 7003898).
+    damages: usize,
     step: Step,
     /// From where it reads what it was given; `None`: from where the log begins.
     positions: BTreeMap<Place, Option<i64>>,
@@ -115,6 +118,7 @@ impl Member {
             name: StrBytes::default(),
             modern: None,
             generation: -1,
+            damages: 0,
             step: Step::Finding,
             positions: BTreeMap::new(),
             uncommitted: BTreeMap::new(),
@@ -211,7 +215,8 @@ impl Member {
         if context.dice.below(300) == 0 {
             return self.leave(context);
         }
-        if self.generation > 0 && context.dice.below(100) == 0 {
+        let may_be_late = self.generation > 0 && context.dice.below(100) == 0;
+        if may_be_late && self.damages == context.history.group_damages(self.group) {
             return self.commit_late(context);
         }
         if !self.uncommitted.is_empty() && context.dice.below(4) == 0 {
@@ -317,7 +322,10 @@ impl Member {
                 // One place that refuses must not keep the others from going on.
                 taken.fold(Ok(()), Result::and)
             }
-            Question::Heartbeat => succeed(answer.read::<HeartbeatRequest>(HEARTBEAT).error_code),
+            Question::Heartbeat => {
+                let code = answer.read::<HeartbeatRequest>(HEARTBEAT).error_code;
+                succeed(code).map(|()| self.is_told_its_generation(context))
+            }
             Question::Commit(offsets) => self.take_commit(context, answer, &offsets),
             Question::LateCommit => self.take_late_commit(answer),
             Question::Leave => {
@@ -391,6 +399,7 @@ impl Member {
     fn take_sync(&mut self, context: &mut Context<'_>, answer: Answer) -> Result<(), ErrorCode> {
         let response = answer.read::<SyncGroupRequest>(SYNC);
         succeed(response.error_code)?;
+        self.is_told_its_generation(context);
         let mut share = response.assignment;
         while share.remaining() >= size_of::<i32>() {
             let place = Place { topic: 0, partition: share.get_i32() };
@@ -401,6 +410,11 @@ impl Member {
         context.history.note(Happening::Assigned { group, generation, member, places });
         self.step = if self.positions.is_empty() { Step::Consuming } else { Step::Given };
         Ok(())
+    }
+
+    /// Its group is in this generation, whatever was lost before.
+    fn is_told_its_generation(&mut self, context: &Context<'_>) {
+        self.damages = context.history.group_damages(self.group);
     }
 
     /// What the group committed for the places it was asked for.
@@ -519,5 +533,81 @@ fn succeed(told: i16) -> Result<(), ErrorCode> {
     match code(told) {
         ErrorCode::None => Ok(()),
         refused => Err(refused),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flumen_protocol::messages::offset_commit_response::{
+        OffsetCommitResponsePartition, OffsetCommitResponseTopic,
+    };
+    use flumen_protocol::messages::{self, HeartbeatResponse, OffsetCommitResponse};
+    use flumen_storage::sim_disk::Dice;
+
+    use super::*;
+
+    const NOW: Nanos = 10_000 * MILLIS;
+
+    /// With a classic member that reads in the third generation.
+    fn alone(test: impl FnOnce(&mut Member, &mut Context<'_>)) {
+        let (mut dice, mut history) = (Dice::new(7), History::default());
+        let mut context = Context {
+            now: NOW,
+            dice: &mut dice,
+            history: &mut history,
+            deeds: Vec::new(),
+            is_over: false,
+            partitions: &mut 3,
+        };
+        let mut member = Member::new(0);
+        (member.generation, member.step, member.beaten) = (3, Step::Consuming, NOW);
+        member.positions.insert(Place { topic: 0, partition: 0 }, Some(5));
+        test(&mut member, &mut context);
+    }
+
+    /// Whether it ever commits late while it reads on.
+    fn commits_late(member: &mut Member, context: &mut Context<'_>) -> bool {
+        (0..2_000).any(|_| {
+            member.consume(context);
+            let asked = member.line.closed();
+            member.step = Step::Consuming;
+            asked.iter().any(|asked| matches!(asked, Question::LateCommit))
+        })
+    }
+
+    /// A group whose log lost its end is back in the generation before, of which its member says that it is over.
+    #[test]
+    fn a_group_that_was_damaged_is_not_tried_before_it_has_told_its_generation() {
+        alone(|member, context| {
+            assert!(commits_late(member, context));
+            context.history.note(Happening::GroupDamaged(1));
+            assert!(commits_late(member, context), "another group is none of its business");
+            context.history.note(Happening::GroupDamaged(0));
+            assert!(
+                !commits_late(member, context),
+                "nobody knows in which generation the group is"
+            );
+            member.line = Line::new();
+            member.beat(context);
+            let (key, version) = HEARTBEAT;
+            let told = messages::encode_response(key, version, 0, &HeartbeatResponse::default());
+            member.answered(context, told.expect("an answer"));
+            member.line.closed();
+            assert!(commits_late(member, context), "it is in the member's own");
+        });
+    }
+
+    #[test]
+    #[should_panic(expected = "a commit of an earlier generation is taken")]
+    fn a_commit_of_an_earlier_generation_is_noticed() {
+        alone(|member, context| {
+            member.commit_late(context);
+            let partitions = vec![OffsetCommitResponsePartition::default()];
+            let topic = OffsetCommitResponseTopic::default().with_partitions(partitions);
+            let taken = OffsetCommitResponse::default().with_topics(vec![topic]);
+            let (key, version) = COMMIT;
+            let taken = messages::encode_response(key, version, 0, &taken);
+            member.answered(context, taken.expect("an answer"));
+        });
     }
 }

@@ -117,6 +117,7 @@ impl Member {
         // What it owed when it sent this one was in it. What it gives up now it owes anew.
         self.modern.as_mut().expect("it speaks the new protocol").owes_word = false;
         self.stop_lingering(context);
+        self.is_told_its_generation(context);
         let modern = self.modern.as_mut().expect("it speaks the new protocol");
         self.generation = response.member_epoch;
         let missed_nothing = !std::mem::take(&mut modern.tells_all);
