@@ -5,9 +5,11 @@
 #   --only       attacks whose names have one of these words: slow, idle, storm, protocols, forged, half, consumers, listings,
 #                fetches, piece, bombs, ids, producers, groups, go, impossible
 # environment: FLUMEN_BIN (default: the release build, made when missing), BROKER_CPUS (0), ATTACK_CPUS (the last)
+# The broker's processor should be the one that the disk's interrupts come to (/proc/interrupts): where the attackers have it, what
+# the disk answers waits behind their system calls. The good client always shares their processor: see the column "late p99".
 # The limit of memory needs root and cgroups; without, it is only compared with.
 set -euo pipefail
-[[ ${1:-} =~ ^[0-9]+$ ]] || { sed -n 2,8p "$0" >&2; exit 2; }
+[[ ${1:-} =~ ^[0-9]+$ ]] || { sed -n 2,10p "$0" >&2; exit 2; }
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-target}
 [ -n "${FLUMEN_BIN:-}" ] || cargo build -q --release --bin flumen
