@@ -382,15 +382,8 @@ impl Shard {
         }
         self.adopt_quotas(&image);
         let changed = self.settings.adopt(&self.options, &old, &image);
-        let gone: Vec<LogId> = self
-            .partitions
-            .keys()
-            .copied()
-            .filter(|log| {
-                *log != LogId::METADATA
-                    && image.topic(log.topic).and_then(|topic| topic.log(log.partition)).is_none()
-            })
-            .collect();
+        let first = matches!(self.standing, Standing::Opening { image: false, .. });
+        let gone = if first { self.unnamed(&image) } else { self.owned_gone(&old, &image) };
         if !gone.is_empty() {
             info!(partitions = gone.len(), first = %gone[0], "removing partitions of deleted topics");
         }
@@ -399,9 +392,7 @@ impl Shard {
         }
         // A topic in neither image is one that another core knows already: this core heard of its
         // leaders first, and hears of them only once.
-        self.leaders
-            .retain(|log| old.topic(log.topic).is_none() || image.topic(log.topic).is_some());
-        let first = matches!(self.standing, Standing::Opening { image: false, .. });
+        self.leaders.retain(|topic| old.topic(topic).is_none() || image.topic(topic).is_some());
         for log in self.owned_news(&old, &image) {
             self.create_partition(log);
         }
@@ -445,6 +436,25 @@ impl Shard {
             .filter(|log| !self.partitions.contains_key(log))
             // A metadata log that lost a deletion: what is left of the partition goes first.
             .filter(|log| !self.store.is_deleting(*log))
+            .collect()
+    }
+
+    /// Partitions of this core that an image does not name: what the disk holds of topics that were deleted
+    /// or forgotten in an earlier life.
+    fn unnamed(&self, image: &Image) -> Vec<LogId> {
+        let is_named = |log: LogId| {
+            image.topic(log.topic).is_some_and(|topic| topic.log(log.partition).is_some())
+        };
+        let all = self.partitions.keys().copied();
+        all.filter(|log| *log != LogId::METADATA && !is_named(*log)).collect()
+    }
+
+    /// Partitions of this core whose topics have gone from one image to the next. All of a topic go with it,
+    /// so the others need not be looked through at each change.
+    fn owned_gone(&self, old: &Image, new: &Image) -> Vec<LogId> {
+        let gone = old.topics().filter(|topic| new.topic(topic.id).is_none());
+        gone.flat_map(|topic| topic.logs())
+            .filter(|log| self.partitions.contains_key(log))
             .collect()
     }
 

@@ -81,12 +81,9 @@ impl Leaders {
         }
     }
 
-    /// Forgets partitions that `keep` does not want.
-    pub fn retain(&mut self, mut keep: impl FnMut(LogId) -> bool) {
-        for place in self.known.values_mut().flatten() {
-            place.take_if(|leader| !keep(leader.log));
-        }
-        self.known.retain(|_, places| places.iter().any(Option::is_some));
+    /// Forgets the partitions of topics that `keep` does not want.
+    pub fn retain(&mut self, mut keep: impl FnMut(TopicId) -> bool) {
+        self.known.retain(|topic, _| keep(*topic));
     }
 }
 
@@ -122,7 +119,7 @@ mod tests {
         for unknown in [log(1, 1), log(1, 3), log(1, -1), log(3, 0)] {
             assert_eq!(leaders.get(unknown), None);
         }
-        leaders.retain(|log| log.topic == TopicId([2; 16]));
+        leaders.retain(|topic| topic == TopicId([2; 16]));
         assert_eq!((epoch(&leaders, log(1, 2)), epoch(&leaders, log(2, 0))), (None, Some(7)));
     }
 
