@@ -22,7 +22,7 @@ use flumen_protocol::ids::{CoreId, LogId, Offset};
 use flumen_protocol::time::Monotonic;
 use flumen_replication::metadata::command::{Command, Outcome};
 use flumen_replication::metadata::controller::Controller;
-use flumen_replication::metadata::image::{Broker, Endpoint, Image};
+use flumen_replication::metadata::image::{Broker, Endpoint, Image, Topic};
 use flumen_replication::metadata::record::MetadataRecord;
 use flumen_replication::outbox::{Appended, Ticket};
 use flumen_replication::partition::{Acks, Append, Origin};
@@ -383,7 +383,9 @@ impl Shard {
         self.adopt_quotas(&image);
         let changed = self.settings.adopt(&self.options, &old, &image);
         let first = matches!(self.standing, Standing::Opening { image: false, .. });
-        let gone = if first { self.unnamed(&image) } else { self.owned_gone(&old, &image) };
+        let deleted: Vec<&Arc<Topic>> =
+            old.topics().filter(|topic| image.topic(topic.id).is_none()).collect();
+        let gone = if first { self.unnamed(&image) } else { self.owned_of(&deleted) };
         if !gone.is_empty() {
             info!(partitions = gone.len(), first = %gone[0], "removing partitions of deleted topics");
         }
@@ -399,7 +401,7 @@ impl Shard {
         let reconfigured: Vec<LogId> = changed.iter().flat_map(|topic| topic.logs()).collect();
         self.configure_partitions(&image, &reconfigured);
         self.coordinators_learn(&image);
-        self.forget_deleted_topics(&old, &image);
+        self.forget_deleted_topics(&deleted);
         if first {
             self.first_image();
         }
@@ -449,18 +451,15 @@ impl Shard {
         all.filter(|log| *log != LogId::METADATA && !is_named(*log)).collect()
     }
 
-    /// Partitions of this core whose topics have gone from one image to the next. All of a topic go with it,
-    /// so the others need not be looked through at each change.
-    fn owned_gone(&self, old: &Image, new: &Image) -> Vec<LogId> {
-        let gone = old.topics().filter(|topic| new.topic(topic.id).is_none());
-        gone.flat_map(|topic| topic.logs())
-            .filter(|log| self.partitions.contains_key(log))
-            .collect()
+    /// Partitions of this core that go with their topics. All of a topic do, so the others need not be looked
+    /// through at each change.
+    fn owned_of(&self, deleted: &[&Arc<Topic>]) -> Vec<LogId> {
+        let logs = deleted.iter().flat_map(|topic| topic.logs());
+        logs.filter(|log| self.partitions.contains_key(log)).collect()
     }
 
-    fn forget_deleted_topics(&mut self, old: &Image, new: &Image) {
-        let gone = old.topics().filter(|topic| new.topic(topic.id).is_none());
-        let names: Vec<String> = gone.map(|topic| topic.name.clone()).collect();
+    fn forget_deleted_topics(&mut self, deleted: &[&Arc<Topic>]) {
+        let names: Vec<String> = deleted.iter().map(|topic| topic.name.clone()).collect();
         if !names.is_empty() {
             for name in &names {
                 self.metrics.forget_topic(name);
