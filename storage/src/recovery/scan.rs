@@ -137,7 +137,7 @@ impl Scanner {
         })
     }
 
-    /// Takes one file whole.
+    /// Takes one file whole. It is kept as long as a frame in it may count.
     ///
     /// # Errors
     /// The file belongs to somebody else, is of a newer format, or has an impossible number.
@@ -148,7 +148,16 @@ impl Scanner {
         };
         let survey = Survey::of(slot, file, &self.identity)?;
         self.surveys.insert(slot, survey);
+        // Most of a journal is spare. Held until all of it is read, it would be most of a start's memory.
+        let floor = self.floor();
+        self.surveys.values_mut().for_each(|survey| survey.let_go_if_spare(floor));
         Ok(())
+    }
+
+    /// The lowest sequence that anybody needs, as far as what was fed knows.
+    fn floor(&self) -> u64 {
+        let known = self.surveys.values().map(|survey| survey.floor);
+        known.fold(self.watermark.map_or(0, |watermark| watermark.floor), u64::max)
     }
 
     /// These places of a file that was fed are lost, and not zero. It is prepared anew before its next use.
@@ -175,11 +184,10 @@ impl Scanner {
         accepts: bool,
         accepted: &BTreeSet<(u64, u64)>,
     ) -> Result<JournalScan, StorageError> {
-        let manifest = self.manifest_chunk();
+        let (manifest, floor) = (self.manifest_chunk(), self.floor());
         let Self { identity, config, watermark, watermark_ready, has_watermark, surveys } = self;
         let doubted = in_doubt(&surveys, watermark.map(|watermark| watermark.counter));
         let watermark = watermark.unwrap_or_default();
-        let floor = surveys.values().map(|survey| survey.floor).fold(watermark.floor, u64::max);
         let known = surveys.values().map(|survey| survey.watermark);
         let durable = known.fold(watermark.durable, u64::max);
         let used = surveys.values().map(|survey| survey.counter);
@@ -221,7 +229,7 @@ impl Scanner {
 /// in their earlier use, proves that.
 fn sort_rest(files: &mut Files, surveys: &BTreeMap<u16, Survey>, file_bytes: u64) {
     for (slot, survey) in surveys {
-        let is_whole = survey.bytes.len() as u64 == file_bytes && survey.lost.is_empty();
+        let is_whole = survey.len == file_bytes && survey.lost.is_empty();
         match (files.uses(*slot), is_whole && survey.counter > 0) {
             (true, true) => {}
             (true, false) => files.resize_later(*slot),
@@ -819,6 +827,36 @@ mod tests {
         let found = indices(&scan);
         assert!(found.len() < 20 && found.last() == Some(&60), "{found:?}");
         assert_eq!((scan.tail, scan.damaged.len()), (Tail::Clean, 0));
+    }
+
+    #[test]
+    fn files_that_nobody_needs_are_not_held_until_all_are_read() {
+        let mut rig = Rig::fresh(SMALL, 3);
+        for index in 1..=60u64 {
+            rig.appended(log(1), std::iter::once(entry(index, vec![7; 9000])));
+            rig.journal.settled(log(1), LogIndex(index.saturating_sub(4)));
+        }
+        rig.pass(2);
+        rig.run();
+        let watermark = rig.disk.contents(FileName::Watermark).unwrap();
+        // Whether the watermark is there to tell, or only what later files say.
+        for watermark in [&watermark[..], &[]] {
+            let mut scanner = Scanner::new(IDENTITY, SMALL, watermark).unwrap();
+            let mut files = Vec::new();
+            for (name, bytes) in rig.disk.all() {
+                let FileName::Journal(slot) = name else { continue };
+                let fed = Bytes::from(bytes.to_vec());
+                scanner.feed(slot, fed.clone()).unwrap();
+                files.push(fed);
+            }
+            let held = files.iter().filter(|file| !file.is_unique()).count();
+            assert!((1..files.len()).contains(&held), "{held} of {}", files.len());
+            let mut scan = scanner.finish(false, &BTreeSet::new()).unwrap();
+            assert_eq!(indices(&scan).last(), Some(&60));
+            let start = &mut scan.start.files;
+            let spare = std::iter::from_fn(|| start.take_spare()).count();
+            assert_eq!(start.used_count() + spare, files.len(), "none counts as a short one");
+        }
     }
 
     /// The bytes behind the last frame are then the middle of an older one, unreadable, and behind

@@ -31,13 +31,18 @@ pub(crate) struct Candidate {
 /// One journal file and the frames in it.
 #[derive(Debug)]
 pub(crate) struct Survey {
-    pub(crate) bytes: Bytes,
+    /// What it holds; nothing once it is [spare](Self::let_go_if_spare).
+    bytes: Bytes,
+    /// How long it is.
+    pub(crate) len: u64,
     /// Places that the device has lost: they stand as zeros in these bytes.
     pub(crate) lost: Vec<Range<u64>>,
     /// Frames of the latest use of which any is readable, by position.
     pub(crate) current: Vec<Candidate>,
     /// That use; zero if the file holds no frame.
     pub(crate) counter: u64,
+    /// The highest sequence among its frames.
+    highest: u64,
     /// Whether the file holds whole frames of an earlier use: then bytes behind the latest use's
     /// last frame are what that one left there.
     pub(crate) was_used_before: bool,
@@ -53,10 +58,12 @@ impl Survey {
     /// Looks through a file.
     pub(crate) fn of(slot: u16, bytes: Bytes, owner: &Identity) -> Result<Self, StorageError> {
         let mut survey = Self {
+            len: bytes.len() as u64,
             bytes,
             lost: Vec::new(),
             current: Vec::new(),
             counter: 0,
+            highest: 0,
             was_used_before: false,
             floor: 0,
             watermark: 0,
@@ -109,10 +116,20 @@ impl Survey {
         self.was_used_before |= self.counter > 0 && counter != self.counter;
         if counter > self.counter {
             self.counter = counter;
+            self.highest = 0;
             self.current.clear();
         }
         if counter == self.counter {
+            self.highest = self.highest.max(found.header.sequence);
             self.current.push(found);
+        }
+    }
+
+    /// Forgets the bytes, if no frame in them can count any more: all are below `floor`, which whatever
+    /// is read later can only raise.
+    pub(crate) fn let_go_if_spare(&mut self, floor: u64) {
+        if self.current.is_empty() || self.highest < floor {
+            self.bytes = Bytes::new();
         }
     }
 
