@@ -2,7 +2,7 @@
 //!
 //! Does: append a record every few milliseconds with acks=all, read what there is as often, note how long each took.
 //! Does not: try again. It was there before the attack; not to be served at all is a finding.
-//! Invariants: it never panics, and it has the processor before the attackers that share it, where it may.
+//! Invariants: it never panics, and it has the processor before whoever shares it, where it may.
 //! Apart because it is the measure, and the attackers are what is measured.
 
 use flumen_protocol::messages::TopicName;
@@ -24,6 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const FOR_EVER: Duration = Duration::from_secs(1_000_000);
 /// As urgent as a process may be made without leaving the usual scheduler.
 const NICENESS: &str = "-19";
+/// Before all of the usual scheduler: for a client that has been given the broker's processor.
+const PRIORITY: &str = "1";
 
 /// Times, one for each request.
 #[derive(Default)]
@@ -74,8 +76,9 @@ pub struct Bystander {
 }
 
 impl Bystander {
-    /// Begins to produce to a topic of one partition, and to read from it.
-    pub fn start(address: SocketAddr, topic: &TopicName) -> Self {
+    /// Begins to produce to a topic of one partition, and to read from it, on these processors, or on
+    /// those of the attackers.
+    pub fn start(address: SocketAddr, topic: &TopicName, processors: Option<&str>) -> Self {
         let shared = Arc::new(Shared {
             address,
             topic: topic.clone(),
@@ -87,9 +90,9 @@ impl Bystander {
         });
         let works: [Work; 2] = [produce, consume];
         let threads = works.map(|work| {
-            let shared = Arc::clone(&shared);
+            let (shared, processors) = (Arc::clone(&shared), processors.map(str::to_owned));
             thread::spawn(move || {
-                hurry();
+                hurry(processors.as_deref());
                 if let Err(complaint) = work(&shared) {
                     shared.complaint.lock().expect("nobody panics").get_or_insert(complaint);
                 }
@@ -204,10 +207,20 @@ fn consume(shared: &Shared) -> Result<(), String> {
 }
 
 /// Puts this thread before others on its processor, where that is allowed. What it cannot help is in its lateness.
-fn hurry() {
+/// On other processors than the attackers' it stands in for a client with a machine of its own: it goes first at once.
+fn hurry(processors: Option<&str>) {
     let Ok(own) = std::fs::read_link("/proc/thread-self") else { return };
-    let Some(thread) = own.file_name() else { return };
-    let mut command = Command::new("renice");
-    command.args(["-n", NICENESS, "-p"]).arg(thread);
-    let _ = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let Some(thread) = own.file_name().and_then(|name| name.to_str()) else { return };
+    let Some(processors) = processors else {
+        return run(&["renice", "-n", NICENESS, "-p", thread]);
+    };
+    run(&["taskset", "-cp", processors, thread]);
+    run(&["chrt", "-f", "-p", PRIORITY, thread]);
+}
+
+/// Runs a program of the system, if it is there; what it says does not matter.
+fn run(words: &[&str]) {
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let _ = command.status();
 }

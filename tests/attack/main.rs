@@ -6,7 +6,7 @@
 //! Invariants: latencies are only compared within one run, and only asserted where `--ratio-max` asks for it.
 //! Apart because it takes a machine for itself, where the process tests take a moment.
 //!
-//! usage: flumen-attack SECONDS [--ratio-max N] [--broker-cpus LIST] [--only WORD,…]
+//! usage: flumen-attack SECONDS [--ratio-max N] [--broker-cpus LIST] [--client-cpus LIST] [--only WORD,…]
 #![forbid(unsafe_code)]
 
 mod bystander;
@@ -109,7 +109,8 @@ const ATTACKS: [(&str, Attack); 16] = [
 fn main() -> ExitCode {
     let Some(options) = Options::given() else {
         eprintln!(
-            "usage: flumen-attack SECONDS [--ratio-max N] [--broker-cpus LIST] [--only WORD,…]"
+            "usage: flumen-attack SECONDS [--ratio-max N] [--broker-cpus LIST] [--client-cpus LIST] \
+             [--only WORD,…]"
         );
         return ExitCode::from(2);
     };
@@ -130,7 +131,7 @@ fn main() -> ExitCode {
     };
     let Target { crowd, bombs, forged, .. } = &target;
     println!("crowds of {crowd}, {} forged requests, {} bombs", forged.len(), bombs.len());
-    let bystander = Bystander::start(target.address, &topic);
+    let bystander = Bystander::start(target.address, &topic, options.client_cpus.as_deref());
     let mut report = Report::default();
     attack(&options, &target, &broker, &bystander, &mut report);
     let acked = bystander.acked();
@@ -157,6 +158,8 @@ struct Options {
     seconds: u64,
     ratio_max: Option<f64>,
     broker_cpus: String,
+    /// Those of the client that behaves well; the attackers' where nothing is said.
+    client_cpus: Option<String>,
     /// Attacks whose names have one of these words; all where there is none.
     only: Vec<String>,
 }
@@ -165,13 +168,19 @@ impl Options {
     fn given() -> Option<Self> {
         let mut words = std::env::args().skip(1);
         let seconds = words.next()?.parse().ok().filter(|seconds| *seconds >= SECONDS_MIN)?;
-        let mut options =
-            Self { seconds, ratio_max: None, broker_cpus: "0".to_owned(), only: Vec::new() };
+        let mut options = Self {
+            seconds,
+            ratio_max: None,
+            broker_cpus: "0".to_owned(),
+            client_cpus: None,
+            only: Vec::new(),
+        };
         while let Some(name) = words.next() {
             let value = words.next()?;
             match &name[..] {
                 "--ratio-max" => options.ratio_max = Some(value.parse().ok()?),
                 "--broker-cpus" => options.broker_cpus = value,
+                "--client-cpus" => options.client_cpus = Some(value),
                 "--only" => options.only = value.split(',').map(str::to_owned).collect(),
                 _ => return None,
             }
