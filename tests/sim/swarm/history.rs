@@ -146,6 +146,10 @@ pub enum Happening {
     InHands { group: u8, member: u16, places: Vec<Place>, at: Nanos, until: Nanos },
     /// The process ended without being asked: what is not on the disk is lost.
     Crash,
+    /// From here on an operation of a disk is not answered, as long as the process lives.
+    DiskSilent,
+    /// The process that waited for such an answer has ended, asked or not.
+    SilenceOver,
     /// A disk has spoilt bytes that were durable: these offsets may be refused, or lost with all that
     /// stands behind them. Noted once it is known how a start takes it.
     Damaged { place: Place, from: i64, until: Option<i64>, is_silent: bool },
@@ -242,6 +246,8 @@ impl History {
             | Happening::CommitRead { .. }
             | Happening::Assigned { .. }
             | Happening::InHands { .. }
+            | Happening::DiskSilent
+            | Happening::SilenceOver
             | Happening::StartForgotten(..)
             | Happening::Accepted(_)
             | Happening::Denied { .. }

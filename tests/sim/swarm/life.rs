@@ -297,6 +297,8 @@ impl Life {
         for finding in self.node.take_findings() {
             match finding {
                 Finding::Crash => drop(self.history.note(Happening::Crash)),
+                Finding::Silent => drop(self.history.note(Happening::DiskSilent)),
+                Finding::SilenceOver => drop(self.history.note(Happening::SilenceOver)),
                 Finding::Damaged { core, reaches } => self.note_damage(core, reaches),
                 Finding::Met { core, reaches } => {
                     self.note_damage(core, reaches);

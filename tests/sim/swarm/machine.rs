@@ -33,6 +33,10 @@ use super::plan::Damage;
 pub enum Finding {
     /// The process ended without being asked.
     Crash,
+    /// An operation of a disk is not answered, and will not be as long as the process lives.
+    Silent,
+    /// The process that waited for such an answer has ended, asked or not.
+    SilenceOver,
     /// This may be refused for damage.
     Damaged { core: usize, reaches: Vec<Reach> },
     /// A core has started, whatever there was on its disk; this of it may be lost.
@@ -89,6 +93,9 @@ impl Node {
     /// The process ends at once, with the machine if the power goes, and is started again later.
     pub fn die(&mut self, power: bool, later: Nanos, events: &mut Events, dice: &mut Dice) {
         self.life += 1;
+        if self.cores.iter().any(|core| core.is_silent) {
+            self.findings.push(Finding::SilenceOver);
+        }
         for core in &mut self.cores {
             core.state = State::Down;
             core.inbox.clear();
@@ -96,6 +103,7 @@ impl Node {
             core.turn_at = None;
             (core.stalled_until, core.hanging_until, core.slow_until) = (0, 0, 0);
             (core.is_serving, core.is_deaf, core.has_stopped) = (false, false, false);
+            core.is_silent = false;
             if power { core.disk.crash() } else { core.disk.kill() }
         }
         self.wires.clear();
@@ -211,6 +219,12 @@ impl Node {
     /// The disk of a core.
     pub fn disk(&self, core: usize) -> &SimDisk {
         &self.cores[core].disk
+    }
+
+    /// Notes that the disk of a core took an operation that it never answers.
+    pub(super) fn note_silence(&mut self, core: usize) {
+        self.cores[core].is_silent = true;
+        self.findings.push(Finding::Silent);
     }
 
     /// Notes what its device did to an operation of a core.
@@ -457,6 +471,8 @@ fn written_soon(disk: &SimDisk, dice: &mut Dice) -> Option<FileName> {
 mod tests {
     use flumen_protocol::ids::{PartitionIndex, TopicId};
 
+    use super::super::heap::Heap;
+    use super::super::plan::Plan;
     use super::*;
 
     const LOG: LogId = LogId { topic: TopicId([3; 16]), partition: PartitionIndex(0) };
@@ -498,5 +514,26 @@ mod tests {
         assert!(!spoilt.complete(&[]));
         spoilt.begin(true);
         assert!(!spoilt.complete(&[]), "nothing was held that anybody could give up");
+    }
+
+    #[test]
+    fn a_disk_that_owes_an_answer_is_told_of_once_and_forgotten_with_its_process() {
+        let (mut events, mut dice) = (Heap::new(), Dice::new(1));
+        let plan = Plan { rot: None, ..Plan::draw(1) };
+        let mut node = Node::new(&plan, 1);
+        node.boot(&mut events, &mut dice);
+        node.hang_operation(0);
+        assert!(node.take_findings().is_empty(), "it is not asked for anything yet");
+        while node.findings.is_empty() {
+            let Some(Event::Inside { life, core, what }) = events.pop() else {
+                unreachable!("nobody else acts")
+            };
+            node.happen(life, core, what, &mut events, &mut dice);
+        }
+        assert!(matches!(node.take_findings()[..], [Finding::Silent]));
+        node.die(false, SECONDS, &mut events, &mut dice);
+        assert!(matches!(node.take_findings()[..], [Finding::SilenceOver]));
+        node.die(false, SECONDS, &mut events, &mut dice);
+        assert!(node.take_findings().is_empty());
     }
 }

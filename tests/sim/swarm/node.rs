@@ -78,6 +78,8 @@ pub(super) struct Core {
     pub(super) stalled_until: Nanos,
     pub(super) hanging_until: Nanos,
     pub(super) slow_until: Nanos,
+    /// An operation of its disk is never answered.
+    pub(super) is_silent: bool,
     pub(super) memory: Rc<RequestMemory>,
     pub(super) is_serving: bool,
     /// It takes nothing more from clients.
@@ -141,6 +143,7 @@ impl Node {
             stalled_until: 0,
             hanging_until: 0,
             slow_until: 0,
+            is_silent: false,
             memory: Rc::new(RequestMemory::new(plan.memory_bytes)),
             is_serving: false,
             is_deaf: false,
@@ -358,9 +361,15 @@ impl Node {
             let what = Event::Inside { life: self.life, core, what: Inside::Disk };
             return events.push(it.hanging_until, dice.below(u64::MAX), what);
         }
+        let was_asked = it.disk.waiting() > 0;
         let done = it.disk.step();
         self.note_faults(core);
-        let Some(done) = done else { return };
+        let Some(done) = done else {
+            if was_asked {
+                self.note_silence(core);
+            }
+            return;
+        };
         let now = self.now(events);
         match &mut self.cores[core].state {
             State::Down => {}

@@ -50,6 +50,8 @@ pub fn ask(history: &History) -> Vec<String> {
             | Happening::CommitRead { .. }
             | Happening::Assigned { .. }
             | Happening::InHands { .. }
+            | Happening::DiskSilent
+            | Happening::SilenceOver
             | Happening::Damaged { .. }
             | Happening::StartForgotten(..)
             | Happening::GroupDamaged(_)

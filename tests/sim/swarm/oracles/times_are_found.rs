@@ -48,6 +48,8 @@ pub fn ask(history: &History) -> Vec<String> {
             | Happening::Assigned { .. }
             | Happening::InHands { .. }
             | Happening::Crash
+            | Happening::DiskSilent
+            | Happening::SilenceOver
             | Happening::Damaged { .. }
             | Happening::StartForgotten(..)
             | Happening::GroupDamaged(_)
