@@ -95,7 +95,8 @@ impl Inspection {
                     // The byte that is too much is not in the allowance.
                     self.inflated_bytes = after.min(self.limit_bytes);
                     match outcome {
-                        Ok(Inflated::Some) => {}
+                        // It was as much work as was asked for, also where less came out.
+                        Ok(Inflated::Some) => *work_bytes = 0,
                         Ok(Inflated::All) => self.begin_walk(),
                         Err(fault) => self.state = State::failed(fault),
                     }

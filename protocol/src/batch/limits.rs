@@ -36,6 +36,22 @@ pub const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 /// The densest element, a copy with a two-byte offset, makes 64 bytes out of three.
 pub const SNAPPY_RATIO_MAX: usize = 22;
 
+/// What a block inflates to at most to be inflated whole where less was asked for: it is the
+/// library's, which knows only whole blocks.
+///
+/// Java clients and librdkafka write lz4 blocks of 64 KiB, snappy-java blocks of 32: nothing they send
+/// but librdkafka's one snappy block a batch needs more.
+pub const WHOLE_BLOCK_BYTES: usize = 64 << 10;
+
+/// How many bytes of work a block of snappy or large lz4 is at least: some are one byte and take as
+/// long as these, and 200,000 of them fit into a batch of a mebibyte.
+pub const BLOCK_WORK_BYTES: usize = 64;
+
+/// How much room is cleared at a time before our own decoders of large blocks write to it.
+///
+/// It stays in the processor's cache between the two, and a short output costs no more than this.
+pub const INFLATED_STRIDE_BYTES: usize = 32 << 10;
+
 /// The fewest bytes a record takes: its length, attributes, both deltas, two lengths for a null key
 /// and a null value, and the number of its headers, a byte each.
 ///
@@ -52,6 +68,7 @@ pub const RECORD_BYTES_MIN: usize = 7;
 pub const NAMED_RECORDS_MAX: usize = 10_000;
 
 const _: () = assert!(INFLATED_BYTES_FLOOR <= INFLATED_BYTES_MAX);
+const _: () = assert!(INFLATED_STRIDE_BYTES <= WHOLE_BLOCK_BYTES);
 const _: () = assert!(1 << ZSTD_WINDOW_LOG_MAX <= INFLATED_BYTES_MAX);
 
 /// How many records a batch can have whose header is followed by `payload_bytes`: as many as fit, or

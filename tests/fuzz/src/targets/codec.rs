@@ -2,16 +2,18 @@
 //!
 //! Oracle: nothing comes out beyond the limit, nor is more memory taken than it and what the format
 //! needs; a larger limit changes nothing about what fits the smaller one; what we deflate inflates to
-//! the same.
+//! the same; in pieces, for which snappy and LZ4 have decoders of their own, the same comes out as at
+//! once, or nothing.
 
 use flumen_protocol::batch::codec::{Codec, CodecFault, compress, decompress, decompress_into};
+use flumen_protocol::batch::inflation::{Inflated, Inflation};
 
 use crate::draw::Draw;
 use crate::meter;
 
-/// What a decoder may take besides its output: LZ4's two blocks of 4 MiB and the window before them are
-/// the most.
-const DECODER_BYTES_MAX: usize = 16 << 20;
+/// What a decoder may take besides its output: LZ4's blocks of 64 KiB and the window before them are the
+/// most that is counted; Zstandard's window is not.
+const DECODER_BYTES_MAX: usize = 1 << 20;
 
 /// A limit, then bytes that may be gzip.
 pub fn gzip(input: &[u8]) {
@@ -41,6 +43,7 @@ fn inflates_within_bounds(codec: Codec, input: &[u8]) {
     let mut output = Vec::new();
     let (outcome, spent) = meter::spent(|| decompress_into(codec, packed, &mut output, limit));
     assert!(spent <= 4 * limit + DECODER_BYTES_MAX, "{spent} bytes within {limit}");
+    is_the_same_in_pieces(codec, packed, limit, outcome.is_ok().then_some(&output));
     match outcome {
         Ok(()) => {
             assert!(output.len() <= limit);
@@ -50,8 +53,38 @@ fn inflates_within_bounds(codec: Codec, input: &[u8]) {
         Err(CodecFault::Malformed) => assert!(output.len() <= limit),
     }
     if choice & 0xc0 == 0xc0 {
-        let again = decompress(codec, &compress(codec, packed), packed.len());
+        let deflated = compress(codec, packed);
+        let again = decompress(codec, &deflated, packed.len());
         assert_eq!(again.as_deref(), Ok(packed));
+        assert_eq!(in_pieces(codec, &deflated, packed.len(), 4_000).as_deref(), Ok(packed));
+    }
+}
+
+/// The library takes two LZ4 frames that we refuse: one whose end mark is an empty block, and one of
+/// blocks that are linked and longer than it says.
+fn is_the_same_in_pieces(codec: Codec, packed: &[u8], limit: usize, once: Option<&Vec<u8>>) {
+    for piece in [60, 4_000] {
+        let pieces = in_pieces(codec, packed, limit, piece);
+        if pieces.is_ok() || codec != Codec::Lz4 {
+            assert_eq!(pieces.as_ref().ok(), once, "{piece}");
+        }
+    }
+}
+
+fn in_pieces(
+    codec: Codec,
+    packed: &[u8],
+    limit: usize,
+    piece: usize,
+) -> Result<Vec<u8>, CodecFault> {
+    let mut inflation = Inflation::begin_exact(codec, packed, limit)?;
+    loop {
+        let before = inflation.output().len();
+        let inflated = inflation.go_on(piece)?;
+        assert!(inflation.output().len() - before <= piece);
+        if inflated == Inflated::All {
+            return Ok(inflation.into_output());
+        }
     }
 }
 
@@ -79,9 +112,15 @@ pub fn snappy_seeds() -> Vec<Vec<u8>> {
     seeds
 }
 
-/// Of LZ4.
+/// Of LZ4: plain, and with all that a frame may have, of linked blocks and of independent ones.
 pub fn lz4_seeds() -> Vec<Vec<u8>> {
-    packed_samples(Codec::Lz4)
+    let mut seeds = packed_samples(Codec::Lz4);
+    let block = b"\x19\0\0\0\xefa short text, \x0e\0\x01`t text\xdb\x81!\xe0";
+    let end = b"\0\0\0\0\x02\xf3\xd1^";
+    for head in [&b"\x04\x22M\x18TP\xc0"[..], b"\x04\x22M\x18|P(\0\0\0\0\0\0\0$"] {
+        seeds.push([&[4], head, block, end].concat());
+    }
+    seeds
 }
 
 /// Of Zstandard.
