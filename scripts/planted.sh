@@ -11,5 +11,5 @@ target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 python3 "$plant" copy "$target/planted"
 cd "$target/planted"
 test=$(CARGO_TARGET_DIR=$target cargo test -q --locked --profile sim -p flumen-tests --test sim --no-run --message-format=json |
-  sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -1)
+  sed -n '/"kind":\["test"\]/s/.*"executable":"\([^"]*\)".*/\1/p')
 exec python3 "$plant" hunt "$test" "$@"

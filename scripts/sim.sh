@@ -14,7 +14,7 @@ esac
 case $range in *..*) ;; *) range=0..$range ;; esac
 from=${range%%..*} to=${range##*..}
 test=$(cargo test -q --locked --profile sim -p flumen-tests --test sim --no-run --message-format=json |
-  sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -1)
+  sed -n '/"kind":\["test"\]/s/.*"executable":"\([^"]*\)".*/\1/p')
 workers=$(nproc)
 [ $((to - from)) -ge "$workers" ] || workers=1
 pids=()
