@@ -3,7 +3,7 @@
 //! Does: hold `tests/planted/bugs.toml` against the sources as they are, as text.
 //! Does not: plant or hunt; `scripts/planted.sh` does.
 //! Invariant: whoever changes a line that a bug takes the place of hears of it at once; so does who changes the name of
-//! an oracle that a bug is there for.
+//! an oracle that a bug is there for, or adds one that nothing shows to notice anything.
 //! Apart, because a hunt takes minutes and this does not.
 
 use std::collections::BTreeSet;
@@ -36,6 +36,7 @@ fn every_planted_bug_has_its_place() {
         wrong.extend(misplaced(&source, bug));
         wrong.extend(unwatched(&oracles, bug));
     }
+    wrong.extend(idle(&oracles, &bugs));
     assert!(wrong.is_empty(), "mend tests/planted/bugs.toml:\n{}", wrong.join("\n"));
 }
 
@@ -87,6 +88,14 @@ fn unwatched(oracles: &str, bug: &Bug) -> Option<String> {
     (!is_one).then(|| format!("{} is there for {oracle}, which is no oracle", bug.name))
 }
 
+/// Oracles that no bug is there for.
+fn idle<'a>(oracles: &'a str, bugs: &'a [Bug]) -> impl Iterator<Item = String> {
+    let named = oracles.lines().filter_map(|line| line.trim().strip_suffix("::ask),"));
+    let names = named.filter_map(|line| line.strip_prefix("(\"")?.split('"').next());
+    let has_none = |name: &&str| !bugs.iter().any(|bug| bug.oracle.as_deref() == Some(*name));
+    names.filter(has_none).map(|name| format!("no bug is there for {name}"))
+}
+
 #[test]
 fn a_bug_without_a_place_is_noticed() {
     let plant = |find: &str, replace: &str| Bug {
@@ -102,11 +111,16 @@ fn a_bug_without_a_place_is_noticed() {
     assert!(misplaced(source, &plant("two", "planted!() || two")).is_some());
     assert!(misplaced(source, &plant("three", "planted!() || three")).is_some());
     assert!(misplaced(source, &plant("one", "three")).is_some());
-    let oracles = r#"[("nothing is lost", nothing_is_lost::ask)]"#;
+    let oracles = "[\n    (\"nothing is lost\", nothing_is_lost::ask),\n]";
     let by = |oracle: Option<&str>| {
         let bug = Bug { oracle: oracle.map(str::to_owned), ..plant("one", "planted!()") };
         unwatched(oracles, &bug)
     };
     assert_eq!((by(None), by(Some("nothing is lost"))), (None, None));
     assert!(by(Some("nothing is")).is_some());
+    let there_for = |oracle: &str| {
+        let bugs = [Bug { oracle: Some(oracle.to_owned()), ..plant("one", "planted!()") }];
+        idle(oracles, &bugs).count()
+    };
+    assert_eq!((there_for("nothing is lost"), there_for("order is kept")), (0, 1));
 }

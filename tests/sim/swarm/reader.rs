@@ -54,6 +54,8 @@ pub struct Reader {
     is_probing: bool,
     /// How often the same fetch was refused.
     refusals: u32,
+    /// Something was refused for good that nobody damaged: the life is broken.
+    is_wronged: bool,
     /// Since when it reads everything and waits for transactions, if it does.
     waits_since: Option<(Since, Nanos)>,
 }
@@ -70,6 +72,7 @@ impl Reader {
             whole: None,
             is_probing: false,
             refusals: 0,
+            is_wronged: false,
             waits_since: None,
         }
     }
@@ -206,8 +209,14 @@ impl Reader {
             return;
         }
         self.refusals += 1;
-        let enough = if damage.is_some() { REFUSALS } else { REFUSALS_UNEXPLAINED };
+        let enough = match damage {
+            Some(_) => REFUSALS,
+            // The next offsets are refused as well, and the life is not to end before all of it was read.
+            None if self.is_wronged => 1,
+            None => REFUSALS_UNEXPLAINED,
+        };
         if self.refusals >= enough {
+            self.is_wronged |= damage.is_none();
             let (place, to) = (self.place, damage.unwrap_or(from + 1));
             context.history.note(Happening::Denied { place, from, to });
             (self.refusals, self.position) = (0, Some(to));

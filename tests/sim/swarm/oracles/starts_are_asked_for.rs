@@ -53,8 +53,11 @@ impl Asked {
         }
     }
 
+    /// How much goes only who deletes everything learns from the answer: all others said it.
     fn answer(&mut self, start: i64) {
-        self.before = self.before.max(start);
+        if self.is_open {
+            self.before = self.before.max(start);
+        }
         self.is_open = false;
     }
 
@@ -76,6 +79,7 @@ mod tests {
         assert_eq!(accusations(&[start(0), ask(5), start(5)]), [""; 0]);
         assert_eq!(accusations(&[start(1)]).len(), 1);
         assert_eq!(accusations(&[ask(5), done(5), start(6)]).len(), 1);
+        assert_eq!(accusations(&[ask(5), done(6), start(6)]).len(), 1, "and says so");
         assert_eq!(accusations(&[ask(-1), start(9)]), [""; 0], "nobody says yet how much goes");
         assert_eq!(accusations(&[ask(-1), done(7), start(9)]).len(), 1);
         assert_eq!(accusations(&[ask(-1), ask(-1), done(7), start(9)]), [""; 0]);

@@ -70,9 +70,10 @@ mod tests {
         );
         assert_eq!(accusations(&[sent, deleted.clone(), asked.clone(), seen(4, 2)]).len(), 1);
         let start = |start, since| Happening::Start { place: HERE, start, since };
-        assert_eq!(accusations(&[deleted.clone(), asked.clone(), start(4, 1)]).len(), 1);
-        let wanted = Happening::DeleteAsked(HERE, 6);
-        assert_eq!(accusations(&[wanted, start(6, 0), asked, start(5, 2)]).len(), 1);
+        let wanted = |before| Happening::DeleteAsked(HERE, before);
+        let back = [wanted(5), deleted.clone(), asked.clone(), start(4, 2)];
+        assert_eq!(accusations(&back).len(), 1);
+        assert_eq!(accusations(&[wanted(6), start(6, 0), asked, start(5, 2)]).len(), 1);
     }
 
     #[test]
