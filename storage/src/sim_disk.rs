@@ -57,6 +57,8 @@ pub struct SimDisk {
     faults: Vec<Fault>,
     /// Faults that were met since somebody asked.
     met: Vec<Fault>,
+    /// Where a garbled read of a file began, and its length, until the same was asked again.
+    garbled: BTreeMap<FileName, (u64, u32)>,
     written: Option<FileName>,
     dice: Dice,
     capacity: Option<u64>,
@@ -73,6 +75,7 @@ impl SimDisk {
             hangs_next: false,
             faults: Vec::new(),
             met: Vec::new(),
+            garbled: BTreeMap::new(),
             written: None,
             dice: Dice::new(seed),
             capacity: None,
@@ -158,8 +161,11 @@ impl SimDisk {
                 self.can_be_read(name, at..at + u64::from(len))?;
                 let mut read = self.file(name)?.read(at, u64::from(len));
                 let is_garbled = self.fault(|fault| *fault == Fault::GarbleRead(name)).is_some();
-                if let Some(first) = read.first_mut().filter(|_| is_garbled) {
-                    *first ^= 1;
+                if is_garbled {
+                    read.iter_mut().take(1).for_each(|first| *first ^= 1);
+                    self.garbled.insert(name, (at, len));
+                } else if self.garbled.get(&name) == Some(&(at, len)) {
+                    self.garbled.remove(&name);
                 }
                 return Ok(Output::Bytes(read.into()));
             }
@@ -277,6 +283,12 @@ impl SimDisk {
     #[must_use]
     pub fn awaits(&self, fault: Fault) -> bool {
         self.faults.contains(&fault)
+    }
+
+    /// Whether a read of this file was answered wrongly, and the same was not asked again since.
+    #[must_use]
+    pub fn is_to_be_read_again(&self, name: FileName) -> bool {
+        self.garbled.contains_key(&name)
     }
 
     /// The faults that were met since this was last asked.
@@ -437,6 +449,7 @@ impl SimDisk {
     fn forget_waiting(&mut self) -> Vec<DiskOp> {
         self.faults.retain(|fault| matches!(fault, Fault::Unreadable(..)));
         self.hangs_next = false;
+        self.garbled.clear();
         let mut waiting = mem::take(&mut self.waiting);
         waiting.append(&mut self.hung);
         waiting
