@@ -224,12 +224,14 @@ impl Operator {
                 code
             }
             Task::LookAtSetting(topic) => self.take_setting(context.now, topic, answer),
-            Task::DeleteRecords(place, _) => {
+            Task::DeleteRecords(place, before) => {
                 let response = answer.read::<DeleteRecordsRequest>(DELETE_RECORDS);
                 let told = &response.topics[0].partitions[0];
                 match code(told.error_code) {
                     ErrorCode::None => {
-                        context.history.note(Happening::Deleted(place, told.low_watermark));
+                        // It is done, whatever start the answer tells.
+                        let start = told.low_watermark.max(before);
+                        context.history.note(Happening::Deleted(place, start));
                         ErrorCode::None
                     }
                     // So far there are not that many records.
