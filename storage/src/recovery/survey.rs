@@ -41,8 +41,6 @@ pub(crate) struct Survey {
     pub(crate) current: Vec<Candidate>,
     /// That use; zero if the file holds no frame.
     pub(crate) counter: u64,
-    /// The highest sequence among its frames.
-    highest: u64,
     /// Whether the file holds whole frames of an earlier use: then bytes behind the latest use's
     /// last frame are what that one left there.
     pub(crate) was_used_before: bool,
@@ -63,7 +61,6 @@ impl Survey {
             lost: Vec::new(),
             current: Vec::new(),
             counter: 0,
-            highest: 0,
             was_used_before: false,
             floor: 0,
             watermark: 0,
@@ -116,11 +113,9 @@ impl Survey {
         self.was_used_before |= self.counter > 0 && counter != self.counter;
         if counter > self.counter {
             self.counter = counter;
-            self.highest = 0;
             self.current.clear();
         }
         if counter == self.counter {
-            self.highest = self.highest.max(found.header.sequence);
             self.current.push(found);
         }
     }
@@ -128,7 +123,8 @@ impl Survey {
     /// Forgets the bytes, if no frame in them can count any more: all are below `floor`, which whatever
     /// is read later can only raise.
     pub(crate) fn let_go_if_spare(&mut self, floor: u64) {
-        if self.current.is_empty() || self.highest < floor {
+        let may_count = |found: &Candidate| found.header.sequence >= floor;
+        if !self.bytes.is_empty() && !self.current.iter().rev().any(may_count) {
             self.bytes = Bytes::new();
         }
     }
