@@ -219,3 +219,12 @@ pub const RING_SUBMISSIONS: u32 = 256;
 /// Completions that wait in a core's ring for its next turn. Room for news of this many
 /// connections in half a millisecond; the kernel keeps what is more.
 pub const RING_COMPLETIONS: u32 = 4096;
+
+/// News that a core takes from its ring in one turn, or a few more: a microsecond each in the kernel,
+/// half a millisecond of them. The others wait in it.
+pub const RING_NEWS_PER_TURN: usize = 512;
+
+/// News of one entry to the kernel after which there may be more, for which it is entered again: newer
+/// kernels tell of twenty at most (`IO_LOCAL_TW_DEFAULT_MAX`), of which some may have come to nothing. A
+/// core with less to do makes no call in vain.
+pub const RING_NEWS_WORTH_ENTERING: usize = 10;
