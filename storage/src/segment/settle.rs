@@ -10,13 +10,15 @@
 //! index need not be, since it can be learnt again; nothing outside the job changes before that, so
 //! a crash at any step leaves the old truth. A segment begun and not recorded is overwritten by the
 //! next settle, which rolls at the same batch unless the topic's settings changed in between or the
-//! end of the segment before could be read only once; such a file goes with its log.
+//! end of the segment before could be read only once; such a file goes with its log. An index holds
+//! nothing of entries that were never recorded: they may be lost, and others take their places.
 //! Apart because it is the one long-running thing that happens to a log.
 //!
 //! ```text
 //!  for every piece (one segment):
-//!  ReadTail? -> Write* -> Flush -> Index? -> Truncate? (sealed)  -> next piece ... -> Written
-//!  a piece that is only sealed begins at Index
+//!  ReadIndex? -> CutIndex? -> ReadTail? -> Write* -> Flush -> Index? -> Truncate? (sealed)
+//!    -> next piece ... -> Written
+//!  a piece that is only sealed has no steps between CutIndex and Index
 //!  ReadTail fails or reads something else, twice -> planned again with a new segment
 //!  any step: no room, no descriptors -> given up; the store tries anew later
 //! ```
@@ -33,7 +35,7 @@ use super::segment::{Active, OpenChunk, Segment};
 use super::set::Segments;
 use crate::answers::LogSettings;
 use crate::error::StorageError;
-use crate::format::segment::{Chunk, ENTRIES_PER_BLOCK, encode_block};
+use crate::format::segment::{Chunk, ENTRIES_PER_BLOCK, ENTRY_BYTES, decode, encode_block};
 use crate::limits::{BLOCK, BLOCK_BYTES, CHUNK_BYTES, SETTLE_WRITE_BYTES, SETTLE_WRITE_BYTES_CALM};
 use crate::op::{Action, DiskDone, DiskOp, Generation, OpId, OpIds, Output};
 
@@ -57,7 +59,8 @@ impl Pace {
     }
 }
 
-/// What is kept in memory of a busy log's end, so that settling need not read it back.
+/// What is kept in memory of a log's end, so that settling need not read it back. That there is any says that this
+/// process has cut the segment's index back to what is recorded of it: one that ended may have left more there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warm {
     /// Base of the active segment.
@@ -66,6 +69,13 @@ pub struct Warm {
     pub tail: Bytes,
     /// The entries in the last block of its index, if that has room.
     pub index_block: Vec<Chunk>,
+}
+
+impl Warm {
+    /// Lets go of what it holds; it can be read.
+    pub fn forget_bytes(&mut self) {
+        (self.tail, self.index_block) = (Bytes::new(), Vec::new());
+    }
 }
 
 /// What goes into one segment.
@@ -84,6 +94,8 @@ pub struct Piece {
     /// Where their index blocks begin, counted in blocks, and what that first block holds already.
     index_at: u32,
     index_block: Vec<Chunk>,
+    /// Up to which offset and byte the index was recorded before.
+    indexed: (Offset, u64),
     /// What is known besides if the segment goes on growing; `None`: sealed.
     pub active: Option<Active>,
 }
@@ -169,6 +181,7 @@ impl Piece {
             closed: Vec::new(),
             index_at,
             index_block,
+            indexed: (active.open.first, active.open.position),
             active: Some(active),
         }
     }
@@ -203,6 +216,20 @@ impl Piece {
         self.from == self.segment.length
     }
 
+    /// The first step once its index is as it was recorded. `has_tail`: what its first new block begins with is
+    /// in memory.
+    fn first_step(&self, has_tail: bool) -> Step {
+        let at = self.from / BLOCK * BLOCK;
+        if self.is_only_sealed() {
+            // Only sealed: nothing new, but it must not keep the padding of its last block.
+            Step::Index
+        } else if self.from > at && !has_tail {
+            Step::ReadTail { again: false }
+        } else {
+            Step::Write { at }
+        }
+    }
+
     /// Blocks the index has after this piece, and what the last of them holds if it has room.
     fn index_after(&self) -> (u32, Vec<Chunk>) {
         let entries = self.index_block.len() + self.closed.len();
@@ -233,6 +260,18 @@ impl Piece {
         (crc32c::crc32c(carried) == self.partial_crc).then(|| Bytes::copy_from_slice(carried))
     }
 
+    /// How long the index is as far as it is recorded; `last`: its last block, where that can be read.
+    /// A process that ended before it recorded what it settled may have written more.
+    fn recorded_index(&self, last: Option<&[u8]>) -> u64 {
+        let (blocks, (end, end_position)) = (u64::from(self.index_at), self.indexed);
+        let chunks = last.map(|last| decode(self.segment.base, last)).unwrap_or_default();
+        let is_recorded = |it: &Chunk| it.end <= end && it.end_position() <= end_position;
+        match chunks.iter().position(|chunk| !is_recorded(chunk)) {
+            Some(count) => (blocks - 1) * BLOCK + (count * ENTRY_BYTES) as u64,
+            None => blocks * BLOCK,
+        }
+    }
+
     fn index_action(&self) -> Action {
         let entries: Vec<Chunk> = self.index_block.iter().chain(&self.closed).copied().collect();
         let blocks = entries.chunks(ENTRIES_PER_BLOCK);
@@ -245,6 +284,11 @@ impl Piece {
 /// How far a job is with the piece in front.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
+    /// The last block of the index that is recorded may hold more than was recorded of it.
+    ReadIndex,
+    /// The index is cut to this length, behind which nothing is recorded. Durably: what is written there
+    /// later need not be durable, and what was cut off must not come up in its place.
+    CutIndex { len: u64 },
     /// The bytes after the last whole block must be read first; `again`: the first answer was an
     /// error or not what was written.
     ReadTail { again: bool },
@@ -360,13 +404,11 @@ impl Job {
         let kept =
             warm.filter(|w| w.base == piece.segment.base && at + w.tail.len() as u64 == piece.from);
         self.carry = kept.map(|warm| warm.tail.clone()).unwrap_or_default();
-        self.step = if piece.is_only_sealed() {
-            // Only sealed: nothing new, but it must not keep the padding of its last block.
-            Step::Index
-        } else if piece.from > at && kept.is_none() {
-            Step::ReadTail { again: false }
-        } else {
-            Step::Write { at }
+        let is_known = warm.is_some_and(|warm| warm.base == piece.segment.base);
+        self.step = match piece.index_at {
+            _ if is_known => piece.first_step(kept.is_some()),
+            0 => Step::CutIndex { len: 0 },
+            _ => Step::ReadIndex,
         };
     }
 
@@ -379,6 +421,14 @@ impl Job {
         let Some(piece) = self.pieces.front_mut() else { return };
         let mut file = piece.segment.name(self.log).data();
         let action = match &mut self.step {
+            Step::ReadIndex => {
+                file = piece.segment.name(self.log).index();
+                Action::Read { at: u64::from(piece.index_at - 1) * BLOCK, len: BLOCK as u32 }
+            }
+            Step::CutIndex { len } => {
+                file = piece.segment.name(self.log).index();
+                Action::Truncate { len: *len }
+            }
             Step::ReadTail { .. } => {
                 Action::Read { at: piece.from / BLOCK * BLOCK, len: BLOCK as u32 }
             }
@@ -408,7 +458,9 @@ impl Job {
             match self.step {
                 Step::Index if piece.closed.is_empty() => self.step = Step::Truncate,
                 Step::Truncate if piece.active.is_some() => self.end_piece(),
-                Step::ReadTail { .. }
+                Step::ReadIndex
+                | Step::CutIndex { .. }
+                | Step::ReadTail { .. }
                 | Step::Write { .. }
                 | Step::Flush
                 | Step::Index
@@ -449,12 +501,19 @@ impl Job {
             (Err(error), _) if error.kind.is_want_of_room() => {
                 return Ok(Progress::NoSpace);
             }
-            (Err(_), Step::ReadTail { .. }) => None,
+            (Err(_), Step::ReadIndex | Step::ReadTail { .. }) => None,
+            (Err(error), Step::CutIndex { .. }) if error.is_missing() => None,
             // A segment that is lost is sealed all the same: readers say so, and the log goes on.
             (Err(error), Step::Truncate) if piece.is_only_sealed() && error.is_missing() => None,
             (Err(error), _) => return Err(StorageError::DeviceFailed(error)),
         };
         match self.step {
+            Step::ReadIndex => {
+                let last = output.as_ref().and_then(Output::bytes);
+                let len = piece.recorded_index(last.map(|last| &last[..]));
+                self.step = Step::CutIndex { len };
+            }
+            Step::CutIndex { .. } => self.step = piece.first_step(false),
             Step::ReadTail { again } => {
                 let read = output.as_ref().and_then(Output::bytes);
                 match read.and_then(|read| piece.carried(read)) {

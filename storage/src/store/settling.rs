@@ -41,6 +41,7 @@ pub(crate) struct Settles {
     /// Jobs of logs that are being deleted, with an operation still under way.
     orphans: Vec<Job>,
     warm: BTreeMap<LogId, Warm>,
+    /// Those of which bytes are kept, the oldest first.
     warm_order: VecDeque<LogId>,
     /// Logs with enough unsettled bytes to be worth a flush.
     pub(super) ripe: BTreeSet<LogId>,
@@ -129,17 +130,15 @@ impl Settles {
     }
 
     fn keep_warm(&mut self, log: LogId, warm: Option<Warm>) {
-        let Some(warm) = warm else {
-            self.warm.remove(&log);
-            return;
-        };
-        if self.warm.insert(log, warm).is_none() {
+        let Some(warm) = warm else { return self.cool(log) };
+        self.warm.insert(log, warm);
+        if !self.warm_order.contains(&log) {
             self.warm_order.push_back(log);
         }
         while self.warm_order.len() > WARM_LOGS_MAX
             && let Some(oldest) = self.warm_order.pop_front()
         {
-            self.warm.remove(&oldest);
+            self.warm.entry(oldest).and_modify(Warm::forget_bytes);
         }
     }
 }

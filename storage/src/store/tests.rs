@@ -419,6 +419,36 @@ fn settling_in_small_steps_rewrites_the_last_block_and_loses_nothing() {
     }
 }
 
+/// How many operations it takes to settle one more batch.
+fn cost_of_a_settle(world: &mut World, log: LogId) -> usize {
+    world.append_batch(log, 1, 700);
+    world.run();
+    let last = LogIndex(world.written[&log].len() as u64);
+    assert!(world.store.begin_settle(log, last, (last, Bytes::new())));
+    world.turn(100_000)
+}
+
+#[test]
+fn an_index_is_cut_back_once_in_a_process_however_many_logs_there_are() {
+    let mut world = World::new(1);
+    let others = crate::limits::WARM_LOGS_MAX as i32;
+    for n in 0..=others {
+        world.create(log(n), LogSettings::KEEP_ALL);
+        world.append_batch(log(n), 1, 700);
+        world.settle(log(n));
+    }
+    let (cold, warm) =
+        (cost_of_a_settle(&mut world, log(0)), cost_of_a_settle(&mut world, log(others)));
+    assert_eq!(cold, warm + 1, "the end of the segment is read, as it is not kept any more");
+    world.restart();
+    world.create(log(0), LogSettings::KEEP_ALL);
+    assert_eq!(
+        cost_of_a_settle(&mut world, log(0)),
+        cold + 1,
+        "another process may have left something"
+    );
+}
+
 #[test]
 fn at_least_one_batch_and_never_half_of_one() {
     let mut world = World::new(3);
