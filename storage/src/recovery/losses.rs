@@ -88,7 +88,18 @@ impl Losses {
                 known.start = known.start.min(end);
             }
         }
-        if accepts { accept(scan, image, replays) } else { Vec::new() }
+        let lines = if accepts { accept(scan, image, replays) } else { Vec::new() };
+        prove_promises(image, accepts, replays);
+        lines
+    }
+}
+
+/// A promise is no entry: where nothing is lost but it, no log misses anything. So wherever frames are known to be
+/// lost, since this start or an earlier one, entries prove what was promised. Where none is, a log without
+/// its promise is not ours, and does not open.
+fn prove_promises(image: &Image, accepts: bool, replays: &mut BTreeMap<LogId, Replay>) {
+    if accepts || !image.accepted.is_empty() {
+        replays.values_mut().for_each(Replay::repair_term);
     }
 }
 
@@ -141,7 +152,6 @@ fn accept(
             lines.push(format!("{log}: entries {} to {commit} are gone", last.next()));
             end_here(replay, known);
         }
-        replay.repair_term();
     }
     lines
 }
@@ -252,9 +262,30 @@ pub(super) fn ops(aside: Vec<SetAside>, ids: &mut OpIds, out: &mut Vec<DiskOp>) 
 
 #[cfg(test)]
 mod tests {
-    use flumen_protocol::ids::{PartitionIndex, TopicId};
+    use flumen_protocol::entry::{Entry, HardState, Payload};
+    use flumen_protocol::ids::{PartitionIndex, Term, TopicId};
 
     use super::*;
+
+    /// Simulated life 11028939: the promise of a term was lost, its entries were not, and the node did not start.
+    #[test]
+    fn entries_prove_a_promise_where_frames_are_lost_and_only_there() {
+        let log = LogId { topic: TopicId([1; 16]), partition: PartitionIndex(0) };
+        let term_after = |lost: &[(u64, u64)], accepts| {
+            let mut image = Image::default();
+            image.accepted.extend(lost);
+            let promise = HardState { term: Term(2), vote: None, commit: LogIndex(1) };
+            let mut replay = Replay::new((LogIndex(0), Term(0)), Offset::ZERO, promise);
+            let entry = Entry { index: LogIndex(1), term: Term(3), payload: Payload::Empty };
+            replay.take_entry(60, entry);
+            let mut replays = BTreeMap::from([(log, replay)]);
+            prove_promises(&image, accepts, &mut replays);
+            replays[&log].hard_state.term
+        };
+        assert_eq!(term_after(&[(52, 52)], false), Term(3));
+        assert_eq!(term_after(&[], true), Term(3), "a journal that broke was accepted as it is");
+        assert_eq!(term_after(&[], false), Term(2));
+    }
 
     #[test]
     fn what_is_void_is_not_missed_again() {

@@ -63,3 +63,64 @@ fn what_was_accepted_is_not_asked_about_again() {
         }
     }
 }
+
+/// A settle writes what it has not recorded yet, the index too. If just those entries rot and are given up, others
+/// take their offsets and their places, and what the index says of the old ones is not held against them.
+#[test]
+fn what_was_written_of_lost_entries_is_not_held_against_those_in_their_place() {
+    for settings in [small_segments(), LogSettings::KEEP_ALL] {
+        for (before, is_cold) in [(0, true), (7, true), (7, false)] {
+            let mut steps = 0;
+            while let Some(mut world) = ended_in_a_settle(settings, (before, is_cold), steps) {
+                for n in 0..25 {
+                    world.append_batch(log(0), 100 + n, 36_000);
+                    if n % 2 == 0 {
+                        world.settle(log(0));
+                    }
+                    if n == 7 {
+                        world.run();
+                        world.disk.crash();
+                        world.restart();
+                        world.create(log(0), settings);
+                    }
+                    let damage = world.damage_of(log(0));
+                    assert_eq!(damage, [], "{before} {is_cold}, {steps} steps, {n} batches");
+                }
+                world.restart();
+                assert_eq!(world.damage_of(log(0)), [], "{before} {is_cold}, {steps} steps");
+                steps += 1;
+            }
+            assert!(steps > 3, "a settle takes several operations");
+        }
+    }
+}
+
+/// A log with so many settled batches and thirty more, which a process, the same one unless `is_cold`, settles until
+/// it is ended after so many operations; then they rot and are given up. `None`: they were settled.
+fn ended_in_a_settle(
+    settings: LogSettings,
+    (before, is_cold): (i64, bool),
+    steps: usize,
+) -> Option<World> {
+    let mut world = World::new(steps as u64);
+    world.create(log(0), settings);
+    (0..before).for_each(|n| world.append_batch(log(0), n, 30_000));
+    world.settle(log(0));
+    if is_cold {
+        world.restart();
+        world.create(log(0), settings);
+    }
+    (0..30).for_each(|n| world.append_batch(log(0), n, 30_000));
+    world.run();
+    world.vouch();
+    let (settled, _) = world.store.settled(log(0)).expect("a known log");
+    let last = world.last(log(0));
+    assert!(world.store.begin_settle(log(0), last, (last, Bytes::new())));
+    world.turn(steps);
+    world.disk.kill();
+    world.rot(log(0), settled.0 + 1);
+    world.try_start(true).expect("it was accepted");
+    world.create(log(0), settings);
+    world.written.get_mut(&log(0)).expect("known").truncate(settled.0 as usize);
+    (world.found(log(0)).settled.0 == settled).then_some(world)
+}
