@@ -298,9 +298,10 @@ impl History {
             }
         }
         // Of one whose batches are all lost any sequence is taken, unless it is in a transaction: that
-        // must not be committed without them.
-        let had_batches = self.count > 0;
-        let keeps = history.count > 0 || !had_batches || history.open_since().is_some();
+        // must not be committed without them. One that was only known by a transaction stays known by what
+        // is left of that.
+        let was_known_otherwise = self.count == 0 && history.transactions != Transactions::NONE;
+        let keeps = history.count > 0 || history.open_since().is_some() || was_known_otherwise;
         if keeps { history } else { Self::EMPTY }
     }
 

@@ -121,8 +121,9 @@ fn read_checked(state: &wire::PartitionState<'_>, now: Monotonic) -> Option<Rest
     }
     for saved in state.ended().into_iter().flatten() {
         let ended = ended_from_wire(saved);
-        // Should its marker be lost, it is under way again, in this epoch.
-        let is_own = firsts.insert(ended.first_offset) && ended.epoch.0 >= 0;
+        // Should its marker be lost, it is under way again, in this epoch and from this offset on.
+        let is_sound = ended.epoch.0 >= 0 && ended.first_offset >= Offset::ZERO;
+        let is_own = is_sound && firsts.insert(ended.first_offset);
         if ended.last_offset >= end || !is_own || !producers.restore_ended(ended) {
             return None;
         }
@@ -204,6 +205,8 @@ impl Control {
 
 #[cfg(test)]
 mod tests {
+    use std::iter;
+
     use flumen_protocol::batch::control::EndMarker;
 
     use super::super::producers::{ProducerWrite, Wrote};
@@ -276,6 +279,27 @@ mod tests {
         assert_eq!(restored.judge_marker((id, ProducerEpoch(1)), marker, true), Ok(true));
         let same = restored.judge_marker((id, ProducerEpoch(0)), marker, true);
         assert!(matches!(same, Err(Refusal::StaleProducerEpoch { .. })));
+    }
+
+    /// A coordinator's records have no sequences: of such a producer its transaction is all that is known.
+    #[test]
+    fn of_a_producer_whose_only_transaction_was_lost_nothing_is_saved() {
+        let (mut producers, id) = (Producers::default(), (70, 4));
+        commit(&mut producers, id, Wrote::Transactional { base_offset: Offset(30), batch: None });
+        producers.forget_from(Offset(20));
+        let saved = written(20, &Epochs::default(), &mut producers);
+        assert_eq!(read(&saved, NOW).map(|read| read.producers.count()), Ok(0));
+    }
+
+    #[test]
+    fn an_ended_transaction_that_began_nowhere_is_refused() {
+        let ended = |first| vec![wire::EndedTransaction::new(first, 52, 71, 0)];
+        let state = |first| wire::write_partition_state(60, vec![], iter::empty(), ended(first));
+        assert!(read(&state(45), NOW).is_ok());
+        assert!(
+            read(&state(-2), NOW).is_err(),
+            "should its marker be lost, it would not be saved again"
+        );
     }
 
     #[test]
