@@ -158,6 +158,7 @@ impl Partition {
             start_told: boot.start_offset,
             first_own: LogIndex::ZERO,
             on_disk,
+            opened_with: on_disk,
             next_sweep: now.monotonic.after(EXPIRY_SWEEP_INTERVAL),
             followed: false,
         };

@@ -75,7 +75,7 @@ pub struct Partition {
     /// The start that storage has for good. Until the high watermark is known again after a restart
     /// the start may have to lie lower.
     ///
-    /// Invariant: nobody hears of a later start.
+    /// Invariant: nobody hears of a later start, but of one that the log itself told when it was opened.
     pub(super) start_kept: Offset,
     /// The start that storage heard of last: never one before that it has.
     pub(super) start_told: Offset,
@@ -83,6 +83,8 @@ pub struct Partition {
     pub(super) first_own: LogIndex,
     /// What the disk has said it has since this start; a relaxed topic does not wait for that.
     pub(super) on_disk: LogIndex,
+    /// The last entry that the log had when it was opened.
+    pub(super) opened_with: LogIndex,
     pub(super) next_sweep: Monotonic,
     /// Whether [`Effect::Moved`] is wanted.
     pub(super) followed: bool,
@@ -420,6 +422,10 @@ impl Partition {
                 let command = Control::read(bytes).expect("checked when it was opened or written");
                 let Control::DeleteRecords { before } = command;
                 self.tell_storage(before, out);
+                // Somebody may have heard of it, and storage may have lost that it knew.
+                if entry.index <= self.opened_with {
+                    self.begin_at(before, out);
+                }
             }
         }
         if self.settings.replay {
@@ -441,7 +447,11 @@ impl Partition {
     /// The start is what storage has, as far as that is known to be committed.
     fn follow_storage(&mut self, out: &mut Outbox) {
         assert!(self.start_told >= self.start_kept, "storage hears of every start");
-        if self.offsets.advance_start(self.start_kept) {
+        self.begin_at(self.start_kept, out);
+    }
+
+    fn begin_at(&mut self, start: Offset, out: &mut Outbox) {
+        if self.offsets.advance_start(start) {
             let start = self.offsets.start();
             self.epochs.truncate_prefix(start);
             self.aborted.truncate_prefix(start);
