@@ -450,6 +450,7 @@ impl Partition {
         self.begin_at(self.start_kept, out);
     }
 
+    /// The log begins here, or later: what lies before is nobody's any more.
     fn begin_at(&mut self, start: Offset, out: &mut Outbox) {
         if self.offsets.advance_start(start) {
             let start = self.offsets.start();
