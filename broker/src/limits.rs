@@ -76,6 +76,10 @@ pub const RESUMED_PER_TURN: usize = 64;
 /// again for what is open only for a moment. Design D13: no append fails for want of one.
 pub const DESCRIPTORS_PER_CORE: usize = 192;
 
+/// Descriptors that the kernel has room for before the first is needed, if the system allows as many:
+/// eight bytes each, half a MiB. More come in as before, with a wait at each doubling.
+pub const DESCRIPTORS_READY: u64 = 65_536;
+
 /// Connections of a core where the system's limit of open files leaves hardly any.
 pub const CONNECTIONS_MIN: usize = 16;
 

@@ -18,6 +18,8 @@ use std::time::Duration;
 use flumen_replication::dice::Dice;
 use flumen_storage::answers::StoreConfig;
 use flumen_storage::journal::journal::JournalConfig;
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::io::fcntl_dupfd_cloexec;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{info, warn};
 
@@ -30,7 +32,7 @@ use crate::config::listener::{Listener, authority};
 use crate::config::load;
 use crate::config::options::Options;
 use crate::doctor::{self, Verdict, machine};
-use crate::limits::{CONNECTIONS_MIN, DESCRIPTORS_PER_CORE};
+use crate::limits::{CONNECTIONS_MIN, DESCRIPTORS_PER_CORE, DESCRIPTORS_READY};
 use crate::net::listener;
 
 /// Runs the broker until it is asked to stop.
@@ -47,6 +49,7 @@ pub fn run(arguments: &ServeArguments) -> Result<(), String> {
     let mut options = loaded.options;
     options.log_dir = absolute(&options.log_dir)?;
     let descriptors = raise_file_limit();
+    widen_descriptor_table(descriptors);
     examine(&options)?;
     let addresses = find_addresses(&mut options)?;
     let admin = admin_address(&options)?;
@@ -164,6 +167,18 @@ fn raise_file_limit() -> u64 {
         warn!(%error, "cannot raise the limit of open files");
     }
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// The kernel's table of descriptors doubles whenever it is full, and a process with several threads
+/// waits each time until every processor has passed a quiet point: a crowd that connected to a young
+/// broker held its core for milliseconds. Now there is one thread, and nothing to wait for.
+fn widen_descriptor_table(descriptors: u64) {
+    let last = descriptors.min(DESCRIPTORS_READY).saturating_sub(1);
+    let last = i32::try_from(last).unwrap_or(i32::MAX);
+    let any = eventfd(0, EventfdFlags::CLOEXEC);
+    if let Err(error) = any.and_then(|any| fcntl_dupfd_cloexec(any, last)) {
+        warn!(%error, "cannot widen the table of descriptors: connections will come in more slowly");
+    }
 }
 
 /// Connections that one core may have at once: what its share of the descriptors leaves beside the
@@ -336,6 +351,15 @@ mod tests {
         let found: Vec<Vec<SocketAddr>> =
             found.iter().map(|text| text.parse().into_iter().collect()).collect();
         check_apart(&options, &found, admin.map(|text| text.parse().unwrap()))
+    }
+
+    #[test]
+    fn there_is_room_for_descriptors_before_anybody_connects() {
+        let ready = raise_file_limit().min(DESCRIPTORS_READY);
+        widen_descriptor_table(ready);
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let size = status.lines().find_map(|line| line.strip_prefix("FDSize:")).unwrap();
+        assert!(size.trim().parse::<u64>().unwrap() >= ready, "{size} of {ready}");
     }
 
     #[test]
