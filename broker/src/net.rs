@@ -9,6 +9,7 @@
 pub mod alone;
 pub mod arrivals;
 pub mod connection;
+pub mod connection_limits;
 pub mod connections;
 pub mod inbox;
 pub mod incoming;

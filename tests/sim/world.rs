@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use flumen_broker::config::options::Options;
-use flumen_broker::net::connections::ConnectionLimits;
+use flumen_broker::net::connection_limits::ConnectionLimits;
 use flumen_broker::shard::effect::Effect;
 use flumen_broker::shard::input::{CloseReason, ConnectionId, Input};
 use flumen_broker::shard::mailbox::{Answer, CoreMessage, Question, Target};

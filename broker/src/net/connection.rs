@@ -29,9 +29,9 @@ use super::outgoing::Outgoing;
 use super::slots::{Next, Slots};
 use super::spent::Spent;
 use crate::limits::{
-    READ_SCRATCH_BYTES, READS_PER_TURN, REQUEST_ARRIVAL_GRACE, REQUEST_BYTES_PER_SECOND,
-    REQUEST_BYTES_PER_SECOND_WHEN_FULL, REQUESTS_IN_FLIGHT_PER_CONNECTION,
-    RESPONSE_BYTES_QUEUED_PER_CONNECTION, SMALL_REQUEST_BYTES,
+    KNOWN_AFTER_ANSWERS, READ_SCRATCH_BYTES, READS_PER_TURN, REQUEST_ARRIVAL_GRACE,
+    REQUEST_BYTES_PER_SECOND, REQUEST_BYTES_PER_SECOND_WHEN_FULL,
+    REQUESTS_IN_FLIGHT_PER_CONNECTION, RESPONSE_BYTES_QUEUED_PER_CONNECTION, SMALL_REQUEST_BYTES,
 };
 use crate::shard::input::{CloseReason, ConnectionId, Input};
 use crate::shard::memory::{AnswerRoom, CoreUse, RequestMemory};
@@ -83,6 +83,11 @@ pub struct Connection {
     incoming: Incoming,
     last_used: Monotonic,
     spent: Spent,
+    /// How many requests were answered, as far as that is of interest.
+    answered: u32,
+    /// Its requests go behind those of others. Changes only while none is open, so that they stay in
+    /// order.
+    goes_behind: bool,
     /// Bytes moved since somebody asked.
     moved: usize,
     /// Since when we read what comes of the request at the front, and how much came since.
@@ -128,6 +133,8 @@ impl Connection {
             incoming: Incoming::default(),
             last_used: now,
             spent: Spent::new(now),
+            answered: 0,
+            goes_behind: true,
             moved: 0,
             arriving: (now, 0),
             paused: false,
@@ -189,6 +196,7 @@ impl Connection {
         let bytes = answer.iter().map(Bytes::len).sum();
         // Held against it from now on: who does not read has had it all the same.
         self.spent.add_bytes(bytes);
+        self.answered = self.answered.saturating_add(1);
         self.out.give(bytes, now);
         self.slots.fill(slot, answer);
         self.last_used = now;
@@ -248,9 +256,17 @@ impl Connection {
             Lane::Over
         } else if self.spent.is_much(now) {
             Lane::Slow
+        } else if self.answered < KNOWN_AFTER_ANSWERS || self.peer_done {
+            Lane::Passing
         } else {
             Lane::Quick
         }
+    }
+
+    /// Whether what comes of it goes behind: a crowd's, and what is not behind a request of its own that
+    /// went first.
+    pub fn goes_behind(&self) -> bool {
+        self.goes_behind || self.slots.open_count() == 0
     }
 
     /// How many bytes it moved since this was last asked.
@@ -288,7 +304,7 @@ impl Connection {
                 rounds -= 1;
             }
             self.incoming.recount(around.memory);
-            if rounds == 0 && self.goes_on() {
+            if rounds == 0 && self.may_read && self.goes_on() {
                 return Worked::HasMore;
             }
         }
@@ -488,7 +504,7 @@ impl Connection {
             }
             let slot = self.slots.reserve();
             let head = BytesMut::from(received);
-            around.inbox.push(Input::Admin { connection: self.id, slot, head });
+            around.inbox.push_behind(Input::Admin { connection: self.id, slot, head });
             return;
         }
         let mut rest = received;
@@ -521,11 +537,19 @@ impl Connection {
         self.arriving = (around.now, 0);
         self.goes_alone = alone::goes_alone(&frame, room.map(|room| room.appetite));
         let answer_bytes = room.map_or(0, |room| room.bytes);
+        if self.slots.open_count() == 0 {
+            self.goes_behind = self.lane(around.now) != Lane::Quick;
+        }
         let (connection, peer, slot) = (self.id, self.peer, self.slots.reserve());
         if room.is_some_and(|room| room.appetite == Appetite::Listing) {
             assert!(self.listing.replace(slot).is_none(), "listings go alone");
         }
-        around.inbox.push(Input::Request { connection, slot, listener, peer, frame, answer_bytes });
+        let input = Input::Request { connection, slot, listener, peer, frame, answer_bytes };
+        if self.goes_behind {
+            around.inbox.push_behind(input);
+        } else {
+            around.inbox.push(input);
+        }
     }
 }
 
@@ -622,7 +646,7 @@ mod tests {
         /// Works until a request has come.
         fn request(&mut self) -> Vec<u8> {
             loop {
-                if let Some(Input::Request { frame, .. }) = self.inbox.pop() {
+                if let Some(Input::Request { frame, .. }) = self.inbox.pop_behind() {
                     return frame.to_vec();
                 }
                 self.connection.note(READY);
@@ -695,7 +719,7 @@ mod tests {
         line.pass(Duration::from_secs(59));
         line.connection.unmute(line.now);
         line.work();
-        assert!(line.inbox.pop().is_none(), "not yet");
+        assert!(line.inbox.pop_behind().is_none(), "not yet");
         assert!(!line.is_stalled(), "that is not its fault");
         line.pass(Duration::from_secs(1));
         line.connection.unmute(line.now);
@@ -718,10 +742,12 @@ mod tests {
         line.connection.speech = Speech::Admin;
         for piece in ["G", "ET /metrics HTTP/1.1\r\n", "Host: a\r\n", "\r"] {
             line.send(piece.as_bytes());
-            assert!(line.inbox.pop().is_none(), "after {piece:?}");
+            assert!(line.inbox.pop_behind().is_none(), "after {piece:?}");
         }
         line.send(b"\n");
-        let Some(Input::Admin { head, .. }) = line.inbox.pop() else { panic!("it is whole") };
+        let Some(Input::Admin { head, .. }) = line.inbox.pop_behind() else {
+            panic!("it is whole")
+        };
         assert_eq!(head[..], b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"[..]);
         assert_eq!(line.memory.used(), 0, "nothing stays counted");
     }
@@ -827,6 +853,7 @@ mod tests {
         line.memory.recount_arriving(LIMIT, 0);
         line.memory.give_overdraft_back(ConnectionId(2));
         line.hold(200_000);
+        line.work(); // the socket is empty now
         line.pass(REQUEST_ARRIVAL_GRACE);
         assert!(!line.is_stalled(), "its time starts when reading goes on");
         line.pass(REQUEST_ARRIVAL_GRACE * 10);

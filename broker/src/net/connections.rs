@@ -12,25 +12,23 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use flumen_protocol::time::Monotonic;
 use flumen_storage::io::ring::{Readiness, Ring, WatchId};
 
-use super::arrivals::{ArrivalLimits, Arrivals};
+use super::arrivals::Arrivals;
 use super::connection::{Around, Connection, Speech, Worked};
+use super::connection_limits::ConnectionLimits;
 use super::inbox::Inbox;
 use super::lanes::{Allowance, Lane, Lanes};
 use super::listener;
-use crate::config::options::Options;
 use crate::limits::{
     ACCEPT_RETRY_PAUSE, ACCEPTS_PER_TURN, BURIALS_PER_TURN, FETCH_ANSWER_BYTES_MIN,
-    INPUTS_BEFORE_SPENDERS, PARTING_TIME, PARTINGS_MAX, READ_SCRATCH_BYTES, RESUMED_PER_TURN,
+    INPUTS_BEFORE_OTHERS, PARTING_TIME, PARTINGS_MAX, READ_SCRATCH_BYTES, RESUMED_PER_TURN,
     SWEEP_PER_TURN,
 };
-use crate::quota::rules::Rules;
 use crate::shard::input::{CloseReason, ConnectionId, Input};
 use crate::shard::memory::RequestMemory;
 
@@ -43,57 +41,6 @@ pub enum Refused {
     TooManyOfAddress,
     /// This address comes more often than its quota allows.
     TooOften,
-}
-
-/// The limits that a door checks; each core has its share.
-#[derive(Clone, Debug)]
-pub struct ConnectionLimits {
-    /// Connections on this core at once.
-    pub total: usize,
-    /// Connections from one address on this core at once.
-    pub per_address: usize,
-    /// Other numbers for single addresses.
-    pub overrides: Arc<BTreeMap<IpAddr, usize>>,
-    /// How often connections may come.
-    pub arrivals: ArrivalLimits,
-    /// Idle time after which a connection is closed.
-    pub idle: Duration,
-    /// Largest request.
-    pub request_bytes: usize,
-}
-
-impl ConnectionLimits {
-    /// The share that one of so many cores has.
-    pub fn of(options: &Options, addresses: Option<&Rules>, cores: u16) -> Self {
-        let positive = |value: i32| usize::try_from(value).unwrap_or(usize::MAX);
-        let share = |value: i32| positive(value).div_ceil(usize::from(cores));
-        Self {
-            total: share(options.max_connections),
-            // The kernel spreads one client's connections by chance: its share is no share.
-            per_address: positive(options.max_connections_per_ip),
-            overrides: Arc::new(overrides(options)),
-            arrivals: ArrivalLimits {
-                per_second: (options.max_connection_creation_rate < i32::MAX)
-                    .then(|| f64::from(options.max_connection_creation_rate) / f64::from(cores)),
-                addresses: Arc::new(addresses.cloned().unwrap_or_default()),
-                cores,
-            },
-            idle: u64::try_from(options.connections_max_idle_ms)
-                .map_or(Duration::MAX, Duration::from_millis),
-            request_bytes: positive(options.socket_request_max_bytes),
-        }
-    }
-}
-
-/// `max.connections.per.ip.overrides`; what is no address has no effect.
-fn overrides(options: &Options) -> BTreeMap<IpAddr, usize> {
-    let written = options.max_connections_per_ip_overrides.as_deref().unwrap_or_default();
-    let pairs = written.split(',').filter_map(|pair| pair.trim().rsplit_once(':'));
-    let read = pairs.filter_map(|(address, number)| {
-        let address = address.trim_start_matches('[').trim_end_matches(']');
-        Some((address.parse::<IpAddr>().ok()?.to_canonical(), number.trim().parse().ok()?))
-    });
-    read.collect()
 }
 
 /// An address that connections come in by.
@@ -242,18 +189,29 @@ impl Connections {
     }
 
     /// Accepts, writes and reads what can be without blocking, as much as a turn may take of it, each
-    /// connection its share.
-    pub fn work(&mut self, inbox: &Inbox, memory: &RequestMemory, ring: &mut Ring) {
-        self.accept(inbox, ring);
+    /// connection its share. When `has_time` says no, only one more of each kind has its turn of those
+    /// that come, go, or used much.
+    pub fn work(
+        &mut self,
+        inbox: &Inbox,
+        memory: &RequestMemory,
+        ring: &mut Ring,
+        has_time: &dyn Fn() -> bool,
+    ) {
+        self.accept(inbox, ring, has_time);
         if !self.held_back && memory.take_resumable() {
             self.resume_readers(memory);
         }
         self.resume_muted();
         self.resume_admitted(memory);
         let mut allowance = Allowance::of_a_turn();
-        self.visit(Lane::Quick, &mut allowance, inbox, memory);
-        self.visit(Lane::Slow, &mut allowance, inbox, memory);
-        for _ in 0..BURIALS_PER_TURN {
+        self.visit(Lane::Quick, &mut allowance, inbox, memory, &|| true);
+        self.visit(Lane::Passing, &mut allowance, inbox, memory, has_time);
+        self.visit(Lane::Slow, &mut allowance, inbox, memory, has_time);
+        for buried in 0..BURIALS_PER_TURN {
+            if buried > 0 && !has_time() {
+                break;
+            }
             let Some(id) = self.lanes.take(Lane::Over) else { break };
             self.bury(id, inbox, memory, ring);
         }
@@ -267,13 +225,15 @@ impl Connections {
         self.resume_admitted(memory);
     }
 
-    /// Lets those of a lane work that are in it now, while anything is left for them.
+    /// Lets those of a lane work that are in it now, while anything is left for them and, from the second
+    /// on, there is time.
     fn visit(
         &mut self,
         lane: Lane,
         allowance: &mut Allowance,
         inbox: &Inbox,
         memory: &RequestMemory,
+        has_time: &dyn Fn() -> bool,
     ) {
         let mut around = Around {
             inbox,
@@ -283,9 +243,10 @@ impl Connections {
             now: self.now,
             request_bytes: self.limits.request_bytes,
         };
-        for _ in 0..self.lanes.count(lane) {
+        for visited in 0..self.lanes.count(lane) {
             if !allowance.is_left(lane)
-                || (lane == Lane::Slow && inbox.count() > INPUTS_BEFORE_SPENDERS)
+                || (visited > 0 && !has_time())
+                || (lane != Lane::Quick && inbox.count() > INPUTS_BEFORE_OTHERS)
             {
                 break;
             }
@@ -328,16 +289,24 @@ impl Connections {
         if let Some(until) = member.parts_until {
             self.partings.remove(&(until, id));
         }
-        let peer = member.connection.peer();
+        let (peer, goes_behind) = (member.connection.peer(), member.connection.goes_behind());
         ring.unwatch(WatchId(id.0));
         self.leave(peer.ip());
         let reason: CloseReason = member.connection.bury(memory);
-        inbox.push(Input::Closed { connection: id, peer, reason });
+        let closed = Input::Closed { connection: id, peer, reason };
+        if goes_behind {
+            inbox.push_behind(closed);
+        } else {
+            inbox.push(closed);
+        }
     }
 
-    fn accept(&mut self, inbox: &Inbox, ring: &mut Ring) {
+    fn accept(&mut self, inbox: &Inbox, ring: &mut Ring, has_time: &dyn Fn() -> bool) {
         for place in 0..self.doors.len() {
-            for _ in 0..ACCEPTS_PER_TURN {
+            for accepted in 0..ACCEPTS_PER_TURN {
+                if accepted > 0 && !has_time() {
+                    break;
+                }
                 let now = self.now;
                 let door = &mut self.doors[place];
                 door.paused_until = door.paused_until.filter(|until| now < *until);
@@ -359,7 +328,7 @@ impl Connections {
                         _ => {
                             // Out of descriptors, mostly: who waits stays in the backlog.
                             door.paused_until = Some(now.after(ACCEPT_RETRY_PAUSE));
-                            inbox.push(Input::AcceptFailed { reason: error.to_string() });
+                            inbox.push_behind(Input::AcceptFailed { reason: error.to_string() });
                         }
                     },
                 }
@@ -380,17 +349,17 @@ impl Connections {
             self.arrivals.count(&self.limits.arrivals, self.now);
         }
         if is_client && !self.arrivals.admit(peer.ip(), &self.limits.arrivals, self.now) {
-            return inbox.push(Input::Refused { peer, refused: Refused::TooOften });
+            return inbox.push_behind(Input::Refused { peer, refused: Refused::TooOften });
         }
         let id = match self.admit(peer.ip()) {
             Ok(id) => id,
-            Err(refused) => return inbox.push(Input::Refused { peer, refused }),
+            Err(refused) => return inbox.push_behind(Input::Refused { peer, refused }),
         };
         // Failing to switch Nagle off costs latency, not correctness.
         let _best_effort = stream.set_nodelay(true);
         if let Err(error) = stream.set_nonblocking(true) {
             self.leave(peer.ip());
-            return inbox.push(Input::AcceptFailed { reason: error.to_string() });
+            return inbox.push_behind(Input::AcceptFailed { reason: error.to_string() });
         }
         ring.watch(stream.as_fd(), WatchId(id.0));
         let connection = Connection::new(id, peer, speech, stream, self.now);
@@ -398,7 +367,7 @@ impl Connections {
             id,
             Member { connection, is_in_lane: false, is_paused: false, parts_until: None },
         );
-        inbox.push(Input::Opened { connection: id });
+        inbox.push_behind(Input::Opened { connection: id });
     }
 
     fn admit(&mut self, address: IpAddr) -> Result<ConnectionId, Refused> {
@@ -581,10 +550,14 @@ fn enter_lane(lanes: &mut Lanes, id: ConnectionId, member: &mut Member, now: Mon
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
+    use std::sync::Arc;
 
     use flumen_storage::io::ring::Event;
 
     use super::*;
+    use crate::config::options::Options;
+    use crate::limits::KNOWN_AFTER_ANSWERS;
+    use crate::net::arrivals::ArrivalLimits;
 
     /// The connections of a core with one door, and what they need.
     struct Core {
@@ -621,7 +594,7 @@ mod tests {
                 let Event::Ready { watch, readiness, goes_on } = event else { continue };
                 self.connections.note(watch, readiness, goes_on, &mut self.ring);
             }
-            self.connections.work(&self.inbox, &self.memory, &mut self.ring);
+            self.connections.work(&self.inbox, &self.memory, &mut self.ring, &|| true);
         }
 
         /// A client whose connection is open here.
@@ -632,17 +605,21 @@ mod tests {
             while self.connections.count() == before {
                 self.turn();
             }
+            // A shard would have taken note of it.
+            while self.inbox.pop_behind().is_some() {}
             client
         }
 
         fn has_request(&self) -> bool {
-            std::iter::from_fn(|| self.inbox.pop())
+            std::iter::from_fn(|| self.inbox.pop_behind())
                 .any(|input| matches!(input, Input::Request { .. }))
         }
     }
 
     /// A request of three bytes.
     const REQUEST: [u8; 7] = [0, 0, 0, 3, 0, 3, 0];
+    /// One that needs no room for its answer, and of which several may be open.
+    const QUESTION: [u8; 7] = [0, 0, 0, 3, 0, 18, 0];
 
     #[test]
     fn a_core_that_stops_listening_tells_its_clients_and_waits_a_moment_for_them() {
@@ -751,9 +728,88 @@ mod tests {
         let mut asked = Vec::new();
         while asked.len() < 2 {
             core.turn();
-            asked.extend(std::iter::from_fn(|| core.inbox.pop()).filter_map(|it| it.asked_by()));
+            asked.extend(
+                std::iter::from_fn(|| core.inbox.pop_behind()).filter_map(|it| it.asked_by()),
+            );
         }
         assert_eq!(asked, [ConnectionId(1), ConnectionId(0)]);
+    }
+
+    /// Answers to the first requests of a client, after which it is known.
+    fn make_known(core: &mut Core, id: ConnectionId, client: &mut TcpStream) {
+        for slot in 0..u64::from(KNOWN_AFTER_ANSWERS) {
+            client.write_all(&QUESTION).unwrap();
+            while !core.has_request() {
+                core.turn();
+            }
+            core.memory.recount_answer(0, 1);
+            core.connections.respond(id, slot, vec![Bytes::from_static(b"a")], &core.memory);
+            core.turn();
+            client.read_exact(&mut [0]).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_a_known_client_asks_goes_before_what_a_new_one_does() {
+        let mut core = Core::new();
+        let [mut new, mut known] = [core.client(), core.client()];
+        make_known(&mut core, ConnectionId(1), &mut known);
+        for client in [&mut new, &mut known] {
+            client.write_all(&REQUEST).unwrap();
+            (0..20).for_each(|_| core.turn());
+        }
+        assert_eq!(core.inbox.count(), 2);
+        assert_eq!(core.inbox.pop().and_then(|it| it.asked_by()), Some(ConnectionId(1)));
+        assert_eq!(core.inbox.pop_behind().and_then(|it| it.asked_by()), Some(ConnectionId(0)));
+    }
+
+    #[test]
+    fn all_that_comes_of_a_connection_stays_in_order() {
+        let mut core = Core::new();
+        let mut client = core.client();
+        make_known(&mut core, ConnectionId(0), &mut client);
+        client.write_all(&QUESTION).unwrap();
+        while core.inbox.is_empty() {
+            core.turn();
+        }
+        // It used much since, and would go behind; its first request is still open.
+        core.connections.note_time(ConnectionId(0), Duration::from_secs(1));
+        client.write_all(&QUESTION).unwrap();
+        while core.inbox.count() < 2 {
+            core.turn();
+        }
+        rustix::net::sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
+        drop(client);
+        while core.connections.count() > 0 {
+            core.turn();
+        }
+        let came: Vec<Input> = std::iter::from_fn(|| core.inbox.pop()).collect();
+        assert!(matches!(
+            came[..],
+            [Input::Request { .. }, Input::Request { .. }, Input::Closed { .. }]
+        ));
+        assert!(core.inbox.is_empty());
+    }
+
+    #[test]
+    fn a_crowd_has_a_visit_each_time_although_there_is_no_time() {
+        let mut core = Core::new();
+        let crowd: Vec<TcpStream> = (0..4).map(|_| core.client()).collect();
+        for mut client in &crowd {
+            client.write_all(&QUESTION).unwrap();
+        }
+        let mut news = Vec::new();
+        while news.len() < crowd.len() {
+            core.ring.turn(Some(Duration::from_millis(1)), &mut news).unwrap();
+        }
+        for event in news {
+            let Event::Ready { watch, readiness, goes_on } = event else { continue };
+            core.connections.note(watch, readiness, goes_on, &mut core.ring);
+        }
+        for asked in 1..=crowd.len() {
+            core.connections.work(&core.inbox, &core.memory, &mut core.ring, &|| false);
+            assert_eq!(core.inbox.count(), asked);
+        }
     }
 
     #[test]
@@ -802,7 +858,7 @@ mod tests {
         let _refused = TcpStream::connect(core.address).unwrap();
         let refused = loop {
             core.turn();
-            if let Some(Input::Refused { refused, .. }) = core.inbox.pop() {
+            if let Some(Input::Refused { refused, .. }) = core.inbox.pop_behind() {
                 break refused;
             }
         };

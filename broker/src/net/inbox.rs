@@ -1,9 +1,9 @@
 //! The door of a core: everything that happens to it lies here until its next turn.
 //!
-//! Does: collect inputs from connections, disk and other cores.
-//! Does not: look into them or bound them; each source has its own limit (slots per connection,
-//! operations in flight, mailbox depth).
-//! Invariants: first in, first out; used by one thread only.
+//! Does: collect inputs from connections, disk and other cores, in two queues.
+//! Does not: look into them, choose their queue or bound them; each source has its own limit (slots per
+//! connection, operations in flight, mailbox depth).
+//! Invariants: each queue is first in, first out; used by one thread only.
 //! Apart because tasks, connections and pump must share it and nothing else.
 
 use std::cell::RefCell;
@@ -14,27 +14,41 @@ use crate::shard::input::Input;
 /// The inputs of one core that wait for its next turn.
 #[derive(Default)]
 pub struct Inbox {
-    inputs: RefCell<VecDeque<Input>>,
+    /// What others wait for, and little at a time: of the disk, of other cores, of clients that are
+    /// known and ask for little.
+    first: RefCell<VecDeque<Input>>,
+    /// What a crowd may bring.
+    behind: RefCell<VecDeque<Input>>,
 }
 
 impl Inbox {
-    /// Puts an input at the end.
+    /// Puts an input at the end of those that go first.
     pub fn push(&self, input: Input) {
-        self.inputs.borrow_mut().push_back(input);
+        self.first.borrow_mut().push_back(input);
     }
 
-    /// Takes the oldest input.
+    /// Puts an input at the end of those that go behind.
+    pub fn push_behind(&self, input: Input) {
+        self.behind.borrow_mut().push_back(input);
+    }
+
+    /// Takes the oldest of those that go first.
     pub fn pop(&self) -> Option<Input> {
-        self.inputs.borrow_mut().pop_front()
+        self.first.borrow_mut().pop_front()
+    }
+
+    /// Takes the oldest of those that go behind.
+    pub fn pop_behind(&self) -> Option<Input> {
+        self.behind.borrow_mut().pop_front()
     }
 
     /// How many wait.
     pub fn count(&self) -> usize {
-        self.inputs.borrow().len()
+        self.first.borrow().len() + self.behind.borrow().len()
     }
 
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.inputs.borrow().is_empty()
+        self.count() == 0
     }
 }

@@ -8,7 +8,7 @@ use flumen_storage::op::DiskOp;
 
 use super::input::ConnectionId;
 use super::mailbox::CoreMessage;
-use crate::net::connections::ConnectionLimits;
+use crate::net::connection_limits::ConnectionLimits;
 
 /// Something the pump must do.
 #[derive(Debug)]

@@ -45,8 +45,8 @@ use crate::boot::executor::ExecutorRing;
 use crate::boot::mesh::Mesh;
 use crate::boot::pulse::{Pulse, Watch};
 use crate::limits::{
-    FAREWELL_TIME, GUARD_BUSY, GUARD_IDLE, IDLE_SWEEP_INTERVAL, INPUTS_PER_TURN, SPENT_NOTED,
-    TURN_TIME,
+    BEHIND_TIME, FAREWELL_TIME, GUARD_BUSY, GUARD_IDLE, IDLE_SWEEP_INTERVAL, INPUTS_PER_TURN,
+    OTHERS_SOCKETS_TIME, SPENT_NOTED, TURN_TIME,
 };
 use crate::net::connections::Connections;
 use crate::net::inbox::Inbox;
@@ -64,13 +64,17 @@ impl Clock {
         Self { start: Instant::now() }
     }
 
+    /// The one that never goes back.
+    pub fn monotonic(&self) -> Monotonic {
+        Monotonic(u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
     /// Both clocks.
     pub fn now(&self) -> Now {
-        let nanos = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         // A wall clock before 1970 is reported by `doctor`; here it must not stop the node.
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let wall = i64::try_from(wall.as_millis()).unwrap_or(i64::MAX);
-        Now { monotonic: Monotonic(nanos), wall: Wall(wall) }
+        Now { monotonic: self.monotonic(), wall: Wall(wall) }
     }
 }
 
@@ -119,7 +123,7 @@ pub async fn run(mut shard: Shard, mut world: World) -> Ended {
     let mut serve = Some(std::mem::replace(&mut world.serve, Box::new(|_, _| ())));
     let mut effects = Vec::new();
     let mut rounds = Rounds::new(&world);
-    let mut disk = Disk::new(world.clock.now().monotonic);
+    let mut disk = Disk::new(world.clock.monotonic());
     world.ring.watch(world.mesh.bell(), BELL);
     loop {
         if let Err(error) = gather(&shard, &mut world, &mut disk) {
@@ -144,10 +148,16 @@ pub async fn run(mut shard: Shard, mut world: World) -> Ended {
         world.mesh.flush();
         // Answers first: they are ready, and what glommio begins now takes its time anyway.
         world.connections.hold_back(world.mesh.has_unsent());
-        let World { connections, inbox, memory, ring, .. } = &mut world;
-        connections.work(inbox, memory, ring);
+        work_sockets(&mut world);
         disk.let_executor_run(&mut world).await;
     }
+}
+
+/// Lets sockets move, within the time that a turn has for them.
+fn work_sockets(world: &mut World) {
+    let World { connections, inbox, memory, ring, clock, .. } = world;
+    let until = clock.monotonic().after(OTHERS_SOCKETS_TIME);
+    connections.work(inbox, memory, ring, &|| clock.monotonic() < until);
 }
 
 // Numbers of the ring besides doors and connections (`net/connections.rs`).
@@ -314,8 +324,7 @@ fn gather(shard: &Shard, world: &mut World, disk: &mut Disk) -> io::Result<()> {
             }
         }
     }
-    let World { connections, inbox, memory, ring, .. } = world;
-    connections.work(inbox, memory, ring);
+    work_sockets(world);
     Ok(())
 }
 
@@ -371,13 +380,28 @@ impl Rounds {
     }
 }
 
-/// One turn: a bounded number of inputs, then the end of the turn.
+/// One turn: a bounded number of inputs of each queue, then the end of the turn.
 fn turn(shard: &mut Shard, world: &mut World) -> Now {
     let begun = world.clock.now();
     world.connections.set_now(begun.monotonic);
+    let now = take_inputs(shard, world, begun, Inbox::pop, TURN_TIME);
+    let now = take_inputs(shard, world, now, Inbox::pop_behind, BEHIND_TIME);
+    shard.settle(now);
+    shard.metrics_mut().turns_total += 1;
+    now
+}
+
+/// Takes inputs of a queue, at least one, until so much time is over. What time it is then.
+fn take_inputs(
+    shard: &mut Shard,
+    world: &mut World,
+    begun: Now,
+    pop: fn(&Inbox) -> Option<Input>,
+    time: Duration,
+) -> Now {
     let mut now = begun;
     for _ in 0..INPUTS_PER_TURN {
-        let Some(input) = world.inbox.pop() else { break };
+        let Some(input) = pop(&world.inbox) else { break };
         let whose = input.asked_by();
         let before = now.monotonic;
         shard.apply(now, input);
@@ -389,12 +413,10 @@ fn turn(shard: &mut Shard, world: &mut World) -> Now {
         {
             world.connections.note_time(connection, took);
         }
-        if now.monotonic.since(begun.monotonic) > TURN_TIME {
+        if now.monotonic.since(begun.monotonic) > time {
             break;
         }
     }
-    shard.settle(now);
-    shard.metrics_mut().turns_total += 1;
     now
 }
 
@@ -443,8 +465,7 @@ async fn finish(world: &mut World, disk: &mut Disk) -> Ended {
     loop {
         let now = world.clock.now().monotonic;
         world.connections.set_now(now);
-        let World { connections, inbox, memory, ring, .. } = &mut *world;
-        connections.work(inbox, memory, ring);
+        work_sockets(world);
         world.mesh.flush();
         disk.is_due = true;
         disk.let_executor_run(world).await;

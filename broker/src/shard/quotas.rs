@@ -22,7 +22,7 @@ use super::shard::Shard;
 use super::timers::Due;
 use crate::api::step::Envelope;
 use crate::limits::QUOTA_EXCHANGE;
-use crate::net::connections::ConnectionLimits;
+use crate::net::connection_limits::ConnectionLimits;
 use crate::quota::ledger::{self, Purse, Spending};
 
 impl Shard {
