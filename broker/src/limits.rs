@@ -174,6 +174,18 @@ pub const TURN_TIME: Duration = Duration::from_micros(500);
 /// How long a turn goes on with inputs behind them, at least one: of those, others are not to notice much.
 pub const BEHIND_TIME: Duration = Duration::from_micros(100);
 
+/// How often the processor is given up while a commit is under way (decision 0017): what a kernel
+/// thread that carries it on waits for this core, at most, and its own work several times over.
+pub const GIVE_WAY_INTERVAL: Duration = Duration::from_micros(100);
+
+/// Whoever has the processor longer than this when it was given up is no kernel thread that carries a
+/// commit on: those take some ten microseconds.
+pub const GIVE_WAY_LOST: Duration = Duration::from_micros(500);
+
+/// After such a loss nothing is given up for so many times as long: two hundredths of the time are lost
+/// to others that way, at most.
+pub const GIVE_WAY_PAUSE: u32 = 50;
+
 /// How long the pump sleeps at most while the executor carries out an operation. Its thread for
 /// blocking calls wakes nobody, and its rings may lose a wake-up (decision 0012): either costs this
 /// much at most. Few acknowledgements wait for it: those that need a new journal file, and the first

@@ -9,6 +9,7 @@
 pub mod admin;
 pub mod chores;
 pub mod coordinators;
+pub mod courtesy;
 pub mod early;
 pub mod effect;
 pub mod ends;

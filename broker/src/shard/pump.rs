@@ -24,6 +24,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
+use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use flumen_protocol::ids::CoreId;
@@ -35,6 +36,7 @@ use flumen_storage::op::{Action, DiskDone, DiskOp, FileName, Output};
 use glommio::timer::Timer;
 use tracing::{error, warn};
 
+use super::courtesy::Courtesy;
 use super::effect::Effect;
 use super::input::{Input, JournalWrite};
 use super::mailbox::CoreMessage;
@@ -124,13 +126,16 @@ pub async fn run(mut shard: Shard, mut world: World) -> Ended {
     let mut effects = Vec::new();
     let mut rounds = Rounds::new(&world);
     let mut disk = Disk::new(world.clock.monotonic());
+    let mut courtesy = Courtesy::new(world.clock.monotonic());
     world.ring.watch(world.mesh.bell(), BELL);
     loop {
         if let Err(error) = gather(&shard, &mut world, &mut disk) {
             return Ended::Halted(format!("the ring of this core broke: {error}"));
         }
         disk.let_executor_run(&mut world).await;
+        give_way(&world, &mut courtesy);
         let now = turn(&mut shard, &mut world);
+        give_way(&world, &mut courtesy);
         disk.look(now.monotonic, &mut shard);
         rounds.go(&mut world, &disk, &mut shard, now.monotonic);
         shard.take_effects(&mut effects);
@@ -150,6 +155,7 @@ pub async fn run(mut shard: Shard, mut world: World) -> Ended {
         world.connections.hold_back(world.mesh.has_unsent());
         work_sockets(&mut world);
         disk.let_executor_run(&mut world).await;
+        give_way(&world, &mut courtesy);
     }
 }
 
@@ -158,6 +164,19 @@ fn work_sockets(world: &mut World) {
     let World { connections, inbox, memory, ring, clock, .. } = world;
     let until = clock.monotonic().after(OTHERS_SOCKETS_TIME);
     connections.work(inbox, memory, ring, &|| clock.monotonic() < until);
+}
+
+/// While the disk writes for a commit, kernel threads carry it on, and wait for this very processor
+/// (decision 0017). Others wait for nothing here.
+fn give_way(world: &World, courtesy: &mut Courtesy) {
+    if world.ring.writing() == 0 {
+        return;
+    }
+    let before = world.clock.monotonic();
+    if courtesy.is_due(before) {
+        thread::yield_now();
+        courtesy.gave(before, world.clock.monotonic());
+    }
 }
 
 // Numbers of the ring besides doors and connections (`net/connections.rs`).
