@@ -174,8 +174,9 @@ pub const TURN_TIME: Duration = Duration::from_micros(500);
 /// How long a turn goes on with inputs behind them, at least one: of those, others are not to notice much.
 pub const BEHIND_TIME: Duration = Duration::from_micros(100);
 
-/// How often the processor is given up while a commit is under way (decision 0017): what a kernel
-/// thread that carries it on waits for this core, at most, and its own work several times over.
+/// How often the processor is given up while a commit is under way, at most (decision 0017): several
+/// times what a kernel thread needs that carries it on, which waits for this and for the part of a
+/// turn that is under way.
 pub const GIVE_WAY_INTERVAL: Duration = Duration::from_micros(100);
 
 /// Whoever has the processor longer than this when it was given up is no kernel thread that carries a
@@ -183,7 +184,7 @@ pub const GIVE_WAY_INTERVAL: Duration = Duration::from_micros(100);
 pub const GIVE_WAY_LOST: Duration = Duration::from_micros(500);
 
 /// After such a loss nothing is given up for so many times as long: two hundredths of the time are lost
-/// to others that way, at most.
+/// that way, at most.
 pub const GIVE_WAY_PAUSE: u32 = 50;
 
 /// How long the pump sleeps at most while the executor carries out an operation. Its thread for

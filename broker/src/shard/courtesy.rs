@@ -2,7 +2,8 @@
 //!
 //! Does: say when it is time to, and pause after somebody else took the processor for long.
 //! Does not: give it up, or read the clock; the pump does both.
-//! Invariants: of a long time, whoever is no helper takes one part in [`GIVE_WAY_PAUSE`] at most.
+//! Invariants: of a long time, whoever keeps it longer than [`GIVE_WAY_LOST`] at a time takes one part
+//! in [`GIVE_WAY_PAUSE`] at most; who is quicker is not told from a helper.
 //! Apart because it is pure.
 
 use flumen_protocol::time::Monotonic;
