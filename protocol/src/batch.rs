@@ -20,6 +20,7 @@ pub mod inflation;
 pub mod inspection;
 pub mod iter;
 pub mod limits;
+pub mod payload;
 pub mod records;
 pub mod repacking;
 pub mod stamp;

@@ -40,6 +40,7 @@ use flumen_protocol::batch::check::{self, ProducedBatch};
 use flumen_protocol::batch::codec::Codec;
 use flumen_protocol::batch::inspection::{Inspected, Inspection};
 use flumen_protocol::batch::limits::INFLATED_BYTES_MAX;
+use flumen_protocol::batch::payload::Payload;
 use flumen_protocol::batch::repacking::{Repacking, TooLarge};
 use flumen_protocol::batch::stamp;
 use flumen_protocol::error_code::ErrorCode;
@@ -96,6 +97,7 @@ pub fn open(context: &mut Context<'_>, envelope: &Envelope, frame: BytesMut, bod
         topics: request.topics.into_iter(),
         partitions: Vec::new().into_iter(),
         doubtful: None,
+        remains: Payload::none(),
         parts: Vec::with_capacity(asked),
         waiting: Waiting {
             acks: acks.unwrap_or(Acks::All),
@@ -167,6 +169,8 @@ pub struct Opening {
     partitions: IntoIter<ProducePartition>,
     /// The partition before them, if it is not decided.
     doubtful: Option<Box<Doubtful>>,
+    /// What the records of the last one were inflated to, until its memory was given back.
+    remains: Payload,
     parts: Vec<Part>,
     waiting: Waiting,
 }
@@ -227,14 +231,19 @@ impl Opening {
         true
     }
 
-    /// Looks into the batch that is doubtful, if there is one. Says whether it is decided.
+    /// Looks into the batch that is doubtful, if there is one. Says whether it is decided, and the memory
+    /// that this took given back.
     fn look_inside(
         &mut self,
         context: &mut Context<'_>,
         envelope: &Envelope,
         work_bytes: &mut usize,
     ) -> bool {
-        while let Some(mut doubtful) = self.doubtful.take() {
+        loop {
+            if !self.remains.give_back(work_bytes) {
+                return false;
+            }
+            let Some(mut doubtful) = self.doubtful.take() else { return true };
             let index = doubtful.index;
             let judged = match &mut doubtful.stage {
                 Stage::Looking(inspection) => inspection.go_on(work_bytes).map(Ok),
@@ -257,7 +266,6 @@ impl Opening {
                 Err(refused) => self.decide(context, index, Err(refused)),
             }
         }
-        true
     }
 
     /// Refuses a batch whose partition this core does not know: not yet, perhaps. What its producer has
@@ -355,7 +363,8 @@ impl Opening {
     ) -> Result<Verdict, Refused> {
         let Doubtful { topic, index, log, mut summary, allowed, stage } = doubtful;
         let Stage::Looking(inspection) = stage else { unreachable!("only these are judged") };
-        let (batch, inflated) = inspection.into_parts();
+        let (batch, records) = inspection.into_parts();
+        self.remains = records;
         let mut batch = BytesMut::from(batch);
         if !summary.says_max_timestamp() {
             let largest = found.summary.as_ref().map_err(|fault| refusals::of_records(*fault))?;
@@ -368,14 +377,15 @@ impl Opening {
         let settings = context.settings(topic);
         let codec = settings.codec_instead_of(summary.codec);
         if settings.is_compacted() || codec.is_some() {
-            let records = found.summary.map_err(refusals::of_records)?;
-            if settings.is_compacted() && !records.without_key.is_empty() {
-                return Err(refusals::of_keyless(&records.without_key));
+            let found = found.summary.map_err(refusals::of_records)?;
+            if settings.is_compacted() && !found.without_key.is_empty() {
+                return Err(refusals::of_keyless(&found.without_key));
             }
         }
         if let Some(codec) = codec {
             let limit_bytes = settings.batch_bytes_max().min(context.options.batch_bytes_max());
-            let packing = Repacking::begin(&batch, inflated, codec, limit_bytes);
+            let records = std::mem::replace(&mut self.remains, Payload::none());
+            let packing = Repacking::begin(&batch, records, codec, limit_bytes);
             let stage = Stage::Packing(Box::new(packing), codec);
             let doubtful = Doubtful { topic, index, log, summary, allowed, stage };
             return Ok(Verdict::Doubtful(Box::new(doubtful)));
@@ -386,14 +396,15 @@ impl Opening {
 
     /// Takes a batch whose records have got the codec that the topic asks for.
     fn packed(
-        &self,
+        &mut self,
         context: &Context<'_>,
         envelope: &Envelope,
         doubtful: Doubtful,
         packed: Result<BytesMut, TooLarge>,
     ) -> Result<Verdict, Refused> {
         let Doubtful { topic, log, mut summary, stage, .. } = doubtful;
-        let Stage::Packing(_, codec) = stage else { unreachable!("only these are packed") };
+        let Stage::Packing(packing, codec) = stage else { unreachable!("only these are packed") };
+        self.remains = packing.into_records();
         let batch = packed.map_err(|TooLarge| {
             let limit = context.settings(topic).batch_bytes_max();
             let name = codec.name();

@@ -130,6 +130,15 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_stream_of_many_blocks_grows_once() {
+        const LIMIT: usize = 3 << 20;
+        let stream = compress(Codec::Snappy, &vec![0; LIMIT]);
+        let mut output = Vec::new();
+        assert_eq!(decompress_into(Codec::Snappy, &stream, &mut output, LIMIT), Ok(()));
+        assert_eq!(output.capacity(), LIMIT + 1, "room for all was set aside at once");
+    }
+
     /// Text with repetitions and some noise, `length` bytes of it.
     fn prose(length: usize) -> Vec<u8> {
         let noise = (0..length as u64).map(|n| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 59) as u8);

@@ -94,15 +94,21 @@ impl<B: Buf> Deflation<B> {
         }
     }
 
-    /// All that comes out of what was taken in.
+    /// All that comes out of what was taken in. There is nothing to go on with afterwards.
     #[must_use]
-    pub fn finish(self) -> Vec<u8> {
-        match self.sink {
+    pub fn finish(&mut self) -> Vec<u8> {
+        match std::mem::replace(&mut self.sink, Sink::None(Vec::new())) {
             Sink::None(output) | Sink::Snappy(output) => output,
             Sink::Gzip(encoder) => encoder.finish().expect(TAKEN),
             Sink::Lz4(encoder) => encoder.finish().expect(TAKEN),
             Sink::Zstd(encoder) => encoder.finish().expect(TAKEN),
         }
+    }
+
+    /// Gives the input back.
+    #[must_use]
+    pub fn into_input(self) -> B {
+        self.input
     }
 }
 

@@ -23,6 +23,7 @@ use super::codec::{Codec, CodecFault};
 use super::header::{BatchHeader, HEADER_BYTES};
 use super::inflation::{Inflated, Inflation};
 use super::limits::{NAMED_RECORDS_MAX, inflated_bytes_max};
+use super::payload::Payload;
 use super::records::{RecordFault, RecordFaultReason, RecordIter};
 
 /// How many bytes of work a record is at least: some are seven bytes and take as long to look at as
@@ -45,8 +46,14 @@ pub struct Inspection {
 #[derive(Debug)]
 enum State {
     Inflating(Inflation<Reader<Bytes>>),
-    Walking { all: Bytes, records: Bytes, next_index: i32 },
-    Failed(RecordFaultReason),
+    /// Invariant: `at` is at most the length of all.
+    Walking {
+        all: Payload,
+        at: usize,
+        next_index: i32,
+    },
+    /// What was inflated until then is still there.
+    Failed(RecordFaultReason, Payload),
 }
 
 /// What was found.
@@ -71,11 +78,11 @@ impl Inspection {
         let limit_bytes = inflated_bytes_max(batch.len()).min(allowance_bytes);
         let codec = header.codec().expect("it was accepted");
         let state = match codec {
-            Codec::None => State::walking(payload),
+            Codec::None => State::walking(Payload::Part(payload)),
             Codec::Gzip | Codec::Snappy | Codec::Lz4 | Codec::Zstd => {
                 match Inflation::begin(codec, payload.reader(), Vec::new(), limit_bytes) {
                     Ok(inflation) => State::Inflating(inflation),
-                    Err(fault) => State::failed(fault),
+                    Err(fault) => State::failed(fault, Payload::none()),
                 }
             }
         };
@@ -97,8 +104,14 @@ impl Inspection {
                     match outcome {
                         // It was as much work as was asked for, also where less came out.
                         Ok(Inflated::Some) => *work_bytes = 0,
-                        Ok(Inflated::All) => self.begin_walk(),
-                        Err(fault) => self.state = State::failed(fault),
+                        Ok(Inflated::All) => {
+                            let all = self.take_payload();
+                            self.state = State::walking(all);
+                        }
+                        Err(fault) => {
+                            let rest = self.take_payload();
+                            self.state = State::failed(fault, rest);
+                        }
                     }
                 }
                 State::Walking { .. } => {
@@ -106,7 +119,7 @@ impl Inspection {
                         return Some(self.inspected(summary));
                     }
                 }
-                State::Failed(reason) => {
+                State::Failed(reason, _) => {
                     let fault = RecordFault { record_index: 0, reason: *reason };
                     return Some(self.inspected(Err(fault)));
                 }
@@ -115,27 +128,27 @@ impl Inspection {
         None
     }
 
-    /// Gives the batch back and its records, inflated; none where they could not be.
+    /// Gives the batch back and its records, inflated; the first of them, perhaps, where they could not
+    /// be.
     #[must_use]
-    pub fn into_parts(self) -> (Bytes, Bytes) {
-        let records = match self.state {
-            State::Walking { all, .. } => all,
-            State::Inflating(_) | State::Failed(_) => Bytes::new(),
-        };
+    pub fn into_parts(mut self) -> (Bytes, Payload) {
+        let records = self.take_payload();
         (self.batch, records)
     }
 
-    fn begin_walk(&mut self) {
-        let none = State::walking(Bytes::new());
-        if let State::Inflating(inflation) = std::mem::replace(&mut self.state, none) {
-            self.state = State::walking(Bytes::from(inflation.into_output()));
+    /// Takes what there is of the records.
+    fn take_payload(&mut self) -> Payload {
+        match std::mem::replace(&mut self.state, State::walking(Payload::none())) {
+            State::Inflating(inflation) => Payload::Inflated(inflation.into_output()),
+            State::Walking { all, .. } => all,
+            State::Failed(_, rest) => rest,
         }
     }
 
     /// Takes records in; how it ended, if it did.
     fn walk(&mut self, work_bytes: &mut usize) -> Option<Result<RecordsSummary, RecordFault>> {
-        let State::Walking { records, next_index, .. } = &mut self.state else { return None };
-        let mut walk = RecordIter::at(self.header, records, *next_index);
+        let State::Walking { all, at, next_index } = &mut self.state else { return None };
+        let mut walk = RecordIter::at(self.header, &all.as_ref()[*at..], *next_index);
         let ended = loop {
             if *work_bytes == 0 {
                 break None;
@@ -159,9 +172,7 @@ impl Inspection {
             *next_index += 1;
             *work_bytes = work_bytes.saturating_sub(RECORD_WORK_BYTES);
         };
-        let left = walk.bytes_left();
-        let read = records.len() - left;
-        records.advance(read);
+        *at = all.as_ref().len() - walk.bytes_left();
         ended
     }
 
@@ -172,12 +183,12 @@ impl Inspection {
 }
 
 impl State {
-    fn walking(all: Bytes) -> Self {
-        Self::Walking { records: all.clone(), all, next_index: 0 }
+    fn walking(all: Payload) -> Self {
+        Self::Walking { all, at: 0, next_index: 0 }
     }
 
-    fn failed(fault: CodecFault) -> Self {
-        Self::Failed(RecordFaultReason::Codec(fault))
+    fn failed(fault: CodecFault, rest: Payload) -> Self {
+        Self::Failed(RecordFaultReason::Codec(fault), rest)
     }
 }
 

@@ -7,11 +7,14 @@
 //! times, producer and sequences do; no more than the limit is held of what comes out.
 //! Apart because only a topic that asks for it changes how a producer packed its records.
 
-use bytes::{Bytes, BytesMut};
+use std::io::Cursor;
+
+use bytes::BytesMut;
 
 use super::codec::Codec;
 use super::deflation::Deflation;
 use super::header::{HEADER_BYTES, LENGTH_OVERHEAD_BYTES, at, bit};
+use super::payload::Payload;
 use super::stamp::stamp_crc;
 
 /// A batch that gets another codec.
@@ -20,7 +23,7 @@ pub struct Repacking {
     header: [u8; HEADER_BYTES],
     codec: Codec,
     limit_bytes: usize,
-    deflation: Deflation<Bytes>,
+    deflation: Deflation<Cursor<Payload>>,
 }
 
 /// The batch would be larger than it may be.
@@ -33,9 +36,9 @@ impl Repacking {
     /// # Panics
     /// When `batch` is shorter than a header: nothing was checked, which is our own bug.
     #[must_use]
-    pub fn begin(batch: &[u8], records: Bytes, codec: Codec, limit_bytes: usize) -> Self {
+    pub fn begin(batch: &[u8], records: Payload, codec: Codec, limit_bytes: usize) -> Self {
         let header = batch.first_chunk().expect("a batch has a header");
-        let deflation = Deflation::begin(codec, records);
+        let deflation = Deflation::begin(codec, Cursor::new(records));
         Self { header: *header, codec, limit_bytes, deflation }
     }
 
@@ -54,9 +57,14 @@ impl Repacking {
         self.deflation.is_all().then(|| self.finish())
     }
 
+    /// Gives the records back.
+    #[must_use]
+    pub fn into_records(self) -> Payload {
+        self.deflation.into_input().into_inner()
+    }
+
     fn finish(&mut self) -> Result<BytesMut, TooLarge> {
-        let rest = Deflation::begin(Codec::None, Bytes::new());
-        let payload = std::mem::replace(&mut self.deflation, rest).finish();
+        let payload = self.deflation.finish();
         let bytes = HEADER_BYTES + payload.len();
         if bytes > self.limit_bytes {
             return Err(TooLarge);
@@ -86,6 +94,8 @@ fn work_per_byte(codec: Codec) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::super::builder::{BatchBuilder, NewRecord};
     use super::super::check::check_produced;
     use super::super::goldens;

@@ -12,7 +12,7 @@ use std::io::BufRead;
 use super::super::codec::CodecFault;
 use super::super::limits::{BLOCK_WORK_BYTES, INFLATED_STRIDE_BYTES, SNAPPY_RATIO_MAX};
 use super::elements::{Element, Room, SHORT_ROOM_BYTES, WORD_BYTES, copy_short};
-use super::{Inflated, XERIAL_HEADER_BYTES, XERIAL_MAGIC};
+use super::{Inflated, XERIAL_HEADER_BYTES, XERIAL_MAGIC, make_room};
 
 /// Blocks in `R`, which gives all of its bytes at once.
 pub struct Blocks<R> {
@@ -98,8 +98,8 @@ fn begin_block(
         return Err(CodecFault::Malformed);
     }
     let start = output.len();
+    make_room(output, limit_bytes, claimed);
     if claimed > whole_bytes_max {
-        output.reserve(claimed);
         let length_bytes = block.iter().take_while(|byte| **byte > 0x7f).count() + 1;
         let (end, left) = (start + claimed, block.len() - length_bytes);
         return Ok(Some(Block { start, end, left, due: Element::NONE }));

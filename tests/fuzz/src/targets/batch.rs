@@ -15,6 +15,7 @@ use flumen_protocol::batch::header::{BatchHeader, CRC_COVERS_FROM, HEADER_BYTES,
 use flumen_protocol::batch::inspection::Inspection;
 use flumen_protocol::batch::iter::batches;
 use flumen_protocol::batch::limits::inflated_bytes_max;
+use flumen_protocol::batch::payload::Payload;
 use flumen_protocol::batch::records::{
     RecordFault, first_at_or_after, max_timestamp_record, records, records_within,
 };
@@ -126,18 +127,20 @@ fn is_the_same_in_pieces(
         if walked.is_ok() {
             assert_eq!(found.misdated, misdated_records(bytes, &allowed, &mut { allowance }));
         }
-        let (whole, inflated) = inspection.into_parts();
+        let (whole, mut inflated) = inspection.into_parts();
         assert_eq!(whole, batch);
         if walked.is_ok() {
-            is_the_same_packed_anew(&whole, &inflated, piece);
+            is_the_same_packed_anew(&whole, inflated.as_ref(), piece);
         }
+        while !inflated.give_back(&mut { piece }) {}
     }
 }
 
 /// As a topic keeps it that asks for a codec.
-fn is_the_same_packed_anew(batch: &Bytes, inflated: &Bytes, piece: usize) {
+fn is_the_same_packed_anew(batch: &Bytes, inflated: &[u8], piece: usize) {
     for codec in Codec::ALL {
-        let mut repacking = Repacking::begin(batch, inflated.clone(), codec, 4 << 20);
+        let inflated = Payload::Inflated(inflated.to_vec());
+        let mut repacking = Repacking::begin(batch, inflated, codec, 4 << 20);
         let packed = loop {
             if let Some(packed) = repacking.go_on(&mut { piece }) {
                 break packed.expect("little became much");
