@@ -356,6 +356,7 @@ impl World {
             self.shards[core].apply(self.now, input);
             self.shards[core].count_time(self.request_time);
         }
+        self.shards[core].go_on_inspecting(self.now);
         self.shards[core].settle(self.now);
         let mut effects = Vec::new();
         self.shards[core].take_effects(&mut effects);

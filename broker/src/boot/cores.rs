@@ -173,6 +173,7 @@ async fn serve_core(
         driver,
         mesh,
         clock,
+        is_unsettled: false,
         root,
         stop,
         pulse,

@@ -165,6 +165,7 @@ mod tests {
     use flumen_protocol::ids::{LeaderEpoch, LogId, PartitionIndex, TopicId};
 
     use super::*;
+    use crate::net::inbox::Queue;
     use crate::shard::input::Input;
     use crate::shard::mailbox::Leader;
 
@@ -199,7 +200,8 @@ mod tests {
         meshes[0].flush();
         assert!(!meshes[0].has_unsent());
         meshes[1].receive(&inbox);
-        let arrived: Vec<usize> = std::iter::from_fn(|| inbox.pop()).map(number).collect();
+        let arrived: Vec<usize> =
+            std::iter::from_fn(|| inbox.pop(Queue::First)).map(number).collect();
         assert_eq!(arrived, (0..count).collect::<Vec<_>>());
     }
 
@@ -225,6 +227,9 @@ mod tests {
         assert!(!rang(&meshes[1]), "it was rung for already");
         meshes[1].wake_up();
         meshes[1].receive(&inbox);
-        assert_eq!(std::iter::from_fn(|| inbox.pop()).map(number).collect::<Vec<_>>(), [0, 1, 2]);
+        assert_eq!(
+            std::iter::from_fn(|| inbox.pop(Queue::First)).map(number).collect::<Vec<_>>(),
+            [0, 1, 2]
+        );
     }
 }

@@ -22,7 +22,7 @@ use flumen_protocol::time::Monotonic;
 use flumen_storage::io::ring::Readiness;
 
 use super::alone::{self, Appetite};
-use super::inbox::Inbox;
+use super::inbox::{Inbox, Queue};
 use super::incoming::Incoming;
 use super::lanes::Lane;
 use super::outgoing::Outgoing;
@@ -85,9 +85,8 @@ pub struct Connection {
     spent: Spent,
     /// How many requests were answered, as far as that is of interest.
     answered: u32,
-    /// Its requests go behind those of others. Changes only while none is open, so that they stay in
-    /// order.
-    goes_behind: bool,
+    /// Where its requests go. Changes only while none is open, so that they stay in order.
+    queue: Queue,
     /// Bytes moved since somebody asked.
     moved: usize,
     /// Since when we read what comes of the request at the front, and how much came since.
@@ -134,7 +133,7 @@ impl Connection {
             last_used: now,
             spent: Spent::new(now),
             answered: 0,
-            goes_behind: true,
+            queue: Queue::Behind,
             moved: 0,
             arriving: (now, 0),
             paused: false,
@@ -263,10 +262,9 @@ impl Connection {
         }
     }
 
-    /// Whether what comes of it goes behind: a crowd's, and what is not behind a request of its own that
-    /// went first.
-    pub fn goes_behind(&self) -> bool {
-        self.goes_behind || self.slots.open_count() == 0
+    /// Where what comes of it goes: behind, if no request of its own that went first is before it.
+    pub fn queue(&self) -> Queue {
+        if self.slots.open_count() == 0 { Queue::Behind } else { self.queue }
     }
 
     /// How many bytes it moved since this was last asked.
@@ -432,11 +430,14 @@ impl Connection {
     /// Reads the rest of a large request to where it stays: no byte is copied again.
     fn read_large(&mut self, missing: usize, around: &mut Around<'_>) -> bool {
         let room = self.incoming.room(missing);
-        let asked = room.capacity() - room.len();
-        let place = rustix::buffer::spare_capacity(room);
-        let count = match rustix::io::read(&self.stream, place) {
+        let before = room.len();
+        let asked = READ_SCRATCH_BYTES.min(room.capacity() - before);
+        room.resize(before + asked, 0);
+        let outcome = self.stream.read(&mut room[before..]);
+        room.truncate(before + outcome.as_ref().map_or(0, |count| *count));
+        let count = match outcome {
             Ok(count) => count,
-            Err(error) => return self.failed_to_read(&error.into()),
+            Err(error) => return self.failed_to_read(&error),
         };
         if !self.received(count, asked, around) {
             return false;
@@ -504,7 +505,7 @@ impl Connection {
             }
             let slot = self.slots.reserve();
             let head = BytesMut::from(received);
-            around.inbox.push_behind(Input::Admin { connection: self.id, slot, head });
+            around.inbox.push_to(Queue::Behind, Input::Admin { connection: self.id, slot, head });
             return;
         }
         let mut rest = received;
@@ -535,21 +536,21 @@ impl Connection {
         around.memory.charge(frame.len());
         around.memory.give_overdraft_back(self.id);
         self.arriving = (around.now, 0);
-        self.goes_alone = alone::goes_alone(&frame, room.map(|room| room.appetite));
+        let appetite = room.map(|room| room.appetite);
+        self.goes_alone = alone::goes_alone(&frame, appetite);
         let answer_bytes = room.map_or(0, |room| room.bytes);
         if self.slots.open_count() == 0 {
-            self.goes_behind = self.lane(around.now) != Lane::Quick;
+            // A change, a list or a look-up may take a turn by itself, whoever asks for it.
+            let is_little = !self.goes_alone || appetite == Some(Appetite::Fetch);
+            let goes_first = is_little && self.lane(around.now) == Lane::Quick;
+            self.queue = if goes_first { Queue::First } else { Queue::Behind };
         }
         let (connection, peer, slot) = (self.id, self.peer, self.slots.reserve());
-        if room.is_some_and(|room| room.appetite == Appetite::Listing) {
+        if appetite == Some(Appetite::Listing) {
             assert!(self.listing.replace(slot).is_none(), "listings go alone");
         }
         let input = Input::Request { connection, slot, listener, peer, frame, answer_bytes };
-        if self.goes_behind {
-            around.inbox.push_behind(input);
-        } else {
-            around.inbox.push(input);
-        }
+        around.inbox.push_to(self.queue, input);
     }
 }
 
@@ -646,7 +647,7 @@ mod tests {
         /// Works until a request has come.
         fn request(&mut self) -> Vec<u8> {
             loop {
-                if let Some(Input::Request { frame, .. }) = self.inbox.pop_behind() {
+                if let Some(Input::Request { frame, .. }) = self.inbox.pop(Queue::Behind) {
                     return frame.to_vec();
                 }
                 self.connection.note(READY);
@@ -719,7 +720,7 @@ mod tests {
         line.pass(Duration::from_secs(59));
         line.connection.unmute(line.now);
         line.work();
-        assert!(line.inbox.pop_behind().is_none(), "not yet");
+        assert!(line.inbox.pop(Queue::Behind).is_none(), "not yet");
         assert!(!line.is_stalled(), "that is not its fault");
         line.pass(Duration::from_secs(1));
         line.connection.unmute(line.now);
@@ -742,10 +743,10 @@ mod tests {
         line.connection.speech = Speech::Admin;
         for piece in ["G", "ET /metrics HTTP/1.1\r\n", "Host: a\r\n", "\r"] {
             line.send(piece.as_bytes());
-            assert!(line.inbox.pop_behind().is_none(), "after {piece:?}");
+            assert!(line.inbox.pop(Queue::Behind).is_none(), "after {piece:?}");
         }
         line.send(b"\n");
-        let Some(Input::Admin { head, .. }) = line.inbox.pop_behind() else {
+        let Some(Input::Admin { head, .. }) = line.inbox.pop(Queue::Behind) else {
             panic!("it is whole")
         };
         assert_eq!(head[..], b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"[..]);

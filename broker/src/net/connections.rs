@@ -21,13 +21,13 @@ use flumen_storage::io::ring::{Readiness, Ring, WatchId};
 use super::arrivals::Arrivals;
 use super::connection::{Around, Connection, Speech, Worked};
 use super::connection_limits::ConnectionLimits;
-use super::inbox::Inbox;
+use super::inbox::{Inbox, Queue};
 use super::lanes::{Allowance, Lane, Lanes};
 use super::listener;
 use crate::limits::{
-    ACCEPT_RETRY_PAUSE, ACCEPTS_PER_TURN, BURIALS_PER_TURN, FETCH_ANSWER_BYTES_MIN,
-    INPUTS_BEFORE_OTHERS, PARTING_TIME, PARTINGS_MAX, READ_SCRATCH_BYTES, RESUMED_PER_TURN,
-    SWEEP_PER_TURN,
+    ACCEPT_RETRY_PAUSE, ACCEPTS_PER_TURN, ALONE_AFTER, BURIALS_PER_TURN, FETCH_ANSWER_BYTES_MIN,
+    INPUTS_BEFORE_OTHERS, OTHERS_TIME, OTHERS_TIME_ALONE, PARTING_TIME, PARTINGS_MAX,
+    READ_SCRATCH_BYTES, RESUMED_PER_TURN, SWEEP_PER_TURN,
 };
 use crate::shard::input::{CloseReason, ConnectionId, Input};
 use crate::shard::memory::RequestMemory;
@@ -77,6 +77,10 @@ pub struct Connections {
     doors: Vec<Door>,
     /// Those that can go on.
     lanes: Lanes,
+    /// What those that go first have left of the turn.
+    allowance: Allowance,
+    /// When one of them was last visited, if ever.
+    visited_first: Option<Monotonic>,
     /// Those that have something to be read for which there was no room, first come, first served.
     paused: VecDeque<ConnectionId>,
     /// Where the look for idle ones goes on, while there is one, and how many bytes of unread answers
@@ -108,6 +112,8 @@ impl Connections {
             arrivals: Arrivals::new(now),
             doors: Vec::new(),
             lanes: Lanes::default(),
+            allowance: Allowance::of_a_turn(),
+            visited_first: None,
             paused: VecDeque::new(),
             sweep: None,
             partings: BTreeSet::new(),
@@ -157,9 +163,18 @@ impl Connections {
 
     /// Whether some connection or door can go on without further news.
     pub fn has_work(&self) -> bool {
-        !self.lanes.is_empty()
-            || self.sweep.is_some()
-            || self.doors.iter().any(|door| door.may_accept && door.paused_until.is_none())
+        !self.lanes.is_empty() || self.sweep.is_some() || self.may_accept()
+    }
+
+    fn may_accept(&self) -> bool {
+        let is_over = |until| until <= self.now;
+        self.doors.iter().any(|door| door.may_accept && door.paused_until.is_none_or(is_over))
+    }
+
+    /// The connection that has parted long enough, or gives way to those that part after it.
+    fn overdue_parting(&self) -> Option<ConnectionId> {
+        let (until, id) = self.partings.first()?;
+        (*until <= self.now || self.partings.len() > PARTINGS_MAX).then_some(*id)
     }
 
     /// When a paused door is to be tried again, or a connection that parts has had its time.
@@ -188,10 +203,36 @@ impl Connections {
         enter_lane(&mut self.lanes, id, member, self.now);
     }
 
-    /// Accepts, writes and reads what can be without blocking, as much as a turn may take of it, each
-    /// connection its share. When `has_time` says no, only one more of each kind has its turn of those
-    /// that come, go, or used much.
-    pub fn work(
+    /// Writes and reads what can be without blocking of those that go first: they are known, and used
+    /// little lately. As much as a turn may take of it, each connection its share.
+    pub fn work(&mut self, inbox: &Inbox, memory: &RequestMemory) {
+        if !self.held_back && memory.take_resumable() {
+            self.resume_readers(memory);
+        }
+        self.resume_muted();
+        self.resume_admitted(memory);
+        self.allowance = Allowance::of_a_turn();
+        self.visit(Lane::Quick, inbox, memory, &|| true);
+    }
+
+    /// Whether there is work for the others.
+    pub fn has_work_for_others(&self) -> bool {
+        let has_waiting = |lane| self.lanes.count(lane) > 0;
+        [Lane::Passing, Lane::Slow, Lane::Over].into_iter().any(has_waiting)
+            || self.sweep.is_some()
+            || self.may_accept()
+            || self.overdue_parting().is_some()
+    }
+
+    /// How long a turn may work for the others, on their sockets and again on their inputs.
+    pub fn others_time(&self) -> Duration {
+        let is_recent = |visited| self.now.since(visited) < ALONE_AFTER;
+        if self.visited_first.is_some_and(is_recent) { OTHERS_TIME } else { OTHERS_TIME_ALONE }
+    }
+
+    /// Does the same for the others, and accepts and closes: of what was left, and a share in any case.
+    /// When `has_time` says no, only one more of each kind has its turn.
+    pub fn work_for_others(
         &mut self,
         inbox: &Inbox,
         memory: &RequestMemory,
@@ -199,15 +240,8 @@ impl Connections {
         has_time: &dyn Fn() -> bool,
     ) {
         self.accept(inbox, ring, has_time);
-        if !self.held_back && memory.take_resumable() {
-            self.resume_readers(memory);
-        }
-        self.resume_muted();
-        self.resume_admitted(memory);
-        let mut allowance = Allowance::of_a_turn();
-        self.visit(Lane::Quick, &mut allowance, inbox, memory, &|| true);
-        self.visit(Lane::Passing, &mut allowance, inbox, memory, has_time);
-        self.visit(Lane::Slow, &mut allowance, inbox, memory, has_time);
+        self.visit(Lane::Passing, inbox, memory, has_time);
+        self.visit(Lane::Slow, inbox, memory, has_time);
         for buried in 0..BURIALS_PER_TURN {
             if buried > 0 && !has_time() {
                 break;
@@ -215,9 +249,7 @@ impl Connections {
             let Some(id) = self.lanes.take(Lane::Over) else { break };
             self.bury(id, inbox, memory, ring);
         }
-        while let Some((until, id)) = self.partings.first().copied()
-            && (until <= self.now || self.partings.len() > PARTINGS_MAX)
-        {
+        while let Some(id) = self.overdue_parting() {
             self.bury(id, inbox, memory, ring);
         }
         self.go_on_sweeping(memory);
@@ -230,7 +262,6 @@ impl Connections {
     fn visit(
         &mut self,
         lane: Lane,
-        allowance: &mut Allowance,
         inbox: &Inbox,
         memory: &RequestMemory,
         has_time: &dyn Fn() -> bool,
@@ -244,7 +275,7 @@ impl Connections {
             request_bytes: self.limits.request_bytes,
         };
         for visited in 0..self.lanes.count(lane) {
-            if !allowance.is_left(lane)
+            if !self.allowance.is_left(lane)
                 || (visited > 0 && !has_time())
                 || (lane != Lane::Quick && inbox.count() > INPUTS_BEFORE_OTHERS)
             {
@@ -253,8 +284,11 @@ impl Connections {
             let Some(id) = self.lanes.take(lane) else { break };
             let Some(member) = self.open.get_mut(&id) else { continue };
             member.is_in_lane = false;
+            if lane == Lane::Quick {
+                self.visited_first = Some(self.now);
+            }
             let worked = member.connection.work(&mut around);
-            allowance.spend(lane, member.connection.take_moved());
+            self.allowance.spend(lane, member.connection.take_moved());
             match worked {
                 Worked::Waits => {
                     if member.connection.is_waiting_for_room() && !member.is_paused {
@@ -289,16 +323,11 @@ impl Connections {
         if let Some(until) = member.parts_until {
             self.partings.remove(&(until, id));
         }
-        let (peer, goes_behind) = (member.connection.peer(), member.connection.goes_behind());
+        let (peer, queue) = (member.connection.peer(), member.connection.queue());
         ring.unwatch(WatchId(id.0));
         self.leave(peer.ip());
         let reason: CloseReason = member.connection.bury(memory);
-        let closed = Input::Closed { connection: id, peer, reason };
-        if goes_behind {
-            inbox.push_behind(closed);
-        } else {
-            inbox.push(closed);
-        }
+        inbox.push_to(queue, Input::Closed { connection: id, peer, reason });
     }
 
     fn accept(&mut self, inbox: &Inbox, ring: &mut Ring, has_time: &dyn Fn() -> bool) {
@@ -328,7 +357,10 @@ impl Connections {
                         _ => {
                             // Out of descriptors, mostly: who waits stays in the backlog.
                             door.paused_until = Some(now.after(ACCEPT_RETRY_PAUSE));
-                            inbox.push_behind(Input::AcceptFailed { reason: error.to_string() });
+                            inbox.push_to(
+                                Queue::Behind,
+                                Input::AcceptFailed { reason: error.to_string() },
+                            );
                         }
                     },
                 }
@@ -349,17 +381,18 @@ impl Connections {
             self.arrivals.count(&self.limits.arrivals, self.now);
         }
         if is_client && !self.arrivals.admit(peer.ip(), &self.limits.arrivals, self.now) {
-            return inbox.push_behind(Input::Refused { peer, refused: Refused::TooOften });
+            return inbox
+                .push_to(Queue::Behind, Input::Refused { peer, refused: Refused::TooOften });
         }
         let id = match self.admit(peer.ip()) {
             Ok(id) => id,
-            Err(refused) => return inbox.push_behind(Input::Refused { peer, refused }),
+            Err(refused) => return inbox.push_to(Queue::Behind, Input::Refused { peer, refused }),
         };
         // Failing to switch Nagle off costs latency, not correctness.
         let _best_effort = stream.set_nodelay(true);
         if let Err(error) = stream.set_nonblocking(true) {
             self.leave(peer.ip());
-            return inbox.push_behind(Input::AcceptFailed { reason: error.to_string() });
+            return inbox.push_to(Queue::Behind, Input::AcceptFailed { reason: error.to_string() });
         }
         ring.watch(stream.as_fd(), WatchId(id.0));
         let connection = Connection::new(id, peer, speech, stream, self.now);
@@ -367,7 +400,7 @@ impl Connections {
             id,
             Member { connection, is_in_lane: false, is_paused: false, parts_until: None },
         );
-        inbox.push_behind(Input::Opened { connection: id });
+        inbox.push_to(Queue::Behind, Input::Opened { connection: id });
     }
 
     fn admit(&mut self, address: IpAddr) -> Result<ConnectionId, Refused> {
@@ -594,7 +627,15 @@ mod tests {
                 let Event::Ready { watch, readiness, goes_on } = event else { continue };
                 self.connections.note(watch, readiness, goes_on, &mut self.ring);
             }
-            self.connections.work(&self.inbox, &self.memory, &mut self.ring, &|| true);
+            self.work();
+        }
+
+        fn work(&mut self) {
+            let Self { connections, inbox, memory, ring, .. } = self;
+            connections.work(inbox, memory);
+            if connections.has_work_for_others() {
+                connections.work_for_others(inbox, memory, ring, &|| true);
+            }
         }
 
         /// A client whose connection is open here.
@@ -606,12 +647,12 @@ mod tests {
                 self.turn();
             }
             // A shard would have taken note of it.
-            while self.inbox.pop_behind().is_some() {}
+            while self.inbox.pop(Queue::Behind).is_some() {}
             client
         }
 
         fn has_request(&self) -> bool {
-            std::iter::from_fn(|| self.inbox.pop_behind())
+            std::iter::from_fn(|| self.inbox.pop(Queue::Behind))
                 .any(|input| matches!(input, Input::Request { .. }))
         }
     }
@@ -729,7 +770,7 @@ mod tests {
         while asked.len() < 2 {
             core.turn();
             asked.extend(
-                std::iter::from_fn(|| core.inbox.pop_behind()).filter_map(|it| it.asked_by()),
+                std::iter::from_fn(|| core.inbox.pop(Queue::Behind)).filter_map(|it| it.asked_by()),
             );
         }
         assert_eq!(asked, [ConnectionId(1), ConnectionId(0)]);
@@ -755,12 +796,41 @@ mod tests {
         let [mut new, mut known] = [core.client(), core.client()];
         make_known(&mut core, ConnectionId(1), &mut known);
         for client in [&mut new, &mut known] {
-            client.write_all(&REQUEST).unwrap();
+            client.write_all(&QUESTION).unwrap();
             (0..20).for_each(|_| core.turn());
         }
         assert_eq!(core.inbox.count(), 2);
-        assert_eq!(core.inbox.pop().and_then(|it| it.asked_by()), Some(ConnectionId(1)));
-        assert_eq!(core.inbox.pop_behind().and_then(|it| it.asked_by()), Some(ConnectionId(0)));
+        let whose = |queue| core.inbox.pop(queue).and_then(|it| it.asked_by());
+        assert_eq!(whose(Queue::First), Some(ConnectionId(1)));
+        assert_eq!(whose(Queue::Behind), Some(ConnectionId(0)));
+    }
+
+    #[test]
+    fn a_list_goes_behind_whoever_asks_for_it() {
+        let mut core = Core::new();
+        let mut client = core.client();
+        make_known(&mut core, ConnectionId(0), &mut client);
+        client.write_all(&REQUEST).unwrap();
+        while core.inbox.is_empty() {
+            core.turn();
+        }
+        assert!(core.inbox.pop(Queue::First).is_none());
+        assert!(core.has_request());
+    }
+
+    #[test]
+    fn others_have_less_time_while_somebody_goes_first() {
+        let mut core = Core::new();
+        let mut client = core.client();
+        assert_eq!(core.connections.others_time(), OTHERS_TIME_ALONE);
+        make_known(&mut core, ConnectionId(0), &mut client);
+        client.write_all(&QUESTION).unwrap();
+        while core.inbox.is_empty() {
+            core.turn();
+        }
+        assert_eq!(core.connections.others_time(), OTHERS_TIME);
+        core.connections.set_now(Monotonic(0).after(ALONE_AFTER));
+        assert_eq!(core.connections.others_time(), OTHERS_TIME_ALONE);
     }
 
     #[test]
@@ -783,7 +853,7 @@ mod tests {
         while core.connections.count() > 0 {
             core.turn();
         }
-        let came: Vec<Input> = std::iter::from_fn(|| core.inbox.pop()).collect();
+        let came: Vec<Input> = std::iter::from_fn(|| core.inbox.pop(Queue::First)).collect();
         assert!(matches!(
             came[..],
             [Input::Request { .. }, Input::Request { .. }, Input::Closed { .. }]
@@ -807,7 +877,8 @@ mod tests {
             core.connections.note(watch, readiness, goes_on, &mut core.ring);
         }
         for asked in 1..=crowd.len() {
-            core.connections.work(&core.inbox, &core.memory, &mut core.ring, &|| false);
+            let Core { connections, inbox, memory, ring, .. } = &mut core;
+            connections.work_for_others(inbox, memory, ring, &|| false);
             assert_eq!(core.inbox.count(), asked);
         }
     }
@@ -858,7 +929,7 @@ mod tests {
         let _refused = TcpStream::connect(core.address).unwrap();
         let refused = loop {
             core.turn();
-            if let Some(Input::Refused { refused, .. }) = core.inbox.pop_behind() {
+            if let Some(Input::Refused { refused, .. }) = core.inbox.pop(Queue::Behind) {
                 break refused;
             }
         };

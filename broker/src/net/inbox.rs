@@ -11,44 +11,58 @@ use std::collections::VecDeque;
 
 use crate::shard::input::Input;
 
+/// Which of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Queue {
+    /// What others wait for, and little at a time: of the disk, of other cores, of clients that are
+    /// known and ask for little.
+    First,
+    /// What a crowd may bring.
+    Behind,
+}
+
 /// The inputs of one core that wait for its next turn.
 #[derive(Default)]
 pub struct Inbox {
-    /// What others wait for, and little at a time: of the disk, of other cores, of clients that are
-    /// known and ask for little.
     first: RefCell<VecDeque<Input>>,
-    /// What a crowd may bring.
     behind: RefCell<VecDeque<Input>>,
 }
 
 impl Inbox {
     /// Puts an input at the end of those that go first.
     pub fn push(&self, input: Input) {
-        self.first.borrow_mut().push_back(input);
+        self.push_to(Queue::First, input);
     }
 
-    /// Puts an input at the end of those that go behind.
-    pub fn push_behind(&self, input: Input) {
-        self.behind.borrow_mut().push_back(input);
+    /// Puts an input at the end of a queue.
+    pub fn push_to(&self, queue: Queue, input: Input) {
+        self.of(queue).borrow_mut().push_back(input);
     }
 
-    /// Takes the oldest of those that go first.
-    pub fn pop(&self) -> Option<Input> {
-        self.first.borrow_mut().pop_front()
+    /// Takes the oldest input of a queue.
+    pub fn pop(&self, queue: Queue) -> Option<Input> {
+        self.of(queue).borrow_mut().pop_front()
     }
 
-    /// Takes the oldest of those that go behind.
-    pub fn pop_behind(&self) -> Option<Input> {
-        self.behind.borrow_mut().pop_front()
+    /// How many wait in a queue.
+    pub fn waiting(&self, queue: Queue) -> usize {
+        self.of(queue).borrow().len()
     }
 
     /// How many wait.
     pub fn count(&self) -> usize {
-        self.first.borrow().len() + self.behind.borrow().len()
+        self.waiting(Queue::First) + self.waiting(Queue::Behind)
     }
 
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.count() == 0
+    }
+
+    fn of(&self, queue: Queue) -> &RefCell<VecDeque<Input>> {
+        match queue {
+            Queue::First => &self.first,
+            Queue::Behind => &self.behind,
+        }
     }
 }

@@ -1,6 +1,6 @@
-//! Produce requests whose batches are being looked into, a piece each turn.
+//! Produce requests whose batches are being looked into, a piece between two turns.
 //!
-//! Does: keep them in order, let the first go on once a turn, hold back what their clients asked after
+//! Does: keep them in order, let the first go on by a piece at a time, hold back what their clients asked after
 //! them.
 //! Does not: look into anything itself; `api/k00_produce.rs` does.
 //! Invariants: requests of one connection are opened in the order in which they came; of what is being
@@ -9,6 +9,8 @@
 //! Apart because a batch that takes a tenth of a second must not have the core for that long.
 
 use std::collections::{BTreeMap, VecDeque};
+
+use flumen_protocol::time::Now;
 
 use super::input::{ConnectionId, Input};
 use super::requests::Origin;
@@ -66,8 +68,15 @@ impl Shard {
         self.inspections.queue.push_back(Inspected { origin, envelope, opening });
     }
 
-    /// Lets the first request go on; when it is open, what its client asked next.
-    pub(super) fn go_on_inspecting(&mut self) {
+    /// Whether a request is being looked into.
+    pub fn is_inspecting(&self) -> bool {
+        !self.inspections.is_empty()
+    }
+
+    /// Lets the first request go on by a piece, between two turns; when it is open, what its client
+    /// asked next. The next [`settle`](Self::settle) carries out what comes of it.
+    pub fn go_on_inspecting(&mut self, now: Now) {
+        self.now = now;
         let Some(Inspected { origin, envelope, opening }) = self.inspections.queue.pop_front()
         else {
             return;

@@ -1,4 +1,4 @@
-//! The loop of a core: gather, apply, settle, carry out.
+//! The loop of a core: gather, apply, settle, carry out, and what has time.
 //!
 //! Does: read the clock once per turn, take inputs in bounded number and time, end the turn,
 //! carry its effects out; sleep until something happens.
@@ -47,11 +47,11 @@ use crate::boot::executor::ExecutorRing;
 use crate::boot::mesh::Mesh;
 use crate::boot::pulse::{Pulse, Watch};
 use crate::limits::{
-    BEHIND_TIME, FAREWELL_TIME, GUARD_BUSY, GUARD_IDLE, IDLE_SWEEP_INTERVAL, INPUTS_PER_TURN,
-    OTHERS_SOCKETS_TIME, SPENT_NOTED, TURN_TIME,
+    FAREWELL_TIME, GUARD_BUSY, GUARD_IDLE, IDLE_SWEEP_INTERVAL, INPUTS_PER_TURN, SPENT_NOTED,
+    TURN_TIME,
 };
 use crate::net::connections::Connections;
-use crate::net::inbox::Inbox;
+use crate::net::inbox::{Inbox, Queue};
 use crate::shard::memory::RequestMemory;
 
 /// The clocks of one core.
@@ -104,6 +104,8 @@ pub struct World {
     pub stop: Arc<AtomicBool>,
     /// Signs of life for the service manager.
     pub pulse: Arc<Pulse>,
+    /// Inputs were applied that no turn has settled yet.
+    pub is_unsettled: bool,
     /// Starts to listen; called once, when the shard serves.
     pub serve: Serve,
 }
@@ -127,6 +129,7 @@ pub async fn run(mut shard: Shard, mut world: World) -> Ended {
     let mut rounds = Rounds::new(&world);
     let mut disk = Disk::new(world.clock.monotonic());
     let mut courtesy = Courtesy::new(world.clock.monotonic());
+    let mut behind = Behind::Sockets;
     world.ring.watch(world.mesh.bell(), BELL);
     loop {
         if let Err(error) = gather(&shard, &mut world, &mut disk) {
@@ -135,7 +138,6 @@ pub async fn run(mut shard: Shard, mut world: World) -> Ended {
         disk.let_executor_run(&mut world).await;
         give_way(&world, &mut courtesy);
         let now = turn(&mut shard, &mut world);
-        give_way(&world, &mut courtesy);
         disk.look(now.monotonic, &mut shard);
         rounds.go(&mut world, &disk, &mut shard, now.monotonic);
         shard.take_effects(&mut effects);
@@ -153,17 +155,73 @@ pub async fn run(mut shard: Shard, mut world: World) -> Ended {
         world.mesh.flush();
         // Answers first: they are ready, and what glommio begins now takes its time anyway.
         world.connections.hold_back(world.mesh.has_unsent());
-        work_sockets(&mut world);
+        world.connections.work(&world.inbox, &world.memory);
+        if let Some(kind) = behind.next(&shard, &world) {
+            if let Err(error) = world.ring.submit() {
+                return Ended::Halted(format!("the ring of this core broke: {error}"));
+            }
+            give_way(&world, &mut courtesy);
+            kind.go(&mut shard, &mut world);
+            behind = kind.following();
+        }
         disk.let_executor_run(&mut world).await;
         give_way(&world, &mut courtesy);
     }
 }
 
-/// Lets sockets move, within the time that a turn has for them.
-fn work_sockets(world: &mut World) {
+/// Work for those that go behind: one kind of it after each turn.
+#[derive(Clone, Copy)]
+enum Behind {
+    Sockets,
+    Inputs,
+    Inspection,
+}
+
+impl Behind {
+    fn following(self) -> Self {
+        match self {
+            Self::Sockets => Self::Inputs,
+            Self::Inputs => Self::Inspection,
+            Self::Inspection => Self::Sockets,
+        }
+    }
+
+    fn has_work(self, shard: &Shard, world: &World) -> bool {
+        match self {
+            Self::Sockets => world.connections.has_work_for_others(),
+            Self::Inputs => world.inbox.waiting(Queue::Behind) > 0,
+            Self::Inspection => shard.is_inspecting(),
+        }
+    }
+
+    /// The kind whose turn it is, if there is work of any.
+    fn next(self, shard: &Shard, world: &World) -> Option<Self> {
+        let kinds = [self, self.following(), self.following().following()];
+        kinds.into_iter().find(|kind| kind.has_work(shard, world))
+    }
+
+    /// Does it, within the time that they have. What was asked for before is on its way to the disk
+    /// meanwhile, and the next turn settles what comes of this.
+    fn go(self, shard: &mut Shard, world: &mut World) {
+        match self {
+            Self::Sockets => work_for_others(world),
+            Self::Inputs => {
+                let (begun, time) = (world.clock.now(), world.connections.others_time());
+                take_inputs(shard, world, begun, Queue::Behind, time);
+                world.is_unsettled = true;
+            }
+            Self::Inspection => {
+                shard.go_on_inspecting(world.clock.now());
+                world.is_unsettled = true;
+            }
+        }
+    }
+}
+
+fn work_for_others(world: &mut World) {
     let World { connections, inbox, memory, ring, clock, .. } = world;
-    let until = clock.monotonic().after(OTHERS_SOCKETS_TIME);
-    connections.work(inbox, memory, ring, &|| clock.monotonic() < until);
+    let until = clock.monotonic().after(connections.others_time());
+    connections.work_for_others(inbox, memory, ring, &|| clock.monotonic() < until);
 }
 
 /// While the disk writes for a commit, kernel threads carry it on, and wait for this very processor
@@ -317,8 +375,12 @@ const SHORTEST_WAIT: Duration = Duration::from_nanos(300);
 fn gather(shard: &Shard, world: &mut World, disk: &mut Disk) -> io::Result<()> {
     let mut news = Vec::new();
     world.mesh.receive(&world.inbox);
-    let is_idle =
-        |world: &World| world.inbox.is_empty() && !world.connections.has_work() && !disk.is_due;
+    let is_idle = |world: &World| {
+        world.inbox.is_empty()
+            && !world.connections.has_work()
+            && !disk.is_due
+            && !world.is_unsettled
+    };
     if is_idle(world) {
         world.mesh.fall_asleep(&world.inbox);
     }
@@ -343,7 +405,7 @@ fn gather(shard: &Shard, world: &mut World, disk: &mut Disk) -> io::Result<()> {
             }
         }
     }
-    work_sockets(world);
+    world.connections.work(&world.inbox, &world.memory);
     Ok(())
 }
 
@@ -399,13 +461,14 @@ impl Rounds {
     }
 }
 
-/// One turn: a bounded number of inputs of each queue, then the end of the turn.
+/// One turn: a bounded number of the inputs that go first, then the end of the turn, also of what was
+/// taken behind them since the last.
 fn turn(shard: &mut Shard, world: &mut World) -> Now {
     let begun = world.clock.now();
     world.connections.set_now(begun.monotonic);
-    let now = take_inputs(shard, world, begun, Inbox::pop, TURN_TIME);
-    let now = take_inputs(shard, world, now, Inbox::pop_behind, BEHIND_TIME);
+    let now = take_inputs(shard, world, begun, Queue::First, TURN_TIME);
     shard.settle(now);
+    world.is_unsettled = false;
     shard.metrics_mut().turns_total += 1;
     now
 }
@@ -415,12 +478,12 @@ fn take_inputs(
     shard: &mut Shard,
     world: &mut World,
     begun: Now,
-    pop: fn(&Inbox) -> Option<Input>,
+    queue: Queue,
     time: Duration,
 ) -> Now {
     let mut now = begun;
     for _ in 0..INPUTS_PER_TURN {
-        let Some(input) = pop(&world.inbox) else { break };
+        let Some(input) = world.inbox.pop(queue) else { break };
         let whose = input.asked_by();
         let before = now.monotonic;
         shard.apply(now, input);
@@ -484,7 +547,8 @@ async fn finish(world: &mut World, disk: &mut Disk) -> Ended {
     loop {
         let now = world.clock.now().monotonic;
         world.connections.set_now(now);
-        work_sockets(world);
+        world.connections.work(&world.inbox, &world.memory);
+        work_for_others(world);
         world.mesh.flush();
         disk.is_due = true;
         disk.let_executor_run(world).await;

@@ -246,7 +246,6 @@ impl Shard {
             }
         }
         self.settle_coordinators();
-        self.go_on_inspecting();
         self.go_on_draining();
         self.carry_out();
         self.ask_further();

@@ -218,6 +218,18 @@ impl Ring {
         Ok(())
     }
 
+    /// Hands over what was asked for, if anything was, so that the disk begins with it before the next
+    /// [`turn`](Self::turn).
+    ///
+    /// # Errors
+    /// The kernel's reason when the ring is broken; nothing works after that.
+    pub fn submit(&mut self) -> io::Result<()> {
+        if self.ring.submission().is_empty() {
+            return Ok(());
+        }
+        bearable(self.ring.submit())
+    }
+
     fn gather(&mut self) -> io::Result<usize> {
         const GET_EVENTS: u32 = 1; // IORING_ENTER_GETEVENTS
         let waiting = self.ring.submission().len();

@@ -214,6 +214,7 @@ impl Node {
         while let Some(input) = self.inbox.pop_front() {
             self.shard.apply(self.now, input);
         }
+        self.shard.go_on_inspecting(self.now);
         self.shard.settle(self.now);
         let mut effects = Vec::new();
         self.shard.take_effects(&mut effects);

@@ -401,6 +401,7 @@ impl Node {
         while let Some(input) = it.inbox.pop_front() {
             shard.apply(now, input);
         }
+        shard.go_on_inspecting(now);
         shard.settle(now);
         let mut effects = Vec::new();
         shard.take_effects(&mut effects);
