@@ -79,24 +79,28 @@ pub struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// A reader at the first of `bytes`.
     #[must_use]
+    #[inline]
     pub fn new(bytes: &'a [u8], encoding: Encoding) -> Self {
         Self::resume(bytes, 0, encoding)
     }
 
     /// A reader over the rest of something of which `base` bytes have been read already.
     #[must_use]
+    #[inline]
     pub fn resume(bytes: &'a [u8], base: usize, encoding: Encoding) -> Self {
         Self { bytes, at: 0, base, encoding }
     }
 
     /// How many bytes have been read.
     #[must_use]
+    #[inline]
     pub fn at(&self) -> usize {
         self.at
     }
 
     /// How many bytes are left.
     #[must_use]
+    #[inline]
     pub fn remaining(&self) -> usize {
         self.bytes.len() - self.at
     }
@@ -117,6 +121,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// [`DecodeErrorKind::Truncated`] when fewer are left. The same holds for every read below.
+    #[inline]
     pub fn take(&mut self, what: &'static str, len: usize) -> Result<&'a [u8], DecodeError> {
         if len > self.remaining() {
             return Err(self.error(what, DecodeErrorKind::Truncated));
@@ -127,6 +132,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next `N` bytes as an array.
+    #[inline]
     fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], DecodeError> {
         match self.bytes[self.at..].first_chunk::<N>() {
             Some(&chunk) => {
@@ -141,6 +147,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// Truncated.
+    #[inline]
     pub fn i8(&mut self, what: &'static str) -> Result<i8, DecodeError> {
         self.array(what).map(i8::from_be_bytes)
     }
@@ -149,6 +156,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// Truncated.
+    #[inline]
     pub fn i16(&mut self, what: &'static str) -> Result<i16, DecodeError> {
         self.array(what).map(i16::from_be_bytes)
     }
@@ -157,6 +165,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// Truncated.
+    #[inline]
     pub fn i32(&mut self, what: &'static str) -> Result<i32, DecodeError> {
         self.array(what).map(i32::from_be_bytes)
     }
@@ -165,6 +174,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// Truncated.
+    #[inline]
     pub fn i64(&mut self, what: &'static str) -> Result<i64, DecodeError> {
         self.array(what).map(i64::from_be_bytes)
     }
@@ -189,6 +199,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// Truncated, or a varint that does not fit.
+    #[inline]
     pub fn unsigned_varint(&mut self, what: &'static str) -> Result<u32, DecodeError> {
         // Nearly all of them are counts and lengths below 128.
         if let Some(&byte) = self.bytes.get(self.at)
@@ -213,6 +224,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// Truncated, also when the string would not fit; a negative length.
+    #[inline]
     pub fn string_length(&mut self, what: &'static str) -> Result<Option<usize>, DecodeError> {
         let length = match self.encoding {
             Encoding::Compact => self.compact_length(what)?,
@@ -231,6 +243,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// Truncated, also when the blob would not fit; a negative length.
+    #[inline]
     pub fn blob_length(&mut self, what: &'static str) -> Result<Option<usize>, DecodeError> {
         let length = self.long_length(what)?;
         self.fitting(what, length)
@@ -325,6 +338,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A length of arrays and blobs: four bytes, or a varint of one more.
+    #[inline]
     fn long_length(&mut self, what: &'static str) -> Result<Option<usize>, DecodeError> {
         match self.encoding {
             Encoding::Compact => self.compact_length(what),
@@ -335,10 +349,12 @@ impl<'a> Reader<'a> {
         }
     }
 
+    #[inline]
     fn compact_length(&mut self, what: &'static str) -> Result<Option<usize>, DecodeError> {
         Ok(self.unsigned_varint(what)?.checked_sub(1).map(|length| length as usize))
     }
 
+    #[inline]
     fn classic_length(
         &self,
         what: &'static str,
@@ -351,6 +367,7 @@ impl<'a> Reader<'a> {
         }
     }
 
+    #[inline]
     fn fitting(
         &self,
         what: &'static str,

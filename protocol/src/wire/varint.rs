@@ -20,6 +20,7 @@ pub struct Encoded {
 impl Encoded {
     /// The bytes as they go on the wire.
     #[must_use]
+    #[inline]
     pub fn as_slice(&self) -> &[u8] {
         &self.bytes[..self.len]
     }
@@ -27,6 +28,7 @@ impl Encoded {
 
 /// Encodes an unsigned value.
 #[must_use]
+#[inline]
 pub fn unsigned(mut value: u64) -> Encoded {
     let mut encoded = Encoded { bytes: [0; BYTES_MAX_64], len: 0 };
     while value >= 0x80 {
@@ -49,6 +51,7 @@ pub fn zigzag(value: i64) -> Encoded {
 ///
 /// `None` when the bytes end inside it or it does not fit 32 bits.
 #[must_use]
+#[inline]
 pub fn read_unsigned_32(bytes: &[u8]) -> Option<(u32, usize)> {
     // Nearly every length on the wire is below 128.
     match bytes.first() {

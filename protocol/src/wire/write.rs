@@ -16,6 +16,7 @@ pub trait Sink {
     /// Takes the next bytes.
     fn put(&mut self, bytes: &[u8]);
     /// How many bytes it has taken.
+    #[inline]
     fn position(&self) -> usize;
 }
 
@@ -24,20 +25,24 @@ pub trait Sink {
 pub struct Tally(usize);
 
 impl Sink for Tally {
+    #[inline]
     fn put(&mut self, bytes: &[u8]) {
         self.0 += bytes.len();
     }
 
+    #[inline]
     fn position(&self) -> usize {
         self.0
     }
 }
 
 impl Sink for BytesMut {
+    #[inline]
     fn put(&mut self, bytes: &[u8]) {
         self.put_slice(bytes);
     }
 
+    #[inline]
     fn position(&self) -> usize {
         self.len()
     }
@@ -51,6 +56,7 @@ impl Sink for Vec<u8> {
         self.extend_from_slice(bytes);
     }
 
+    #[inline]
     fn position(&self) -> usize {
         self.len()
     }
@@ -65,11 +71,13 @@ pub struct Writer<'s, S: Sink> {
 
 impl<'s, S: Sink> Writer<'s, S> {
     /// A writer that continues at the sink's position.
+    #[inline]
     pub fn new(sink: &'s mut S, encoding: Encoding) -> Self {
         Self { sink, encoding }
     }
 
     /// How many bytes the sink has taken.
+    #[inline]
     pub fn position(&self) -> usize {
         self.sink.position()
     }
@@ -81,31 +89,37 @@ impl<'s, S: Sink> Writer<'s, S> {
     }
 
     /// A signed byte.
+    #[inline]
     pub fn i8(&mut self, value: i8) {
         self.raw(&value.to_be_bytes());
     }
 
     /// A big-endian 16-bit integer.
+    #[inline]
     pub fn i16(&mut self, value: i16) {
         self.raw(&value.to_be_bytes());
     }
 
     /// A big-endian 32-bit integer.
+    #[inline]
     pub fn i32(&mut self, value: i32) {
         self.raw(&value.to_be_bytes());
     }
 
     /// A big-endian 64-bit integer.
+    #[inline]
     pub fn i64(&mut self, value: i64) {
         self.raw(&value.to_be_bytes());
     }
 
     /// A boolean, one byte.
+    #[inline]
     pub fn boolean(&mut self, value: bool) {
         self.i8(i8::from(value));
     }
 
     /// An unsigned varint.
+    #[inline]
     pub fn unsigned_varint(&mut self, value: u32) {
         self.raw(varint::unsigned(u64::from(value)).as_slice());
     }
