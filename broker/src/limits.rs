@@ -22,8 +22,8 @@ pub const WRITE_PIECES_MAX: usize = 64;
 /// KiB, one visit to a client that does not read took 0.7 ms.
 pub const WRITE_BYTES_PER_TURN: usize = 64 << 10;
 
-/// Connections accepted at one door each time sockets are worked on, twice a turn: each costs 20 µs, so
-/// that a storm of them delays the others by a third of a millisecond.
+/// Connections accepted at one door each time sockets are worked on for those that come or go: each
+/// costs 20 µs, so that a storm of them delays the others by a sixth of a millisecond.
 pub const ACCEPTS_PER_TURN: usize = 8;
 
 /// Connections closed each time sockets are worked on: a crowd that goes costs 20 µs each, and nobody
@@ -41,9 +41,9 @@ pub const LANE_VISIT_BYTES: usize = 4 << 10;
 /// want, and those that used much lately another one, so that no crowd starves anybody.
 pub const LANE_SHARE: usize = 4;
 
-/// How long a turn works for connections that come, go, or used much lately, on their sockets and again
-/// on their inputs: measured between visits, since a visit may cost ten times what another does. Of that,
-/// those that are served first are not to notice much, and what they wrote is on its way to the disk.
+/// How long a core works after a turn for connections that come, go, or used much lately, on their
+/// sockets or on their inputs: measured between visits, since a visit may cost ten times what another
+/// does. Those that are served first are not to notice much of it.
 pub const OTHERS_TIME: Duration = Duration::from_micros(100);
 
 /// The same while nobody was there to be served first for [`ALONE_AFTER`]. Who sends 64 KiB batches as
@@ -285,10 +285,10 @@ pub const ANSWER_BYTES_PER_SECOND_WHEN_FULL: u64 = 64 << 10;
 /// cache does not pin a whole read buffer. A copy of 16 KiB costs about a microsecond.
 pub const COPY_BATCH_BYTES: usize = 16 << 10;
 
-/// Bytes of records that are inflated or looked at in one turn, where a topic or a producer leaves no
-/// other way to judge a batch: a quarter of a millisecond. What takes more goes on in the next turns,
+/// Bytes of records that are inflated or looked at in one piece, where a topic or a producer leaves no
+/// other way to judge a batch: a quarter of a millisecond. What takes more goes on after the next turns,
 /// and what its client asks next waits for it.
-pub const INSPECTED_BYTES_PER_TURN: usize = 256 << 10;
+pub const INSPECTED_BYTES_PER_PIECE: usize = 256 << 10;
 
 /// How long a produce request waits for this node's own disk, however short its time-out: a
 /// client that says 0 still wants its acknowledgement, and a disk that takes longer is failing.

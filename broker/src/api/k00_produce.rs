@@ -60,7 +60,7 @@ use super::step::{self, Addressee, Context, Envelope, Part, Step, Wait};
 use super::table::Waiting as AnyWaiting;
 use super::topics;
 use crate::config::topic::TopicSettings;
-use crate::limits::{APPEND_PATIENCE_MIN, COPY_BATCH_BYTES, INSPECTED_BYTES_PER_TURN};
+use crate::limits::{APPEND_PATIENCE_MIN, COPY_BATCH_BYTES, INSPECTED_BYTES_PER_PIECE};
 use crate::shard::mailbox::{AppendQuestion, Question};
 use crate::shard::routing;
 use crate::telemetry::metrics::RefusedReason;
@@ -176,9 +176,9 @@ pub struct Opening {
 }
 
 impl Opening {
-    /// Walks on, for as long as a turn may take.
+    /// Walks on, for a piece of work.
     pub fn go_on(mut self, context: &mut Context<'_>, envelope: &Envelope) -> Step {
-        let mut work_bytes = INSPECTED_BYTES_PER_TURN;
+        let mut work_bytes = INSPECTED_BYTES_PER_PIECE;
         loop {
             if !self.walk_topic(context, envelope, &mut work_bytes) {
                 return Step::Inspect(Box::new(self));

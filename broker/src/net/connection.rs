@@ -427,7 +427,7 @@ impl Connection {
         true
     }
 
-    /// Reads the rest of a large request to where it stays: no byte is copied again.
+    /// Reads more of a large request, no more than one buffer, to where it stays: no byte is copied again.
     fn read_large(&mut self, missing: usize, around: &mut Around<'_>) -> bool {
         let room = self.incoming.room(missing);
         let before = room.len();

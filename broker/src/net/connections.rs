@@ -224,14 +224,14 @@ impl Connections {
             || self.overdue_parting().is_some()
     }
 
-    /// How long a turn may work for the others, on their sockets and again on their inputs.
+    /// How long one may work for the others after a turn, on their sockets or on their inputs.
     pub fn others_time(&self) -> Duration {
         let is_recent = |visited| self.now.since(visited) < ALONE_AFTER;
         if self.visited_first.is_some_and(is_recent) { OTHERS_TIME } else { OTHERS_TIME_ALONE }
     }
 
-    /// Does the same for the others, and accepts and closes: of what was left, and a share in any case.
-    /// When `has_time` says no, only one more of each kind has its turn.
+    /// Writes and reads for the others, accepts and closes: of what those that go first left of the
+    /// turn, and a share in any case. When `has_time` says no, only one more of each kind has its turn.
     pub fn work_for_others(
         &mut self,
         inbox: &Inbox,

@@ -76,7 +76,7 @@ impl Incoming {
     }
 
     /// Where to read more of a request that lacks so much; there is room. The larger the steps, the
-    /// less is copied: most clients' largest request, a MiB, is read in four.
+    /// less is copied: most clients' largest request, a MiB, moves three times at most.
     pub fn room(&mut self, missing: usize) -> &mut Vec<u8> {
         if self.held.len() == self.held.capacity() {
             self.held.reserve_exact(missing.min(2 * self.held.len()));

@@ -1,7 +1,7 @@
 //! Produce requests whose batches are being looked into, a piece between two turns.
 //!
-//! Does: keep them in order, let the first go on by a piece at a time, hold back what their clients asked after
-//! them.
+//! Does: keep them in order, let the first go on by a piece at a time, hold back what their clients
+//! asked after them.
 //! Does not: look into anything itself; `api/k00_produce.rs` does.
 //! Invariants: requests of one connection are opened in the order in which they came; of what is being
 //! inflated only the first has more than a piece, so that they hold no more than one batch may inflate

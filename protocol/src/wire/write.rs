@@ -16,7 +16,6 @@ pub trait Sink {
     /// Takes the next bytes.
     fn put(&mut self, bytes: &[u8]);
     /// How many bytes it has taken.
-    #[inline]
     fn position(&self) -> usize;
 }
 
