@@ -627,10 +627,6 @@ mod tests {
                 let Event::Ready { watch, readiness, goes_on } = event else { continue };
                 self.connections.note(watch, readiness, goes_on, &mut self.ring);
             }
-            self.work();
-        }
-
-        fn work(&mut self) {
             let Self { connections, inbox, memory, ring, .. } = self;
             connections.work(inbox, memory);
             if connections.has_work_for_others() {
@@ -649,6 +645,14 @@ mod tests {
             // A shard would have taken note of it.
             while self.inbox.pop(Queue::Behind).is_some() {}
             client
+        }
+
+        /// Lets a client ask, until that is among the inputs.
+        fn ask(&mut self, client: &mut TcpStream, request: &[u8]) {
+            client.write_all(request).unwrap();
+            while self.inbox.is_empty() {
+                self.turn();
+            }
         }
 
         fn has_request(&self) -> bool {
@@ -810,10 +814,7 @@ mod tests {
         let mut core = Core::new();
         let mut client = core.client();
         make_known(&mut core, ConnectionId(0), &mut client);
-        client.write_all(&REQUEST).unwrap();
-        while core.inbox.is_empty() {
-            core.turn();
-        }
+        core.ask(&mut client, &REQUEST);
         assert!(core.inbox.pop(Queue::First).is_none());
         assert!(core.has_request());
     }
@@ -824,10 +825,7 @@ mod tests {
         let mut client = core.client();
         assert_eq!(core.connections.others_time(), OTHERS_TIME_ALONE);
         make_known(&mut core, ConnectionId(0), &mut client);
-        client.write_all(&QUESTION).unwrap();
-        while core.inbox.is_empty() {
-            core.turn();
-        }
+        core.ask(&mut client, &QUESTION);
         assert_eq!(core.connections.others_time(), OTHERS_TIME);
         core.connections.set_now(Monotonic(0).after(ALONE_AFTER));
         assert_eq!(core.connections.others_time(), OTHERS_TIME_ALONE);
@@ -838,10 +836,7 @@ mod tests {
         let mut core = Core::new();
         let mut client = core.client();
         make_known(&mut core, ConnectionId(0), &mut client);
-        client.write_all(&QUESTION).unwrap();
-        while core.inbox.is_empty() {
-            core.turn();
-        }
+        core.ask(&mut client, &QUESTION);
         // It used much since, and would go behind; its first request is still open.
         core.connections.note_time(ConnectionId(0), Duration::from_secs(1));
         client.write_all(&QUESTION).unwrap();
