@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Attack a broker that has 512 MiB and one processor in every way there is, while a client that behaves well is served.
 # usage: attack.sh SECONDS [--ratio-max N] [--only WORD,…]      at least 20 seconds; an hour is what the goal asks for
-#   --ratio-max  fail where the good client's p99 under attack is more than N times that without, in turns; it is always printed
+#   --ratio-max  fail where the good client's p99 of writes or of reads under attack is more than N times that without; always printed
 #   --only       attacks whose names have one of these words: slow, idle, storm, protocols, forged, half, consumers, listings,
 #                fetches, piece, bombs, ids, producers, groups, go, impossible
 # environment: FLUMEN_BIN (default: the release build, made when missing), BROKER_CPUS (0), ATTACK_CPUS (the last), CLIENT_CPUS

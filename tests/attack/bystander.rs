@@ -1,6 +1,7 @@
 //! The client that behaves well: what it is told must hold, and how long it waits is what an attack costs.
 //!
-//! Does: append a record every few milliseconds with acks=all, read what there is as often, note how long each took.
+//! Does: append a record every few milliseconds with acks=all, read what there is as often, note how long each took, and
+//! what waited behind one that took longer.
 //! Does not: try again. It was there before the attack; not to be served at all is a finding.
 //! Invariants: it never panics, and it has the processor before whoever shares it, where it may.
 //! Apart because it is the measure, and the attackers are what is measured.
@@ -18,6 +19,8 @@ use crate::pace::{Pace, Until};
 
 /// Appends a second, and reads a second.
 const RATE: u32 = 200;
+/// How long it is from one append to the next, and from one read to the next.
+const INTERVAL: Duration = Duration::from_millis(1000 / RATE as u64);
 /// How long it waits for an answer, as Kafka's clients do (`request.timeout.ms`).
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Longer than any attack.
@@ -27,7 +30,8 @@ const NICENESS: &str = "-19";
 /// Before all of the usual scheduler: for a client that has been given the broker's processor.
 const PRIORITY: &str = "1";
 
-/// Times, one for each request.
+/// Times, one for each request that was sent or, because the one before it was not answered yet, was not. Such a one counts
+/// from when it was due: otherwise a wait of seconds would be one among thousands, since who waits asks less often.
 #[derive(Default)]
 pub struct Times {
     /// From sending a record to its acknowledgement.
@@ -53,6 +57,16 @@ pub fn quantile(times: &[Duration], of_thousand: usize) -> Duration {
     sorted.sort_unstable();
     let place = (sorted.len() * of_thousand).div_ceil(1000).max(1) - 1;
     sorted.get(place).copied().unwrap_or_default()
+}
+
+/// Adds what a request took, and what those would have taken that were due meanwhile.
+fn add_waits(times: &mut Vec<Duration>, took: Duration) {
+    times.push(took);
+    let mut left = took;
+    while let Some(behind) = left.checked_sub(INTERVAL) {
+        times.push(behind);
+        left = behind;
+    }
 }
 
 /// What one of its threads does until it is told to end.
@@ -179,7 +193,7 @@ fn produce(shared: &Shared) -> Result<(), String> {
         offset += 1;
         shared.acked.store(offset, Ordering::Relaxed);
         let mut times = shared.times.lock().expect("nobody panics");
-        times.produced.push(took);
+        add_waits(&mut times.produced, took);
         times.late.push(late);
     }
     Ok(())
@@ -201,7 +215,7 @@ fn consume(shared: &Shared) -> Result<(), String> {
             None => return Err(format!("reading at {next}: no answer within {took:?}")),
         }
         shared.read.store(next, Ordering::Relaxed);
-        shared.times.lock().expect("nobody panics").fetched.push(took);
+        add_waits(&mut shared.times.lock().expect("nobody panics").fetched, took);
     }
     Ok(())
 }

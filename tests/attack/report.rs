@@ -53,7 +53,7 @@ impl Report {
     pub fn begins(&mut self, resident: Option<(u64, u64)>) {
         self.resident_first = resident.map_or(0, |(now, _)| now);
         println!(
-            "{:<34} {:>9} {:>8} {:>8} {:>8} {:>7} {:>8} {:>8} {:>8}",
+            "{:<34} {:>9} {:>8} {:>8} {:>8} {:>7} {:>8} {:>8} {:>7} {:>8} {:>8}",
             "attack",
             "done",
             "p50 ms",
@@ -61,6 +61,8 @@ impl Report {
             "max ms",
             "x base",
             "read p99",
+            "read max",
+            "x base",
             "late p99",
             "RSS MiB"
         );
@@ -85,14 +87,17 @@ impl Report {
     }
 
     fn line(&self, name: &str, done: u64, times: &Times, highest: u64) {
-        let of = |thousand| millis(quantile(&times.produced, thousand));
+        let wrote = |thousand| millis(quantile(&times.produced, thousand));
+        let read = |thousand| millis(quantile(&times.fetched, thousand));
         println!(
-            "{name:<34} {done:>9} {:>8.2} {:>8.2} {:>8.2} {:>7.1} {:>8.2} {:>8.2} {:>8}",
-            of(500),
-            of(990),
-            of(1000),
-            self.ratio_of(times),
-            millis(quantile(&times.fetched, 990)),
+            "{name:<34} {done:>9} {:>8.2} {:>8.2} {:>8.2} {:>7.1} {:>8.2} {:>8.2} {:>7.1} {:>8.2} {:>8}",
+            wrote(500),
+            wrote(990),
+            wrote(1000),
+            ratio(&times.produced, &self.baseline.produced),
+            read(990),
+            read(1000),
+            ratio(&times.fetched, &self.baseline.fetched),
             millis(quantile(&times.late, 990)),
             highest >> 20,
         );
@@ -148,20 +153,26 @@ impl Report {
         self.verdicts.push(("the_process_lives", verdict));
     }
 
-    /// How much longer the client that behaves well waited under attack; a verdict only where there is a bound.
+    /// How much longer the client that behaves well waited under attack; verdicts only where there is a bound.
     pub fn ratio(&mut self, most: Option<f64>) {
         self.line("all attacks", 0, &self.attacked, self.resident_most);
         self.line(BASELINE, 0, &self.baseline, self.resident_most);
-        let ratio = self.ratio_of(&self.attacked);
-        let said = format!(
-            "p99 {:.2} ms under attack, {:.2} without: {ratio:.2} times",
-            millis(quantile(&self.attacked.produced, 990)),
-            millis(quantile(&self.baseline.produced, 990)),
-        );
-        println!("{said}");
-        if let Some(most) = most {
-            let verdict = if ratio <= most { Ok(said) } else { Err(said) };
-            self.verdicts.push(("others_hardly_wait_longer", verdict));
+        let (attacked, baseline) = (&self.attacked, &self.baseline);
+        for (name, attacked, baseline) in [
+            ("writes_hardly_wait_longer", &attacked.produced, &baseline.produced),
+            ("reads_hardly_wait_longer", &attacked.fetched, &baseline.fetched),
+        ] {
+            let ratio = ratio(attacked, baseline);
+            let said = format!(
+                "p99 {:.2} ms under attack, {:.2} without: {ratio:.2} times",
+                millis(quantile(attacked, 990)),
+                millis(quantile(baseline, 990)),
+            );
+            println!("{name}: {said}");
+            if let Some(most) = most {
+                let verdict = if ratio <= most { Ok(said) } else { Err(said) };
+                self.verdicts.push((name, verdict));
+            }
         }
     }
 
@@ -177,11 +188,12 @@ impl Report {
         println!("{} passed, {failed} failed", self.verdicts.len() - failed);
         failed == 0
     }
+}
 
-    fn ratio_of(&self, times: &Times) -> f64 {
-        let base = millis(quantile(&self.baseline.produced, 990));
-        if base == 0.0 { 0.0 } else { millis(quantile(&times.produced, 990)) / base }
-    }
+/// How many times the p99 without attacks the p99 under them is; zero where nothing was measured without.
+fn ratio(attacked: &[Duration], baseline: &[Duration]) -> f64 {
+    let base = millis(quantile(baseline, 990));
+    if base == 0.0 { 0.0 } else { millis(quantile(attacked, 990)) / base }
 }
 
 /// The last lines of a text.
