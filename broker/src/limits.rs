@@ -244,7 +244,13 @@ pub const FETCH_RESERVE_SHARE: usize = 4;
 pub const FETCH_ANSWER_SHARE: usize = 4;
 
 /// Listings may take one part in so many of the room for answers beyond what fetches may fill.
-pub const LISTINGS_SHARE: usize = 4;
+pub const LISTINGS_SHARE: usize = 8;
+
+/// Known clients that were given little may take one part in so many of the room for answers beyond
+/// what fetches may fill: more than listings, so that something is left to them whoever does not read.
+/// That they have an eighth before listings is room for two fetches of unknown length where 128 MiB of
+/// memory leave 16 to answers.
+pub const KNOWN_ANSWERS_SHARE: usize = 4;
 
 /// Listings that are made at once while fetches wait for room: a listing waits for others seldom and
 /// shortly, and two keep the core busy.

@@ -34,7 +34,7 @@ use crate::limits::{
     REQUESTS_IN_FLIGHT_PER_CONNECTION, RESPONSE_BYTES_QUEUED_PER_CONNECTION, SMALL_REQUEST_BYTES,
 };
 use crate::shard::input::{CloseReason, ConnectionId, Input};
-use crate::shard::memory::{AnswerRoom, CoreUse, RequestMemory};
+use crate::shard::memory::{AnswerRoom, RequestMemory, Standing};
 use crate::telemetry::admin::{self, Reading};
 use ending::Ending;
 
@@ -255,10 +255,10 @@ impl Connection {
             Lane::Over
         } else if self.spent.is_much(now) {
             Lane::Slow
-        } else if self.answered < KNOWN_AFTER_ANSWERS || self.peer_done {
-            Lane::Passing
-        } else {
+        } else if self.is_known() {
             Lane::Quick
+        } else {
+            Lane::Passing
         }
     }
 
@@ -348,11 +348,26 @@ impl Connection {
         around: &Around<'_>,
     ) -> Result<Option<AnswerRoom>, NoRoomYet> {
         let Some(appetite) = alone::appetite(frame) else { return Ok(None) };
-        let core_use =
-            if self.spent.has_moved_much(around.now) { CoreUse::Much } else { CoreUse::Little };
-        let admit = || around.memory.admit(self.id, appetite, core_use);
+        let standing = self.standing(around.now);
+        let admit = || around.memory.admit(self.id, appetite, standing);
         let room = self.answer_room.take().or_else(admit);
         room.map(Some).ok_or(NoRoomYet)
+    }
+
+    /// What it is known for when it asks for a large answer.
+    fn standing(&mut self, now: Monotonic) -> Standing {
+        if self.spent.has_moved_much(now) {
+            Standing::Much
+        } else if self.is_known() {
+            Standing::Known
+        } else {
+            Standing::New
+        }
+    }
+
+    /// Whether it was here for a while and stays.
+    fn is_known(&self) -> bool {
+        self.answered >= KNOWN_AFTER_ANSWERS && !self.peer_done
     }
 
     /// How many bytes may be read now. Without room a small request may still come, one per

@@ -5,8 +5,8 @@
 //! fetch may gather.
 //! Does not: refuse anything: back-pressure only (Kafka's `queued.max.request.bytes`, G25).
 //! Invariants: never negative; either sum of requests exceeds the budget by one large request and
-//! small ones of every connection at most; that of answers by the share of listings, by first batches
-//! and listings beyond what is set aside for them, and by answers no larger than their requests.
+//! small ones of every connection at most; that of answers by the share of known clients, by first
+//! batches and listings beyond what is set aside for them, and by answers no larger than their requests.
 //! Whatever fills the budget, small requests are read.
 //! Apart because the readers of sockets and the shard share these numbers.
 
@@ -15,8 +15,8 @@ use std::collections::VecDeque;
 
 use super::input::ConnectionId;
 use crate::limits::{
-    FETCH_ANSWER_BYTES_MIN, FETCH_ANSWER_SHARE, FETCH_RESERVE_SHARE, LISTINGS_BESIDE_FETCHES,
-    LISTINGS_SHARE,
+    FETCH_ANSWER_BYTES_MIN, FETCH_ANSWER_SHARE, FETCH_RESERVE_SHARE, KNOWN_ANSWERS_SHARE,
+    LISTINGS_BESIDE_FETCHES, LISTINGS_SHARE,
 };
 use crate::net::alone::Appetite;
 
@@ -36,22 +36,27 @@ pub struct RequestMemory {
     overdraft: Cell<Option<ConnectionId>>,
     /// Answers that are not written yet, and what is set aside for those being gathered.
     answers: Cell<usize>,
-    /// Connections with a fetch that waits for room, first come, first served: those that used little
-    /// of the core lately, and the others.
-    fetches: RefCell<VecDeque<ConnectionId>>,
-    large_fetches: RefCell<VecDeque<ConnectionId>>,
+    /// Connections with a fetch that waits for room.
+    fetches: Waiting,
     /// The same for listings.
-    listings: RefCell<VecDeque<ConnectionId>>,
+    listings: Waiting,
     /// Listings that are being made.
     listings_in_flight: Cell<usize>,
 }
 
-/// How much of the core a connection used lately.
+/// Connections that wait for room, by their standing; within it, first come, first served.
+#[derive(Default)]
+struct Waiting([RefCell<VecDeque<ConnectionId>>; 3]);
+
+/// What is known of a connection that asks for a large answer: who may be one of a crowd, or does not
+/// read, waits for others of its kind, and not they for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CoreUse {
-    /// A little.
-    Little,
-    /// Much: it goes behind those that used a little, and leaves some room to them.
+pub enum Standing {
+    /// It is known, and what it was given lately is little.
+    Known,
+    /// It came lately: it may be one of a crowd. What it was given is little.
+    New,
+    /// It was given much.
     Much,
 }
 
@@ -74,9 +79,8 @@ impl RequestMemory {
             paused: Cell::new(false),
             overdraft: Cell::new(None),
             answers: Cell::new(0),
-            fetches: RefCell::default(),
-            large_fetches: RefCell::default(),
-            listings: RefCell::default(),
+            fetches: Waiting::default(),
+            listings: Waiting::default(),
             listings_in_flight: Cell::new(0),
         }
     }
@@ -156,27 +160,35 @@ impl RequestMemory {
         self.answers.get()
     }
 
-    /// Whether one more fetch may be served.
+    /// Whether whoever has answers to be written may be served one more request.
     pub fn has_answer_room(&self) -> bool {
-        self.has_room_for(Appetite::Fetch, CoreUse::Much)
+        self.has_room_for(Appetite::Fetch, Standing::Much)
     }
 
     /// Listings have a share beyond the budget: consumers that do not read must not keep everybody
-    /// from finding the leaders. Only a few at a time while fetches wait, which a stream of them would
-    /// otherwise leave no room.
-    fn has_room_for(&self, appetite: Appetite, core_use: CoreUse) -> bool {
+    /// from finding the leaders. Only a few at a time while fetches wait that go first, which a stream
+    /// of them would otherwise leave no room. Known clients have a larger share: all others may fill
+    /// theirs and never read.
+    fn has_room_for(&self, appetite: Appetite, standing: Standing) -> bool {
         let used = self.answers.get();
-        match (appetite, core_use) {
-            (Appetite::Fetch, CoreUse::Little) => used < self.budget,
-            (Appetite::Fetch, CoreUse::Much) => {
-                used < self.budget - self.budget / FETCH_RESERVE_SHARE
+        let most = match (appetite, standing) {
+            (Appetite::Fetch, Standing::Much) => self.budget - self.budget / FETCH_RESERVE_SHARE,
+            (Appetite::Fetch, Standing::New) => self.budget,
+            (Appetite::Listing, Standing::New | Standing::Much) => {
+                self.budget + self.budget / LISTINGS_SHARE
             }
-            (Appetite::Listing, CoreUse::Little | CoreUse::Much) => {
-                let is_calm = self.waiting_fetches() == 0
-                    || self.listings_in_flight.get() < LISTINGS_BESIDE_FETCHES;
-                is_calm && used < self.budget + self.budget / LISTINGS_SHARE
-            }
-        }
+            (_, Standing::Known) => self.budget + self.budget / KNOWN_ANSWERS_SHARE,
+        };
+        used < most && (appetite == Appetite::Fetch || self.is_calm(standing))
+    }
+
+    /// Whether a listing of such a connection is in no fetch's way.
+    fn is_calm(&self, standing: Standing) -> bool {
+        let waiting = match standing {
+            Standing::Known => self.fetches.of(Standing::Known).borrow().len(),
+            Standing::New | Standing::Much => self.fetches.count(),
+        };
+        waiting == 0 || self.listings_in_flight.get() < LISTINGS_BESIDE_FETCHES
     }
 
     /// An answer, or what is set aside for it, has so many bytes now instead of `before`.
@@ -194,32 +206,33 @@ impl RequestMemory {
         &self,
         connection: ConnectionId,
         appetite: Appetite,
-        core_use: CoreUse,
+        standing: Standing,
     ) -> Option<AnswerRoom> {
-        let mut waiting = self.waiting(appetite, core_use).borrow_mut();
-        if waiting.is_empty() && self.has_room_for(appetite, core_use) {
+        if self.waiting(appetite).of(standing).borrow().is_empty()
+            && self.has_room_for(appetite, standing)
+        {
             return Some(self.set_aside(appetite));
         }
-        if !waiting.contains(&connection) {
-            waiting.push_back(connection);
-        }
+        self.waiting(appetite).join(standing, connection);
         None
     }
 
     /// The connection that has waited longest for room, once there is some, and what is set aside for
-    /// it. Fetches go first, since listings may take more than they; those of connections that used
-    /// little before the others.
+    /// it. Known ones go before all others; fetches before listings, which may take more than they.
     pub fn next_admitted(&self) -> Option<(ConnectionId, AnswerRoom)> {
-        const ORDER: [(Appetite, CoreUse); 3] = [
-            (Appetite::Fetch, CoreUse::Little),
-            (Appetite::Fetch, CoreUse::Much),
-            (Appetite::Listing, CoreUse::Little),
+        const ORDER: [(Appetite, Standing); 6] = [
+            (Appetite::Fetch, Standing::Known),
+            (Appetite::Listing, Standing::Known),
+            (Appetite::Fetch, Standing::New),
+            (Appetite::Fetch, Standing::Much),
+            (Appetite::Listing, Standing::New),
+            (Appetite::Listing, Standing::Much),
         ];
-        ORDER.into_iter().find_map(|(appetite, core_use)| {
-            if !self.has_room_for(appetite, core_use) {
+        ORDER.into_iter().find_map(|(appetite, standing)| {
+            if !self.has_room_for(appetite, standing) {
                 return None;
             }
-            let next = self.waiting(appetite, core_use).borrow_mut().pop_front()?;
+            let next = self.waiting(appetite).of(standing).borrow_mut().pop_front()?;
             Some((next, self.set_aside(appetite)))
         })
     }
@@ -246,16 +259,11 @@ impl RequestMemory {
         }
     }
 
-    fn waiting(&self, appetite: Appetite, core_use: CoreUse) -> &RefCell<VecDeque<ConnectionId>> {
-        match (appetite, core_use) {
-            (Appetite::Fetch, CoreUse::Little) => &self.fetches,
-            (Appetite::Fetch, CoreUse::Much) => &self.large_fetches,
-            (Appetite::Listing, CoreUse::Little | CoreUse::Much) => &self.listings,
+    fn waiting(&self, appetite: Appetite) -> &Waiting {
+        match appetite {
+            Appetite::Fetch => &self.fetches,
+            Appetite::Listing => &self.listings,
         }
-    }
-
-    fn waiting_fetches(&self) -> usize {
-        self.fetches.borrow().len() + self.large_fetches.borrow().len()
     }
 
     /// A listing that was admitted is made, or its connection ended.
@@ -269,14 +277,13 @@ impl RequestMemory {
 
     /// How many requests wait for room for their answers.
     pub fn waiting_count(&self) -> usize {
-        self.waiting_fetches() + self.listings.borrow().len()
+        self.fetches.count() + self.listings.count()
     }
 
     /// A connection ended and waits for nothing.
     pub fn forget_waiting(&self, connection: ConnectionId) {
-        for waiting in [&self.fetches, &self.large_fetches, &self.listings] {
-            waiting.borrow_mut().retain(|waiting| *waiting != connection);
-        }
+        self.fetches.forget(connection);
+        self.listings.forget(connection);
     }
 
     /// How large the answer to a fetch may be: the fuller the budget, the less, so that a few
@@ -284,6 +291,29 @@ impl RequestMemory {
     pub fn answer_bytes_max(&self) -> usize {
         let free = self.budget.saturating_sub(self.answers.get());
         (free / FETCH_ANSWER_SHARE).max(FETCH_ANSWER_BYTES_MIN)
+    }
+}
+
+impl Waiting {
+    fn of(&self, standing: Standing) -> &RefCell<VecDeque<ConnectionId>> {
+        &self.0[standing as usize]
+    }
+
+    fn count(&self) -> usize {
+        self.0.iter().map(|waiting| waiting.borrow().len()).sum()
+    }
+
+    /// Lets a connection wait where it does not wait yet, whatever it is known for by now.
+    fn join(&self, standing: Standing, connection: ConnectionId) {
+        if !self.0.iter().any(|waiting| waiting.borrow().contains(&connection)) {
+            self.of(standing).borrow_mut().push_back(connection);
+        }
+    }
+
+    fn forget(&self, connection: ConnectionId) {
+        for waiting in &self.0 {
+            waiting.borrow_mut().retain(|waiting| *waiting != connection);
+        }
     }
 }
 
@@ -317,7 +347,7 @@ mod tests {
         let budget = 2 * FETCH_ANSWER_BYTES_MIN;
         let memory = RequestMemory::new(budget);
         let [a, b, c, d, e] = [1, 2, 3, 4, 5].map(ConnectionId);
-        let admit = |id| memory.admit(id, Appetite::Fetch, CoreUse::Little).is_some();
+        let admit = |id| memory.admit(id, Appetite::Fetch, Standing::New).is_some();
         let next = || memory.next_admitted().map(|(id, _)| id);
         assert!(admit(a) && admit(b), "there is room for two");
         assert!(!admit(c) && !admit(d) && !admit(d));
@@ -338,11 +368,11 @@ mod tests {
     fn who_used_much_waits_for_those_that_do_not_read_and_others_hardly() {
         let memory = RequestMemory::new(8 * FETCH_ANSWER_BYTES_MIN);
         let id = ConnectionId;
-        let admit = |n, core_use| memory.admit(id(n), Appetite::Fetch, core_use).is_some();
-        let taken = (0..).take_while(|n| admit(*n, CoreUse::Much)).count();
+        let admit = |n, standing| memory.admit(id(n), Appetite::Fetch, standing).is_some();
+        let taken = (0..).take_while(|n| admit(*n, Standing::Much)).count();
         assert_eq!(taken, 6, "a quarter is left");
-        assert!(admit(100, CoreUse::Little) && admit(101, CoreUse::Little));
-        assert!(!admit(102, CoreUse::Little), "full");
+        assert!(admit(100, Standing::New) && admit(101, Standing::New));
+        assert!(!admit(102, Standing::New), "full");
         assert_eq!((memory.waiting_count(), memory.next_admitted()), (2, None));
         memory.recount_answer(FETCH_ANSWER_BYTES_MIN, 0);
         let next = || memory.next_admitted().map(|(id, _)| id);
@@ -352,13 +382,38 @@ mod tests {
     }
 
     #[test]
+    fn known_clients_have_room_left_and_their_turn_first_whatever_others_fill() {
+        let memory = RequestMemory::new(16 * FETCH_ANSWER_BYTES_MIN);
+        let ids = Cell::new(0);
+        let admit = |appetite, standing| {
+            ids.set(ids.get() + 1);
+            memory.admit(ConnectionId(ids.get()), appetite, standing).is_some()
+        };
+        // A crowd that fetches, then one that lists, neither of which reads.
+        while admit(Appetite::Fetch, Standing::New) {}
+        while memory.has_room_for(Appetite::Listing, Standing::New) {
+            assert!(admit(Appetite::Listing, Standing::New));
+            memory.end_listing();
+        }
+        assert!(!admit(Appetite::Listing, Standing::Much));
+        for appetite in [Appetite::Fetch, Appetite::Listing] {
+            assert!(admit(appetite, Standing::Known), "{appetite:?}");
+        }
+        while admit(Appetite::Fetch, Standing::Known) {}
+        let last = ConnectionId(ids.get());
+        memory.recount_answer(16 * FETCH_ANSWER_BYTES_MIN, 0);
+        let first = memory.next_admitted().expect("there is room for all");
+        assert_eq!((first.0, first.1.appetite), (last, Appetite::Fetch), "although it came last");
+    }
+
+    #[test]
     fn listings_have_room_where_fetches_have_none_left() {
         let budget = 64 * FETCH_ANSWER_BYTES_MIN;
         let memory = RequestMemory::new(budget);
         let id = |number: usize| ConnectionId(number as u64);
         memory.recount_answer(0, budget);
-        let listings = (1..)
-            .take_while(|n| memory.admit(id(*n), Appetite::Listing, CoreUse::Little).is_some());
+        let listings =
+            (1..).take_while(|n| memory.admit(id(*n), Appetite::Listing, Standing::New).is_some());
         assert_eq!(listings.count(), 64 / LISTINGS_SHARE, "each has a fetch's least");
         assert_eq!((memory.waiting_count(), memory.next_admitted()), (1, None));
     }
@@ -368,9 +423,9 @@ mod tests {
         let memory = RequestMemory::new(8 * FETCH_ANSWER_BYTES_MIN);
         let id = ConnectionId;
         let admit_listing =
-            |n| memory.admit(id(n), Appetite::Listing, CoreUse::Little).map(|room| room.bytes);
+            |n| memory.admit(id(n), Appetite::Listing, Standing::New).map(|room| room.bytes);
         let mut in_flight: VecDeque<usize> = (0..).map_while(admit_listing).collect();
-        assert_eq!(memory.admit(id(100), Appetite::Fetch, CoreUse::Little), None);
+        assert_eq!(memory.admit(id(100), Appetite::Fetch, Standing::New), None);
         // As listings are made and written, more come: until the fetch has room.
         let fetch = loop {
             let made = in_flight.pop_front().expect("some are always being made");
@@ -384,7 +439,7 @@ mod tests {
         assert_eq!(fetch, (id(100), Appetite::Fetch));
         // The same with fetches that are not read: listings go on, a few at a time.
         memory.recount_answer(0, memory.budget().saturating_sub(memory.answers()));
-        assert_eq!(memory.admit(id(101), Appetite::Fetch, CoreUse::Little), None);
+        assert_eq!(memory.admit(id(101), Appetite::Fetch, Standing::New), None);
         (0..100).for_each(|n| memory.forget_waiting(id(n)));
         while in_flight.len() >= LISTINGS_BESIDE_FETCHES {
             in_flight.pop_front();
@@ -397,7 +452,7 @@ mod tests {
     fn few_listings_of_unknown_length_are_made_at_once() {
         let memory = RequestMemory::new(1024 * FETCH_ANSWER_BYTES_MIN);
         let admitted = (0..1_000).take_while(|n| {
-            memory.admit(ConnectionId(*n), Appetite::Listing, CoreUse::Little).is_some()
+            memory.admit(ConnectionId(*n), Appetite::Listing, Standing::New).is_some()
         });
         assert!(admitted.count() < 300);
         assert!(memory.answers() <= 1300 * FETCH_ANSWER_BYTES_MIN);
@@ -407,7 +462,7 @@ mod tests {
     fn answers_shrink_while_the_budget_fills() {
         let memory = RequestMemory::new(64 * FETCH_ANSWER_BYTES_MIN);
         let mut count = 0;
-        while memory.has_room_for(Appetite::Fetch, CoreUse::Little) {
+        while memory.has_room_for(Appetite::Fetch, Standing::New) {
             let most = memory.answer_bytes_max();
             assert!((FETCH_ANSWER_BYTES_MIN..=16 * FETCH_ANSWER_BYTES_MIN).contains(&most));
             memory.recount_answer(0, most);
