@@ -87,7 +87,8 @@ pub const SPENT_NOTED: Duration = Duration::from_micros(50);
 /// ten. Ten thousand take forty turns.
 pub const SWEEP_PER_TURN: usize = 256;
 
-/// Connections that go on in one turn when there is room again for what they send.
+/// Connections that go on in one turn when there is room again for what they send, of known ones and of
+/// others.
 pub const RESUMED_PER_TURN: usize = 64;
 
 /// Descriptors that a core keeps from its connections: handles of segments, indexes and small
@@ -123,12 +124,21 @@ pub const SMALL_REQUEST_BYTES: usize = 4 << 10;
 /// that was suspended for a moment is no attacker.
 pub const REQUEST_ARRIVAL_GRACE: Duration = Duration::from_secs(30);
 
+/// The same while the budget of requests is used up: others wait for what this one holds, as for unread
+/// answers ([`ANSWER_GRACE`]).
+pub const REQUEST_ARRIVAL_GRACE_WHEN_FULL: Duration = Duration::from_secs(3);
+
 /// Bytes per second at which a request must arrive on average; slower, its connection is closed. A
 /// modem is faster.
 pub const REQUEST_BYTES_PER_SECOND: u64 = 1 << 10;
 
-/// The same while the budget of requests is used up: others wait for what this one holds.
-pub const REQUEST_BYTES_PER_SECOND_WHEN_FULL: u64 = 256 << 10;
+/// The same while the budget of requests is used up. As much as is asked of those that take answers
+/// ([`ANSWER_BYTES_PER_SECOND_WHEN_FULL`]): half of a Mbit/s.
+pub const REQUEST_BYTES_PER_SECOND_WHEN_FULL: u64 = 64 << 10;
+
+/// The last of so many parts of the budget of requests is for large ones of known clients: half
+/// requests that others send to hold memory do not keep them from writing.
+pub const ARRIVAL_RESERVE_SHARE: usize = 4;
 
 /// How long a client that has ended its side is given to hear the answers that it still has to come.
 /// Most such clients are gone. Long enough for any answer that does not wait for news, short enough

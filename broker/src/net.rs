@@ -17,6 +17,7 @@ pub mod lanes;
 pub mod listener;
 pub mod outgoing;
 pub mod parting;
+pub mod paused;
 pub mod slots;
 pub mod spent;
 pub mod uptake;

@@ -30,7 +30,7 @@ use super::slots::{Next, Slots};
 use super::spent::Spent;
 use crate::limits::{
     KNOWN_AFTER_ANSWERS, READ_SCRATCH_BYTES, READS_PER_TURN, REQUEST_ARRIVAL_GRACE,
-    REQUEST_BYTES_PER_SECOND, REQUEST_BYTES_PER_SECOND_WHEN_FULL,
+    REQUEST_ARRIVAL_GRACE_WHEN_FULL, REQUEST_BYTES_PER_SECOND, REQUEST_BYTES_PER_SECOND_WHEN_FULL,
     REQUESTS_IN_FLIGHT_PER_CONNECTION, RESPONSE_BYTES_QUEUED_PER_CONNECTION, SMALL_REQUEST_BYTES,
 };
 use crate::shard::input::{CloseReason, ConnectionId, Input};
@@ -231,12 +231,12 @@ impl Connection {
         }
         let (since, bytes) = self.arriving;
         let took: Duration = now.since(since);
-        let rate = if memory.has_arrival_room() {
-            REQUEST_BYTES_PER_SECOND
+        let (grace, rate) = if memory.has_arrival_room(false) {
+            (REQUEST_ARRIVAL_GRACE, REQUEST_BYTES_PER_SECOND)
         } else {
-            REQUEST_BYTES_PER_SECOND_WHEN_FULL
+            (REQUEST_ARRIVAL_GRACE_WHEN_FULL, REQUEST_BYTES_PER_SECOND_WHEN_FULL)
         };
-        took > REQUEST_ARRIVAL_GRACE && (bytes as u64) < rate.saturating_mul(took.as_secs())
+        took > grace && (bytes as u64) < rate.saturating_mul(took.as_secs())
     }
 
     /// Whether its client takes its answers too slowly for times when others need their memory.
@@ -366,7 +366,7 @@ impl Connection {
     }
 
     /// Whether it was here for a while and stays.
-    fn is_known(&self) -> bool {
+    pub fn is_known(&self) -> bool {
         self.answered >= KNOWN_AFTER_ANSWERS && !self.peer_done
     }
 
@@ -382,9 +382,11 @@ impl Connection {
         {
             0
         } else if held < SMALL_REQUEST_BYTES {
-            let has_room = memory.has_room() && memory.has_arrival_room();
+            let has_room = memory.has_room() && memory.has_arrival_room(self.is_known());
             if has_room { READ_SCRATCH_BYTES } else { SMALL_REQUEST_BYTES - held }
-        } else if memory.has_room() && (memory.has_arrival_room() || memory.may_overdraw(self.id)) {
+        } else if memory.has_room()
+            && (memory.has_arrival_room(self.is_known()) || memory.may_overdraw(self.id))
+        {
             READ_SCRATCH_BYTES
         } else {
             0
@@ -398,9 +400,10 @@ impl Connection {
         }
         let most = if around.may_read { self.readable(around.memory) } else { 0 };
         if most == 0 {
-            let has_room = around.memory.has_room() && around.memory.has_arrival_room();
+            let is_known = self.is_known();
+            let has_room = around.memory.has_room() && around.memory.has_arrival_room(is_known);
             if !(around.may_read && has_room) {
-                around.memory.note_paused();
+                around.memory.note_paused(is_known);
             }
             self.paused = true;
             return false;
@@ -837,6 +840,25 @@ mod tests {
         assert!(!line.is_stalled());
         line.pass(Duration::from_secs(1));
         assert!(line.is_stalled());
+    }
+
+    #[test]
+    fn a_request_that_others_wait_for_comes_forward_soon_or_is_a_stall() {
+        let mut line = Line::new(LIMIT);
+        let wire = frame(1, 500_000);
+        line.send(&wire[..100_000]);
+        line.hold(100_000);
+        line.work(); // the socket is empty now
+        line.pass(REQUEST_ARRIVAL_GRACE_WHEN_FULL);
+        line.pass(Duration::from_secs(1));
+        assert!(!line.is_stalled(), "nobody waits");
+        line.memory.recount_arriving(0, LIMIT);
+        assert!(line.is_stalled());
+        line.memory.recount_arriving(LIMIT, 0);
+        line.send(&wire[100_000..400_000]);
+        line.hold(400_000);
+        line.memory.recount_arriving(0, LIMIT);
+        assert!(!line.is_stalled(), "it comes at a sensible rate");
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! the limits say, however many connections there are.
 //! Apart because the pump needs one thing to talk to.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
@@ -24,6 +24,7 @@ use super::connection_limits::ConnectionLimits;
 use super::inbox::{Inbox, Queue};
 use super::lanes::{Allowance, Lane, Lanes};
 use super::listener;
+use super::paused::{Pause, Paused};
 use crate::limits::{
     ACCEPT_RETRY_PAUSE, ACCEPTS_PER_TURN, ALONE_AFTER, BURIALS_PER_TURN, FETCH_ANSWER_BYTES_MIN,
     INPUTS_BEFORE_OTHERS, OTHERS_TIME, OTHERS_TIME_ALONE, PARTING_TIME, PARTINGS_MAX,
@@ -59,7 +60,7 @@ struct Door {
 struct Member {
     connection: Connection,
     is_in_lane: bool,
-    is_paused: bool,
+    paused: Option<Pause>,
     parts_until: Option<Monotonic>,
 }
 
@@ -81,8 +82,9 @@ pub struct Connections {
     allowance: Allowance,
     /// When one of them was last visited, if ever.
     visited_first: Option<Monotonic>,
-    /// Those that have something to be read for which there was no room, first come, first served.
-    paused: VecDeque<ConnectionId>,
+    /// Those that have something to be read for which there was no room. Invariant: exactly the members
+    /// with a pause.
+    paused: Paused,
     /// Where the look for idle ones goes on, while there is one, and how many bytes of unread answers
     /// are wanted by others.
     sweep: Option<(ConnectionId, usize)>,
@@ -114,7 +116,7 @@ impl Connections {
             lanes: Lanes::default(),
             allowance: Allowance::of_a_turn(),
             visited_first: None,
-            paused: VecDeque::new(),
+            paused: Paused::default(),
             sweep: None,
             partings: BTreeSet::new(),
             muted: BTreeSet::new(),
@@ -206,8 +208,10 @@ impl Connections {
     /// Writes and reads what can be without blocking of those that go first: they are known, and used
     /// little lately. As much as a turn may take of it, each connection its share.
     pub fn work(&mut self, inbox: &Inbox, memory: &RequestMemory) {
-        if !self.held_back && memory.take_resumable() {
-            self.resume_readers(memory);
+        for is_known in [true, false] {
+            if !self.held_back && memory.take_resumable(is_known) {
+                self.resume_readers(is_known, memory);
+            }
         }
         self.resume_muted();
         self.resume_admitted(memory);
@@ -291,9 +295,9 @@ impl Connections {
             self.allowance.spend(lane, member.connection.take_moved());
             match worked {
                 Worked::Waits => {
-                    if member.connection.is_waiting_for_room() && !member.is_paused {
-                        member.is_paused = true;
-                        self.paused.push_back(id);
+                    if member.connection.is_waiting_for_room() && member.paused.is_none() {
+                        let is_known = member.connection.is_known();
+                        member.paused = Some(self.paused.join(id, is_known, self.now));
                     }
                 }
                 Worked::HasMore => enter_lane(&mut self.lanes, id, member, self.now),
@@ -322,6 +326,9 @@ impl Connections {
         let Some(member) = self.open.remove(&id) else { return };
         if let Some(until) = member.parts_until {
             self.partings.remove(&(until, id));
+        }
+        if let Some(pause) = member.paused {
+            self.paused.forget(id, pause);
         }
         let (peer, queue) = (member.connection.peer(), member.connection.queue());
         ring.unwatch(WatchId(id.0));
@@ -396,10 +403,8 @@ impl Connections {
         }
         ring.watch(stream.as_fd(), WatchId(id.0));
         let connection = Connection::new(id, peer, speech, stream, self.now);
-        self.open.insert(
-            id,
-            Member { connection, is_in_lane: false, is_paused: false, parts_until: None },
-        );
+        self.open
+            .insert(id, Member { connection, is_in_lane: false, paused: None, parts_until: None });
         inbox.push_to(Queue::Behind, Input::Opened { connection: id });
     }
 
@@ -481,17 +486,17 @@ impl Connections {
     }
 
     /// Lets some of those look again whose bytes were not read for want of room.
-    fn resume_readers(&mut self, memory: &RequestMemory) {
+    fn resume_readers(&mut self, is_known: bool, memory: &RequestMemory) {
         for _ in 0..RESUMED_PER_TURN {
-            let Some(id) = self.paused.pop_front() else { return };
-            let Some(member) = self.open.get_mut(&id) else { continue };
-            member.is_paused = false;
+            let Some(id) = self.paused.take(is_known) else { return };
+            let member = self.open.get_mut(&id).expect("only open connections wait");
+            member.paused = None;
             if member.connection.is_waiting_for_room() {
                 enter_lane(&mut self.lanes, id, member, self.now);
             }
         }
-        if !self.paused.is_empty() {
-            memory.note_paused();
+        if !self.paused.is_empty(is_known) {
+            memory.note_paused(is_known);
         }
     }
 

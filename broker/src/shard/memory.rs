@@ -15,8 +15,8 @@ use std::collections::VecDeque;
 
 use super::input::ConnectionId;
 use crate::limits::{
-    FETCH_ANSWER_BYTES_MIN, FETCH_ANSWER_SHARE, FETCH_RESERVE_SHARE, KNOWN_ANSWERS_SHARE,
-    LISTINGS_BESIDE_FETCHES, LISTINGS_SHARE,
+    ARRIVAL_RESERVE_SHARE, FETCH_ANSWER_BYTES_MIN, FETCH_ANSWER_SHARE, FETCH_RESERVE_SHARE,
+    KNOWN_ANSWERS_SHARE, LISTINGS_BESIDE_FETCHES, LISTINGS_SHARE,
 };
 use crate::net::alone::Appetite;
 
@@ -30,8 +30,9 @@ pub struct RequestMemory {
     used: Cell<usize>,
     /// What is held, or set aside, for requests that are not whole yet or not served yet.
     arriving: Cell<usize>,
-    /// Whether a reader paused since the pump last looked.
-    paused: Cell<bool>,
+    /// Whether a reader paused since the pump last looked: a known one, another one.
+    known_paused: Cell<bool>,
+    other_paused: Cell<bool>,
     /// The connection whose request may go on arriving although there is no room.
     overdraft: Cell<Option<ConnectionId>>,
     /// Answers that are not written yet, and what is set aside for those being gathered.
@@ -76,7 +77,8 @@ impl RequestMemory {
             budget,
             used: Cell::new(0),
             arriving: Cell::new(0),
-            paused: Cell::new(false),
+            known_paused: Cell::new(false),
+            other_paused: Cell::new(false),
             overdraft: Cell::new(None),
             answers: Cell::new(0),
             fetches: Waiting::default(),
@@ -90,9 +92,10 @@ impl RequestMemory {
         self.used.get() < self.budget
     }
 
-    /// Whether large requests may go on arriving.
-    pub fn has_arrival_room(&self) -> bool {
-        self.arriving.get() < self.budget
+    /// Whether large requests may go on arriving, from known clients or from others.
+    pub fn has_arrival_room(&self, is_known: bool) -> bool {
+        let reserve = if is_known { 0 } else { self.budget / ARRIVAL_RESERVE_SHARE };
+        self.arriving.get() < self.budget - reserve
     }
 
     /// What a connection holds, or has set aside, for requests that are not served yet has so many bytes
@@ -129,14 +132,18 @@ impl RequestMemory {
     }
 
     /// Remembers that a reader waits for room.
-    pub fn note_paused(&self) {
-        self.paused.set(true);
+    pub fn note_paused(&self, is_known: bool) {
+        self.paused_of(is_known).set(true);
     }
 
-    /// Whether readers wait and one of them may go on now; asked once per turn.
-    pub fn take_resumable(&self) -> bool {
-        let may_arrive = self.has_arrival_room() || self.overdraft.get().is_none();
-        self.has_room() && may_arrive && self.paused.replace(false)
+    /// Whether readers wait, known ones or others, and one of them may go on now; asked once per turn.
+    pub fn take_resumable(&self, is_known: bool) -> bool {
+        let may_arrive = self.has_arrival_room(is_known) || self.overdraft.get().is_none();
+        self.has_room() && may_arrive && self.paused_of(is_known).replace(false)
+    }
+
+    fn paused_of(&self, is_known: bool) -> &Cell<bool> {
+        if is_known { &self.known_paused } else { &self.other_paused }
     }
 
     /// Whether the request of this connection may go on arriving although there is no room: one
@@ -325,7 +332,22 @@ mod tests {
     fn half_requests_do_not_keep_whole_ones_out() {
         let memory = RequestMemory::new(10);
         memory.recount_arriving(0, 12);
-        assert!(!memory.has_arrival_room() && memory.has_room());
+        assert!(!memory.has_arrival_room(true) && memory.has_room());
+    }
+
+    #[test]
+    fn half_requests_of_others_leave_room_to_known_clients() {
+        let memory = RequestMemory::new(4 * ARRIVAL_RESERVE_SHARE);
+        while memory.has_arrival_room(false) {
+            memory.recount_arriving(0, 1);
+        }
+        assert!(memory.has_arrival_room(true));
+        assert!(memory.may_overdraw(ConnectionId(1)), "one of the others");
+        memory.note_paused(false);
+        memory.note_paused(true);
+        assert!(!memory.take_resumable(false) && memory.take_resumable(true));
+        memory.recount_arriving(0, 4);
+        assert!(!memory.has_arrival_room(true));
     }
 
     #[test]
@@ -333,13 +355,13 @@ mod tests {
         let memory = RequestMemory::new(10);
         let (one, other) = (ConnectionId(1), ConnectionId(2));
         memory.recount_arriving(0, 12);
-        memory.note_paused();
+        memory.note_paused(true);
         assert!(memory.may_overdraw(one) && !memory.may_overdraw(other));
-        assert!(!memory.take_resumable(), "it would only find the same");
+        assert!(!memory.take_resumable(true), "it would only find the same");
         memory.give_overdraft_back(other);
         assert!(!memory.may_overdraw(other));
         memory.give_overdraft_back(one);
-        assert!(memory.take_resumable() && memory.may_overdraw(other));
+        assert!(memory.take_resumable(true) && memory.may_overdraw(other));
     }
 
     #[test]
