@@ -124,21 +124,20 @@ pub const SMALL_REQUEST_BYTES: usize = 4 << 10;
 /// that was suspended for a moment is no attacker.
 pub const REQUEST_ARRIVAL_GRACE: Duration = Duration::from_secs(30);
 
-/// The same while the budget of requests is used up: others wait for what this one holds, as for unread
-/// answers ([`ANSWER_GRACE`]).
-pub const REQUEST_ARRIVAL_GRACE_WHEN_FULL: Duration = Duration::from_secs(3);
+/// The same while there is no room for more: others wait for what this one holds, as for unread answers.
+pub const REQUEST_ARRIVAL_GRACE_WHEN_FULL: Duration = ANSWER_GRACE;
 
 /// Bytes per second at which a request must arrive on average; slower, its connection is closed. A
 /// modem is faster.
 pub const REQUEST_BYTES_PER_SECOND: u64 = 1 << 10;
 
-/// The same while the budget of requests is used up. As much as is asked of those that take answers
-/// ([`ANSWER_BYTES_PER_SECOND_WHEN_FULL`]): half of a Mbit/s.
-pub const REQUEST_BYTES_PER_SECOND_WHEN_FULL: u64 = 64 << 10;
+/// The same while there is no room for more: as much as is asked of those that take answers, half a Mbit/s.
+pub const REQUEST_BYTES_PER_SECOND_WHEN_FULL: u64 = ANSWER_BYTES_PER_SECOND_WHEN_FULL;
 
-/// The last of so many parts of the budget of requests is for large ones of known clients: half
-/// requests that others send to hold memory do not keep them from writing.
-pub const ARRIVAL_RESERVE_SHARE: usize = 4;
+/// Large requests of known clients may take one part in so many of their budget whatever others send,
+/// and those of others whatever known ones do: half requests that are sent to hold memory keep no known
+/// client from writing.
+pub const ARRIVAL_SHARE: usize = 4;
 
 /// How long a client that has ended its side is given to hear the answers that it still has to come.
 /// Most such clients are gone. Long enough for any answer that does not wait for news, short enough
@@ -245,19 +244,21 @@ pub const FETCH_ANSWER_BYTES: usize = 55 << 20;
 /// 30,000 partitions. Without any room the request waits.
 pub const FETCH_ANSWER_BYTES_MIN: usize = (1 << 20) + (4 << 10);
 
-/// The last of so many parts of the room for answers is for connections that used little of the core
-/// lately: who asks for much waits for those who do not read, who asks for a little does not.
+/// The last of so many parts of the room for answers is for connections that were given little lately: who
+/// asks for much waits for those who do not read, who asks for a little does not.
 pub const FETCH_RESERVE_SHARE: usize = 4;
 
 /// An answer to a fetch has at most one part in so many of the room for answers that is left. At
 /// four, a dozen clients that do not read leave a thirtieth of it to the others.
 pub const FETCH_ANSWER_SHARE: usize = 4;
 
-/// Listings may take one part in so many of the room for answers beyond what fetches may fill.
+/// Listings may take one part in so many of the room for answers beyond what fetches of clients that are
+/// not known may fill.
 pub const LISTINGS_SHARE: usize = 8;
 
 /// Known clients that were given little may take one part in so many of the room for answers beyond
-/// what fetches may fill: more than listings, so that something is left to them whoever does not read.
+/// what fetches of others may fill: more than listings, so that something is left to them whoever does not
+/// read.
 /// That they have an eighth before listings is room for two fetches of unknown length where 128 MiB of
 /// memory leave 16 to answers.
 pub const KNOWN_ANSWERS_SHARE: usize = 4;

@@ -11,7 +11,7 @@ use flumen_tests::client::{Client, value};
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -49,6 +49,55 @@ impl Times {
         self.fetched.extend(&other.fetched);
         self.late.extend(&other.late);
     }
+
+    fn of(&mut self, request: Request) -> &mut Vec<Duration> {
+        match request {
+            Request::Append => &mut self.produced,
+            Request::Read => &mut self.fetched,
+        }
+    }
+}
+
+/// What is asked for.
+#[derive(Clone, Copy)]
+enum Request {
+    Append,
+    Read,
+}
+
+/// Times, and since when a request of each kind waits for its answer.
+#[derive(Default)]
+struct Waits {
+    times: Times,
+    asked: [Option<Instant>; 2],
+}
+
+impl Waits {
+    fn begin(&mut self, request: Request) {
+        self.asked[request as usize] = Some(Instant::now());
+    }
+
+    /// Adds what a request took, and what those would have taken that were due meanwhile.
+    fn end(&mut self, request: Request) {
+        let Some(asked) = self.asked[request as usize].take() else { return };
+        let times = self.times.of(request);
+        let mut left = Some(asked.elapsed());
+        while let Some(took) = left {
+            times.push(took);
+            left = took.checked_sub(INTERVAL);
+        }
+    }
+
+    /// The times so far, also what is waited for now has had of them. What it takes beyond that is of the time that follows.
+    fn take(&mut self) -> Times {
+        for request in [Request::Append, Request::Read] {
+            if self.asked[request as usize].is_some_and(|asked| asked.elapsed() > INTERVAL) {
+                self.end(request);
+                self.begin(request);
+            }
+        }
+        std::mem::take(&mut self.times)
+    }
 }
 
 /// What so many of a thousand do not exceed; zero of nothing.
@@ -59,16 +108,6 @@ pub fn quantile(times: &[Duration], of_thousand: usize) -> Duration {
     sorted.get(place).copied().unwrap_or_default()
 }
 
-/// Adds what a request took, and what those would have taken that were due meanwhile.
-fn add_waits(times: &mut Vec<Duration>, took: Duration) {
-    times.push(took);
-    let mut left = took;
-    while let Some(behind) = left.checked_sub(INTERVAL) {
-        times.push(behind);
-        left = behind;
-    }
-}
-
 /// What one of its threads does until it is told to end.
 type Work = fn(&Shared) -> Result<(), String>;
 
@@ -76,11 +115,17 @@ type Work = fn(&Shared) -> Result<(), String>;
 struct Shared {
     address: SocketAddr,
     topic: TopicName,
-    times: Mutex<Times>,
+    waits: Mutex<Waits>,
     acked: AtomicI64,
     read: AtomicI64,
     done: AtomicBool,
     complaint: Mutex<Option<String>>,
+}
+
+impl Shared {
+    fn waits(&self) -> MutexGuard<'_, Waits> {
+        self.waits.lock().expect("nobody panics")
+    }
 }
 
 /// The client, in two threads.
@@ -96,7 +141,7 @@ impl Bystander {
         let shared = Arc::new(Shared {
             address,
             topic: topic.clone(),
-            times: Mutex::default(),
+            waits: Mutex::default(),
             acked: AtomicI64::new(0),
             read: AtomicI64::new(0),
             done: AtomicBool::new(false),
@@ -117,7 +162,7 @@ impl Bystander {
 
     /// The times since they were last taken.
     pub fn take(&self) -> Times {
-        std::mem::take(&mut *self.shared.times.lock().expect("nobody panics"))
+        self.shared.waits().take()
     }
 
     /// How many records were acknowledged so far.
@@ -176,25 +221,23 @@ fn judged(values: &[String], first: i64) -> Result<i64, String> {
 fn produce(shared: &Shared) -> Result<(), String> {
     let client = Client::at(shared.address).ok_or("the producer is not let in")?;
     let mut client = client.waiting(PATIENCE);
-    let mut pace = Pace::new(RATE, Until::after(FOR_EVER));
+    let mut pace = Pace::without_bursts(RATE, Until::after(FOR_EVER));
     let mut offset = 0;
     while !shared.done.load(Ordering::Relaxed) {
         let late = pace.turn().unwrap_or_default();
-        let asked = Instant::now();
+        shared.waits().begin(Request::Append);
         let answer = client.try_produce(&shared.topic, 0, offset);
-        let took = asked.elapsed();
+        shared.waits().end(Request::Append);
         match answer {
             Some((0, at)) if at == offset => {}
             Some((error, at)) => {
                 return Err(format!("record {offset}: error {error}, offset {at}"));
             }
-            None => return Err(format!("record {offset}: no answer within {took:?}")),
+            None => return Err(format!("record {offset}: no answer within {PATIENCE:?}")),
         }
         offset += 1;
         shared.acked.store(offset, Ordering::Relaxed);
-        let mut times = shared.times.lock().expect("nobody panics");
-        add_waits(&mut times.produced, took);
-        times.late.push(late);
+        shared.waits().times.late.push(late);
     }
     Ok(())
 }
@@ -202,20 +245,19 @@ fn produce(shared: &Shared) -> Result<(), String> {
 fn consume(shared: &Shared) -> Result<(), String> {
     let client = Client::at(shared.address).ok_or("the consumer is not let in")?;
     let mut client = client.waiting(PATIENCE);
-    let mut pace = Pace::new(RATE, Until::after(FOR_EVER));
+    let mut pace = Pace::without_bursts(RATE, Until::after(FOR_EVER));
     let mut next = 0;
     while !shared.done.load(Ordering::Relaxed) {
         pace.turn();
-        let asked = Instant::now();
+        shared.waits().begin(Request::Read);
         let answer = client.try_fetch(&shared.topic, 0, next);
-        let took = asked.elapsed();
+        shared.waits().end(Request::Read);
         match answer {
             Some((0, _, values)) => next = judged(&values, next)?,
             Some((error, ..)) => return Err(format!("reading at {next}: error {error}")),
-            None => return Err(format!("reading at {next}: no answer within {took:?}")),
+            None => return Err(format!("reading at {next}: no answer within {PATIENCE:?}")),
         }
         shared.read.store(next, Ordering::Relaxed);
-        add_waits(&mut shared.times.lock().expect("nobody panics").fetched, took);
     }
     Ok(())
 }

@@ -35,6 +35,8 @@ impl Until {
 /// So many turns a second.
 pub struct Pace {
     interval: Duration,
+    /// How much is made up for.
+    burst: Duration,
     next: Instant,
     until: Until,
 }
@@ -42,7 +44,17 @@ pub struct Pace {
 impl Pace {
     /// Begins at once.
     pub fn new(per_second: u32, until: Until) -> Self {
-        Self { interval: Duration::from_secs(1) / per_second, next: Instant::now(), until }
+        Self {
+            interval: Duration::from_secs(1) / per_second,
+            burst: BURST,
+            next: Instant::now(),
+            until,
+        }
+    }
+
+    /// Begins at once, and makes up for nothing.
+    pub fn without_bursts(per_second: u32, until: Until) -> Self {
+        Self { burst: Duration::ZERO, ..Self::new(per_second, until) }
     }
 
     /// Waits for the next turn; how much too late it wakes up, and `None` when it is over.
@@ -51,7 +63,7 @@ impl Pace {
         let wait = due.saturating_duration_since(Instant::now());
         self.until.sleep(wait);
         let now = Instant::now();
-        let earliest = now.checked_sub(BURST).unwrap_or(now);
+        let earliest = now.checked_sub(self.burst).unwrap_or(now);
         self.next = (due + self.interval).max(earliest);
         // A turn that comes late because its last one took long is not the machine's fault.
         let late = if wait.is_zero() { wait } else { now.saturating_duration_since(due) };

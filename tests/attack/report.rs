@@ -162,16 +162,17 @@ impl Report {
             ("writes_hardly_wait_longer", &attacked.produced, &baseline.produced),
             ("reads_hardly_wait_longer", &attacked.fetched, &baseline.fetched),
         ] {
-            let ratio = ratio(attacked, baseline);
             let said = format!(
-                "p99 {:.2} ms under attack, {:.2} without: {ratio:.2} times",
+                "p99 {:.2} ms under attack, {:.2} without: {:.2} times",
                 millis(quantile(attacked, 990)),
                 millis(quantile(baseline, 990)),
+                ratio(attacked, baseline),
             );
             println!("{name}: {said}");
             if let Some(most) = most {
-                let verdict = if ratio <= most { Ok(said) } else { Err(said) };
-                self.verdicts.push((name, verdict));
+                let is_measured = !attacked.is_empty() && !baseline.is_empty();
+                let holds = is_measured && ratio(attacked, baseline) <= most;
+                self.verdicts.push((name, if holds { Ok(said) } else { Err(said) }));
             }
         }
     }

@@ -10,6 +10,7 @@
 //! Apart from the others' list because it is the hot half.
 
 mod ending;
+mod room;
 
 use std::io::{self, ErrorKind, Read};
 use std::mem::take;
@@ -22,21 +23,19 @@ use flumen_protocol::time::Monotonic;
 use flumen_storage::io::ring::Readiness;
 
 use super::alone::{self, Appetite};
+use super::flow::Flow;
 use super::inbox::{Inbox, Queue};
 use super::incoming::Incoming;
 use super::lanes::Lane;
 use super::outgoing::Outgoing;
 use super::slots::{Next, Slots};
 use super::spent::Spent;
-use crate::limits::{
-    KNOWN_AFTER_ANSWERS, READ_SCRATCH_BYTES, READS_PER_TURN, REQUEST_ARRIVAL_GRACE,
-    REQUEST_ARRIVAL_GRACE_WHEN_FULL, REQUEST_BYTES_PER_SECOND, REQUEST_BYTES_PER_SECOND_WHEN_FULL,
-    REQUESTS_IN_FLIGHT_PER_CONNECTION, RESPONSE_BYTES_QUEUED_PER_CONNECTION, SMALL_REQUEST_BYTES,
-};
+use crate::limits::{READ_SCRATCH_BYTES, READS_PER_TURN};
 use crate::shard::input::{CloseReason, ConnectionId, Input};
-use crate::shard::memory::{AnswerRoom, RequestMemory, Standing};
+use crate::shard::memory::{AnswerRoom, RequestMemory};
 use crate::telemetry::admin::{self, Reading};
 use ending::Ending;
+use room::Readable;
 
 /// What its bytes mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,10 +88,12 @@ pub struct Connection {
     queue: Queue,
     /// Bytes moved since somebody asked.
     moved: usize,
-    /// Since when we read what comes of the request at the front, and how much came since.
-    arriving: (Monotonic, usize),
-    /// Nothing was read for want of room; `arriving` starts anew when reading goes on.
+    /// How fast the request at the front comes, as far as we read it.
+    arriving: Flow,
+    /// Nothing was read although there may be something; `arriving` starts anew when reading goes on.
     paused: bool,
+    /// That was for want of room, and not because its client has enough under way.
+    wants_room: bool,
     /// The socket may have bytes for us; learned from its news and from reading it dry.
     may_read: bool,
     /// The client sends nothing more: reading goes on to the end without further news.
@@ -135,8 +136,9 @@ impl Connection {
             answered: 0,
             queue: Queue::Behind,
             moved: 0,
-            arriving: (now, 0),
+            arriving: Flow::begin(now),
             paused: false,
+            wants_room: false,
             may_read: false,
             peer_done: false,
             goes_alone: false,
@@ -217,36 +219,12 @@ impl Connection {
         self.muted_until.is_some()
     }
 
-    /// Whether a request began to arrive and its client does not send the rest. A few such clients
-    /// could otherwise hold the whole budget of requests with what they sent of them. A request that
-    /// is whole, or of which more may lie in the socket, waits for us: that is nobody's fault there.
-    pub fn is_stalled(&self, now: Monotonic, memory: &RequestMemory, limit: usize) -> bool {
-        if self.incoming.is_empty()
-            || self.deaf
-            || self.is_muted()
-            || self.may_read
-            || self.incoming.missing(limit) == Some(0)
-        {
-            return false;
-        }
-        let (since, bytes) = self.arriving;
-        let took: Duration = now.since(since);
-        let (grace, rate) = if memory.has_arrival_room(false) {
-            (REQUEST_ARRIVAL_GRACE, REQUEST_BYTES_PER_SECOND)
-        } else {
-            (REQUEST_ARRIVAL_GRACE_WHEN_FULL, REQUEST_BYTES_PER_SECOND_WHEN_FULL)
-        };
-        took > grace && (bytes as u64) < rate.saturating_mul(took.as_secs())
-    }
-
-    /// Whether its client takes its answers too slowly for times when others need their memory.
-    pub fn is_unread(&mut self, now: Monotonic) -> bool {
-        self.out.is_slow(now)
-    }
-
     /// This was set aside for the answer to the request at the front.
+    ///
+    /// # Panics
+    /// When something is already: it would never be given back.
     pub fn give_answer_room(&mut self, room: AnswerRoom) {
-        self.answer_room = Some(room);
+        assert!(self.answer_room.replace(room).is_none(), "waits for room once at a time");
     }
 
     /// The lane in which it waits for its turn.
@@ -279,7 +257,7 @@ impl Connection {
 
     /// Whether its socket may have bytes that were not read for want of room.
     pub fn is_waiting_for_room(&self) -> bool {
-        self.may_read && !self.deaf
+        self.wants_room && self.may_read && !self.deaf && self.goes_on()
     }
 
     /// Writes what is to be written and reads what may be read, as far as the socket goes without
@@ -295,13 +273,13 @@ impl Connection {
         }
         if self.goes_on() {
             self.serve_held(around);
-            self.incoming.recount(around.memory);
+            self.recount(around.memory);
             let mut rounds = READS_PER_TURN;
             while self.may_read && self.goes_on() && rounds > 0 && self.read(around) {
-                self.incoming.recount(around.memory);
+                self.recount(around.memory);
                 rounds -= 1;
             }
-            self.incoming.recount(around.memory);
+            self.recount(around.memory);
             if rounds == 0 && self.may_read && self.goes_on() {
                 return Worked::HasMore;
             }
@@ -327,89 +305,23 @@ impl Connection {
         }
     }
 
-    /// Whether one more request may be served.
-    fn may_serve(&self, memory: &RequestMemory) -> bool {
-        let open = self.slots.open_count();
-        !self.deaf
-            && !self.is_muted()
-            && self.goes_on()
-            && open < REQUESTS_IN_FLIGHT_PER_CONNECTION
-            && self.out.queued_bytes() < RESPONSE_BYTES_QUEUED_PER_CONNECTION
-            // Who does not read gets nothing more while that takes the memory of others.
-            && (self.out.is_empty() || memory.has_answer_room())
-            && !(self.goes_alone && open > 0)
-    }
-
-    /// What is set aside for the answer to this request, where it may be large; the request may have
-    /// to wait for it.
-    fn room_for(
-        &mut self,
-        frame: &[u8],
-        around: &Around<'_>,
-    ) -> Result<Option<AnswerRoom>, NoRoomYet> {
-        let Some(appetite) = alone::appetite(frame) else { return Ok(None) };
-        let standing = self.standing(around.now);
-        let admit = || around.memory.admit(self.id, appetite, standing);
-        let room = self.answer_room.take().or_else(admit);
-        room.map(Some).ok_or(NoRoomYet)
-    }
-
-    /// What it is known for when it asks for a large answer.
-    fn standing(&mut self, now: Monotonic) -> Standing {
-        if self.spent.has_moved_much(now) {
-            Standing::Much
-        } else if self.is_known() {
-            Standing::Known
-        } else {
-            Standing::New
-        }
-    }
-
-    /// Whether it was here for a while and stays.
-    pub fn is_known(&self) -> bool {
-        self.answered >= KNOWN_AFTER_ANSWERS && !self.peer_done
-    }
-
-    /// How many bytes may be read now. Without room a small request may still come, one per
-    /// connection, so that whoever fills the budget does not silence everybody else.
-    fn readable(&self, memory: &RequestMemory) -> usize {
-        let (open, held) = (self.slots.open_count(), self.incoming.len());
-        if self.deaf
-            || self.is_muted()
-            || open >= REQUESTS_IN_FLIGHT_PER_CONNECTION
-            || self.out.queued_bytes() >= RESPONSE_BYTES_QUEUED_PER_CONNECTION
-            || (open > 0 && !memory.has_room())
-        {
-            0
-        } else if held < SMALL_REQUEST_BYTES {
-            let has_room = memory.has_room() && memory.has_arrival_room(self.is_known());
-            if has_room { READ_SCRATCH_BYTES } else { SMALL_REQUEST_BYTES - held }
-        } else if memory.has_room()
-            && (memory.has_arrival_room(self.is_known()) || memory.may_overdraw(self.id))
-        {
-            READ_SCRATCH_BYTES
-        } else {
-            0
-        }
-    }
-
     /// Reads once and serves what became whole. Says whether to go on.
     fn read(&mut self, around: &mut Around<'_>) -> bool {
+        self.wants_room = false;
         if !self.incoming.is_empty() && self.incoming.missing(around.request_bytes) == Some(0) {
+            around.memory.give_overdraft_back(self.id);
             return false; // a whole request waits for its turn
         }
-        let most = if around.may_read { self.readable(around.memory) } else { 0 };
-        if most == 0 {
-            let is_known = self.is_known();
-            let has_room = around.memory.has_room() && around.memory.has_arrival_room(is_known);
-            if !(around.may_read && has_room) {
-                around.memory.note_paused(is_known);
-            }
+        let readable =
+            if around.may_read { self.readable(around.memory) } else { Readable::NoRoom };
+        let Readable::Bytes(most) = readable else {
             self.paused = true;
+            self.wants_room = readable == Readable::NoRoom;
+            around.memory.give_overdraft_back(self.id);
             return false;
-        }
+        };
         if take(&mut self.paused) {
-            self.arriving = (around.now, 0);
+            self.arriving = Flow::begin(around.now);
         }
         match self.incoming.missing(around.request_bytes) {
             Some(missing) if missing.min(self.incoming.len()) > READ_SCRATCH_BYTES / 2 => {
@@ -483,9 +395,9 @@ impl Connection {
         self.moved += count;
         self.spent.add_bytes(count);
         if self.incoming.is_empty() {
-            self.arriving = (around.now, 0);
+            self.arriving = Flow::begin(around.now);
         }
-        self.arriving.1 += count;
+        self.arriving.add(count);
         // A short read emptied the socket: what comes later is announced, but for an end that was
         // announced already.
         self.may_read = count == asked || self.peer_done;
@@ -553,7 +465,7 @@ impl Connection {
         let Speech::Kafka { listener } = self.speech else { unreachable!("HTTP has no frames") };
         around.memory.charge(frame.len());
         around.memory.give_overdraft_back(self.id);
-        self.arriving = (around.now, 0);
+        self.arriving = Flow::begin(around.now);
         let appetite = room.map(|room| room.appetite);
         self.goes_alone = alone::goes_alone(&frame, appetite);
         let answer_bytes = room.map_or(0, |room| room.bytes);
@@ -571,9 +483,6 @@ impl Connection {
         around.inbox.push_to(self.queue, input);
     }
 }
-
-/// There is no room for the answer; the connection waits for it.
-struct NoRoomYet;
 
 /// How a connection stands after its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -596,9 +505,9 @@ mod tests {
     use flumen_protocol::api_table::ApiKey;
 
     use super::*;
-    use crate::limits::HEARD_OUT_TIME;
     use crate::limits::{
-        ANSWER_GRACE, FETCH_ANSWER_BYTES_MIN, PARTING_BYTES_MAX, WRITE_BYTES_PER_TURN,
+        ANSWER_GRACE, FETCH_ANSWER_BYTES_MIN, HEARD_OUT_TIME, PARTING_BYTES_MAX,
+        REQUEST_ARRIVAL_GRACE, REQUEST_ARRIVAL_GRACE_WHEN_FULL, WRITE_BYTES_PER_TURN,
     };
 
     /// Both ends of a connection and what the broker's end needs.
@@ -705,7 +614,7 @@ mod tests {
             self.now = self.now.after(time);
         }
 
-        fn is_stalled(&self) -> bool {
+        fn is_stalled(&mut self) -> bool {
             self.connection.is_stalled(self.now, &self.memory, LIMIT)
         }
 
@@ -852,13 +761,15 @@ mod tests {
         line.pass(REQUEST_ARRIVAL_GRACE_WHEN_FULL);
         line.pass(Duration::from_secs(1));
         assert!(!line.is_stalled(), "nobody waits");
-        line.memory.recount_arriving(0, LIMIT);
+        line.memory.recount_arriving(false, 0, LIMIT);
         assert!(line.is_stalled());
-        line.memory.recount_arriving(LIMIT, 0);
+        line.memory.recount_arriving(false, LIMIT, 0);
         line.send(&wire[100_000..400_000]);
         line.hold(400_000);
-        line.memory.recount_arriving(0, LIMIT);
+        line.memory.recount_arriving(false, 0, LIMIT);
         assert!(!line.is_stalled(), "it comes at a sensible rate");
+        line.pass(REQUEST_ARRIVAL_GRACE_WHEN_FULL + Duration::from_secs(1));
+        assert!(line.is_stalled(), "what came before does not excuse it");
     }
 
     #[test]
@@ -881,14 +792,14 @@ mod tests {
         let wire = frame(1, 500_000);
         line.send(&wire[..100_000]);
         line.hold(100_000);
-        line.memory.recount_arriving(0, LIMIT);
-        assert!(line.memory.may_overdraw(ConnectionId(2)), "another one goes on");
+        line.memory.recount_arriving(false, 0, LIMIT);
+        assert!(line.memory.may_overdraw(ConnectionId(2), false), "another one goes on");
         line.send(&wire[100_000..200_000]);
         assert_eq!(line.connection.incoming.len(), 100_000);
         line.pass(REQUEST_ARRIVAL_GRACE * 2);
         assert!(!line.is_stalled());
 
-        line.memory.recount_arriving(LIMIT, 0);
+        line.memory.recount_arriving(false, LIMIT, 0);
         line.memory.give_overdraft_back(ConnectionId(2));
         line.hold(200_000);
         line.work(); // the socket is empty now

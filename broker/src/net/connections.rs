@@ -164,8 +164,11 @@ impl Connections {
     }
 
     /// Whether some connection or door can go on without further news.
-    pub fn has_work(&self) -> bool {
-        !self.lanes.is_empty() || self.sweep.is_some() || self.may_accept()
+    pub fn has_work(&self, memory: &RequestMemory) -> bool {
+        self.lanes.count(Lane::Quick) > 0
+            || self.has_work_for_others()
+            || [true, false].into_iter().any(|is_known| self.may_resume(is_known, memory))
+            || memory.may_admit()
     }
 
     fn may_accept(&self) -> bool {
@@ -209,8 +212,8 @@ impl Connections {
     /// little lately. As much as a turn may take of it, each connection its share.
     pub fn work(&mut self, inbox: &Inbox, memory: &RequestMemory) {
         for is_known in [true, false] {
-            if !self.held_back && memory.take_resumable(is_known) {
-                self.resume_readers(is_known, memory);
+            if self.may_resume(is_known, memory) {
+                self.resume_readers(is_known);
             }
         }
         self.resume_muted();
@@ -295,8 +298,11 @@ impl Connections {
             self.allowance.spend(lane, member.connection.take_moved());
             match worked {
                 Worked::Waits => {
-                    if member.connection.is_waiting_for_room() && member.paused.is_none() {
-                        let is_known = member.connection.is_known();
+                    let is_known = member.connection.is_known();
+                    if !member.connection.is_waiting_for_room() {
+                        self.paused.leave(id, &mut member.paused);
+                    } else if member.paused.is_none_or(|pause| pause.is_known() != is_known) {
+                        self.paused.leave(id, &mut member.paused);
                         member.paused = Some(self.paused.join(id, is_known, self.now));
                     }
                 }
@@ -323,13 +329,11 @@ impl Connections {
     }
 
     fn bury(&mut self, id: ConnectionId, inbox: &Inbox, memory: &RequestMemory, ring: &mut Ring) {
-        let Some(member) = self.open.remove(&id) else { return };
+        let Some(mut member) = self.open.remove(&id) else { return };
         if let Some(until) = member.parts_until {
             self.partings.remove(&(until, id));
         }
-        if let Some(pause) = member.paused {
-            self.paused.forget(id, pause);
-        }
+        self.paused.leave(id, &mut member.paused);
         let (peer, queue) = (member.connection.peer(), member.connection.queue());
         ring.unwatch(WatchId(id.0));
         self.leave(peer.ip());
@@ -485,8 +489,13 @@ impl Connections {
         }
     }
 
+    /// Whether somebody waits for room to read, of the known ones or of the others, and there is some.
+    fn may_resume(&self, is_known: bool, memory: &RequestMemory) -> bool {
+        !self.held_back && !self.paused.is_empty(is_known) && memory.may_resume(is_known)
+    }
+
     /// Lets some of those look again whose bytes were not read for want of room.
-    fn resume_readers(&mut self, is_known: bool, memory: &RequestMemory) {
+    fn resume_readers(&mut self, is_known: bool) {
         for _ in 0..RESUMED_PER_TURN {
             let Some(id) = self.paused.take(is_known) else { return };
             let member = self.open.get_mut(&id).expect("only open connections wait");
@@ -495,13 +504,9 @@ impl Connections {
                 enter_lane(&mut self.lanes, id, member, self.now);
             }
         }
-        if !self.paused.is_empty(is_known) {
-            memory.note_paused(is_known);
-        }
     }
 
-    /// Lets the requests go on for whose large answers there is room now, in the order in which they
-    /// came.
+    /// Lets the requests go on for whose large answers there is room now.
     fn resume_admitted(&mut self, memory: &RequestMemory) {
         while let Some((id, room)) = memory.next_admitted() {
             let member = self.open.get_mut(&id).expect("only open connections wait");
@@ -735,7 +740,7 @@ mod tests {
             before = now;
         }
         core.turn();
-        assert!(!core.connections.has_work());
+        assert!(!core.connections.has_work(&core.memory));
     }
 
     #[test]
@@ -751,7 +756,7 @@ mod tests {
         core.connections.close_idle(&core.memory);
         core.connections.go_on_sweeping(&core.memory);
         assert_eq!(core.connections.lanes.count(Lane::Over), SWEEP_PER_TURN);
-        assert!(core.connections.has_work());
+        assert!(core.connections.has_work(&core.memory));
         while core.connections.count() > 0 {
             core.turn();
         }
@@ -880,6 +885,68 @@ mod tests {
             let Core { connections, inbox, memory, ring, .. } = &mut core;
             connections.work_for_others(inbox, memory, ring, &|| false);
             assert_eq!(core.inbox.count(), asked);
+        }
+    }
+
+    /// Where there is no room for large requests of clients that are not known: the beginning of one, and
+    /// a client that has sent it behind so many questions.
+    const HALF: usize = 50_000;
+
+    fn client_without_room(core: &mut Core, questions: usize) -> TcpStream {
+        let full = core.memory.budget();
+        core.memory.recount_arriving(false, 0, full);
+        assert!(core.memory.may_overdraw(ConnectionId(99), false), "another one goes on");
+        let mut client = core.client();
+        let mut half = vec![0; HALF];
+        half[..4].copy_from_slice(&(2 * HALF as u32).to_be_bytes());
+        client.write_all(&[QUESTION.repeat(questions), half].concat()).unwrap();
+        while core.connections.paused.is_empty(false) {
+            core.turn();
+        }
+        client
+    }
+
+    #[test]
+    fn who_ends_while_it_waits_for_room_waits_no_longer() {
+        let mut core = Core::new();
+        let _client = client_without_room(&mut core, 0);
+        core.connections.set_now(Monotonic(0).after(Duration::from_secs(601)));
+        core.connections.close_idle(&core.memory);
+        while core.connections.count() > 0 {
+            core.turn();
+        }
+        assert!(core.connections.paused.is_empty(false));
+        core.memory.give_overdraft_back(ConnectionId(99));
+        assert!(!core.connections.has_work(&core.memory));
+        core.turn();
+    }
+
+    #[test]
+    fn who_becomes_known_while_it_waits_for_room_has_that_of_known_clients() {
+        let mut core = Core::new();
+        let _client = client_without_room(&mut core, KNOWN_AFTER_ANSWERS as usize);
+        (0..10).for_each(|_| core.turn());
+        assert!(core.memory.used() < core.memory.budget() + HALF, "there is none for the others");
+        for slot in 0..u64::from(KNOWN_AFTER_ANSWERS) {
+            core.memory.recount_answer(0, 1);
+            let answer = vec![Bytes::from_static(b"!")];
+            core.connections.respond(ConnectionId(0), slot, answer, &core.memory);
+        }
+        while core.memory.used() < core.memory.budget() + HALF {
+            core.turn();
+        }
+        assert!(core.connections.paused.is_empty(true) && core.connections.paused.is_empty(false));
+    }
+
+    #[test]
+    fn who_waits_for_room_goes_on_once_there_is_some_without_further_news() {
+        let mut core = Core::new();
+        let _client = client_without_room(&mut core, 0);
+        assert!(!core.connections.has_work(&core.memory));
+        core.memory.give_overdraft_back(ConnectionId(99));
+        assert!(core.connections.has_work(&core.memory), "or the core would sleep");
+        while core.memory.used() < core.memory.budget() + HALF {
+            core.turn();
         }
     }
 

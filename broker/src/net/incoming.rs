@@ -18,8 +18,9 @@ use crate::shard::memory::RequestMemory;
 #[derive(Default)]
 pub struct Incoming {
     held: Vec<u8>,
-    /// How many bytes the budget counts for it.
+    /// How many bytes the budget counts for it, and whether as those of a known client.
     counted: usize,
+    counted_as_known: bool,
 }
 
 impl Incoming {
@@ -84,12 +85,13 @@ impl Incoming {
         &mut self.held
     }
 
-    /// Lets the budget know how much is kept and set aside now.
-    pub fn recount(&mut self, memory: &RequestMemory) {
+    /// Lets the budget know how much is kept and set aside now, and for whom.
+    pub fn recount(&mut self, memory: &RequestMemory, is_known: bool) {
         let now = self.held.capacity();
-        if now != self.counted {
-            memory.recount_arriving(self.counted, now);
-            self.counted = now;
+        if (now, is_known) != (self.counted, self.counted_as_known) {
+            memory.recount_arriving(self.counted_as_known, self.counted, 0);
+            memory.recount_arriving(is_known, 0, now);
+            (self.counted, self.counted_as_known) = (now, is_known);
         }
     }
 }
@@ -109,7 +111,7 @@ mod tests {
         for piece in [1, 1_000, 20_000, 50_000] {
             let from = incoming.len();
             incoming.keep_more(&wire[from..from + piece], LIMIT);
-            incoming.recount(&memory);
+            incoming.recount(&memory, true);
             assert_eq!(memory.used(), incoming.held.capacity(), "all of it is counted");
             assert!(memory.used() <= 2 * incoming.len().max(piece));
         }
@@ -120,11 +122,11 @@ mod tests {
             assert!(most > 0 && room.capacity() <= 3 * before);
             room.extend_from_slice(&wire[from..from + most]);
         }
-        incoming.recount(&memory);
+        incoming.recount(&memory, true);
         assert_eq!(incoming.bytes(), wire);
         assert_eq!(memory.used(), wire.len(), "to the byte");
         incoming.take();
-        incoming.recount(&memory);
+        incoming.recount(&memory, true);
         assert_eq!(memory.used(), 0);
     }
 }

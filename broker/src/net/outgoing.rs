@@ -13,8 +13,10 @@ use std::net::TcpStream;
 use bytes::{Buf, Bytes};
 use flumen_protocol::time::Monotonic;
 
-use super::uptake::Uptake;
-use crate::limits::{WRITE_BYTES_PER_TURN, WRITE_PIECES_MAX};
+use super::flow::Flow;
+use crate::limits::{
+    ANSWER_BYTES_PER_SECOND_WHEN_FULL, ANSWER_GRACE, WRITE_BYTES_PER_TURN, WRITE_PIECES_MAX,
+};
 use crate::shard::memory::RequestMemory;
 
 /// What a client is still to be sent.
@@ -25,7 +27,7 @@ pub struct Outgoing {
     queued_bytes: usize,
     /// Bytes given and not written, in the queue or not. Invariant: counted by the budget.
     given_bytes: usize,
-    uptake: Uptake,
+    uptake: Flow,
     /// The socket may take bytes.
     may_write: bool,
 }
@@ -37,7 +39,7 @@ impl Outgoing {
             queue: VecDeque::new(),
             queued_bytes: 0,
             given_bytes: 0,
-            uptake: Uptake::begin(now),
+            uptake: Flow::begin(now),
             may_write: true,
         }
     }
@@ -46,7 +48,7 @@ impl Outgoing {
     pub fn give(&mut self, bytes: usize, now: Monotonic) {
         self.given_bytes += bytes;
         if self.queue.is_empty() {
-            self.uptake = Uptake::begin(now);
+            self.uptake = Flow::begin(now);
         }
     }
 
@@ -91,7 +93,8 @@ impl Outgoing {
 
     /// Whether the client takes what is queued too slowly. To be asked now and then.
     pub fn is_slow(&mut self, now: Monotonic) -> bool {
-        !self.queue.is_empty() && self.uptake.is_slow(now)
+        !self.queue.is_empty()
+            && self.uptake.is_slow(now, ANSWER_GRACE, ANSWER_BYTES_PER_SECOND_WHEN_FULL)
     }
 
     /// Writes, many pieces at once, until the socket takes no more. Says whether it took any.
@@ -127,7 +130,7 @@ impl Outgoing {
     fn wrote(&mut self, mut written: usize) {
         self.queued_bytes -= written;
         self.given_bytes -= written;
-        self.uptake.take(written);
+        self.uptake.add(written);
         while let Some(first) = self.queue.front_mut() {
             if first.len() > written {
                 first.advance(written);

@@ -1,10 +1,10 @@
 //! Connections whose sockets have bytes for which there is no room.
 //!
-//! Does: say who reads on first once there is some: those that are known before others, since there is
-//! room for them sooner; among each, first come, first served.
+//! Does: say who reads on first once there is some, of those that are known and of the others: whoever
+//! came first. Who looked and found none came now.
 //! Does not: know how much room there is.
 //! Invariants: whoever ends waits no longer, so that these are never more than are open.
-//! Apart because a connection that waits here is in no lane.
+//! Apart because a connection waits here beside the lane that news of its socket may bring it into.
 
 use std::collections::BTreeSet;
 
@@ -21,6 +21,13 @@ pub struct Pause {
     since: Monotonic,
 }
 
+impl Pause {
+    /// Whether the connection was a known one when it began.
+    pub fn is_known(self) -> bool {
+        self.is_known
+    }
+}
+
 /// Those that wait.
 #[derive(Default)]
 pub struct Paused {
@@ -35,9 +42,11 @@ impl Paused {
         Pause { is_known, since: now }
     }
 
-    /// One that waits has ended.
-    pub fn forget(&mut self, id: ConnectionId, pause: Pause) {
-        self.line(pause.is_known).remove(&(pause.since, id));
+    /// One waits no longer, if it did.
+    pub fn leave(&mut self, id: ConnectionId, pause: &mut Option<Pause>) {
+        if let Some(Pause { is_known, since }) = pause.take() {
+            self.line(is_known).remove(&(since, id));
+        }
     }
 
     /// Takes out whoever has waited longest, of the known ones or of the others.
@@ -64,10 +73,11 @@ mod tests {
         let mut paused = Paused::default();
         let [a, b, c, d] = [4, 3, 2, 1].map(ConnectionId);
         paused.join(a, true, Monotonic(1));
-        let ended = paused.join(b, true, Monotonic(2));
+        let mut ended = Some(paused.join(b, true, Monotonic(2)));
         paused.join(c, true, Monotonic(3));
         paused.join(d, false, Monotonic(0));
-        paused.forget(b, ended);
+        paused.leave(b, &mut ended);
+        paused.leave(b, &mut ended);
         assert_eq!(
             [paused.take(true), paused.take(true), paused.take(true)],
             [Some(a), Some(c), None]

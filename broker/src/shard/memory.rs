@@ -4,8 +4,9 @@
 //! are written; say when to stop reading, which request for a large answer comes next, and how much a
 //! fetch may gather.
 //! Does not: refuse anything: back-pressure only (Kafka's `queued.max.request.bytes`, G25).
-//! Invariants: never negative; either sum of requests exceeds the budget by one large request and
-//! small ones of every connection at most; that of answers by the share of known clients, by first
+//! Invariants: never negative; the sum of requests being served exceeds the budget by one request and
+//! small ones of every connection at most, that of arriving ones by the share of known clients, by a large
+//! request of a known and of another client, and by small ones of every connection; that of answers by the share of known clients, by first
 //! batches and listings beyond what is set aside for them, and by answers no larger than their requests.
 //! Whatever fills the budget, small requests are read.
 //! Apart because the readers of sockets and the shard share these numbers.
@@ -15,7 +16,7 @@ use std::collections::VecDeque;
 
 use super::input::ConnectionId;
 use crate::limits::{
-    ARRIVAL_RESERVE_SHARE, FETCH_ANSWER_BYTES_MIN, FETCH_ANSWER_SHARE, FETCH_RESERVE_SHARE,
+    ARRIVAL_SHARE, FETCH_ANSWER_BYTES_MIN, FETCH_ANSWER_SHARE, FETCH_RESERVE_SHARE,
     KNOWN_ANSWERS_SHARE, LISTINGS_BESIDE_FETCHES, LISTINGS_SHARE,
 };
 use crate::net::alone::Appetite;
@@ -29,12 +30,9 @@ pub struct RequestMemory {
     /// Requests being served.
     used: Cell<usize>,
     /// What is held, or set aside, for requests that are not whole yet or not served yet.
-    arriving: Cell<usize>,
-    /// Whether a reader paused since the pump last looked: a known one, another one.
-    known_paused: Cell<bool>,
-    other_paused: Cell<bool>,
+    arriving: ForEach<usize>,
     /// The connection whose request may go on arriving although there is no room.
-    overdraft: Cell<Option<ConnectionId>>,
+    overdraft: ForEach<Option<ConnectionId>>,
     /// Answers that are not written yet, and what is set aside for those being gathered.
     answers: Cell<usize>,
     /// Connections with a fetch that waits for room.
@@ -43,6 +41,19 @@ pub struct RequestMemory {
     listings: Waiting,
     /// Listings that are being made.
     listings_in_flight: Cell<usize>,
+}
+
+/// Something of known clients, and of others.
+#[derive(Default)]
+struct ForEach<T> {
+    known: Cell<T>,
+    others: Cell<T>,
+}
+
+impl<T> ForEach<T> {
+    fn of(&self, is_known: bool) -> &Cell<T> {
+        if is_known { &self.known } else { &self.others }
+    }
 }
 
 /// Connections that wait for room, by their standing; within it, first come, first served.
@@ -76,10 +87,8 @@ impl RequestMemory {
         Self {
             budget,
             used: Cell::new(0),
-            arriving: Cell::new(0),
-            known_paused: Cell::new(false),
-            other_paused: Cell::new(false),
-            overdraft: Cell::new(None),
+            arriving: ForEach::default(),
+            overdraft: ForEach::default(),
             answers: Cell::new(0),
             fetches: Waiting::default(),
             listings: Waiting::default(),
@@ -92,20 +101,26 @@ impl RequestMemory {
         self.used.get() < self.budget
     }
 
-    /// Whether large requests may go on arriving, from known clients or from others.
+    /// Whether large requests may go on arriving, from known clients or from others: as long as there is
+    /// room for any, or they have less than their share.
     pub fn has_arrival_room(&self, is_known: bool) -> bool {
-        let reserve = if is_known { 0 } else { self.budget / ARRIVAL_RESERVE_SHARE };
-        self.arriving.get() < self.budget - reserve
+        self.arriving_in_all() < self.budget
+            || self.arriving.of(is_known).get() < self.budget / ARRIVAL_SHARE
+    }
+
+    fn arriving_in_all(&self) -> usize {
+        self.arriving.known.get() + self.arriving.others.get()
     }
 
     /// What a connection holds, or has set aside, for requests that are not served yet has so many bytes
     /// now instead of `before`.
     ///
     /// # Panics
-    /// When fewer than `before` are counted.
-    pub fn recount_arriving(&self, before: usize, now: usize) {
-        let others = self.arriving.get().checked_sub(before).expect("forgets what was counted");
-        self.arriving.set(others + now);
+    /// When fewer than `before` are counted for its kind.
+    pub fn recount_arriving(&self, is_known: bool, before: usize, now: usize) {
+        let arriving = self.arriving.of(is_known);
+        let others = arriving.get().checked_sub(before).expect("forgets what was counted");
+        arriving.set(others + now);
     }
 
     /// Counts a whole request.
@@ -128,37 +143,33 @@ impl RequestMemory {
 
     /// Bytes of requests in use.
     pub fn used(&self) -> usize {
-        self.used.get() + self.arriving.get()
+        self.used.get() + self.arriving_in_all()
     }
 
-    /// Remembers that a reader waits for room.
-    pub fn note_paused(&self, is_known: bool) {
-        self.paused_of(is_known).set(true);
+    /// Whether one of those may go on that have more to send and no room for it, known ones or others.
+    pub fn may_resume(&self, is_known: bool) -> bool {
+        let may_overdraw = self.overdraft.of(is_known).get().is_none();
+        self.has_room() && (self.has_arrival_room(is_known) || may_overdraw)
     }
 
-    /// Whether readers wait, known ones or others, and one of them may go on now; asked once per turn.
-    pub fn take_resumable(&self, is_known: bool) -> bool {
-        let may_arrive = self.has_arrival_room(is_known) || self.overdraft.get().is_none();
-        self.has_room() && may_arrive && self.paused_of(is_known).replace(false)
-    }
-
-    fn paused_of(&self, is_known: bool) -> &Cell<bool> {
-        if is_known { &self.known_paused } else { &self.other_paused }
-    }
-
-    /// Whether the request of this connection may go on arriving although there is no room: one
-    /// may, since a budget full of half requests would never empty otherwise.
-    pub fn may_overdraw(&self, connection: ConnectionId) -> bool {
-        if self.overdraft.get().is_none() {
-            self.overdraft.set(Some(connection));
+    /// Whether the request of this connection may go on arriving although there is no room: one of a
+    /// known client may and one of the others, since a budget full of half requests would never empty
+    /// otherwise.
+    pub fn may_overdraw(&self, connection: ConnectionId, is_known: bool) -> bool {
+        let overdraft = self.overdraft.of(is_known);
+        if overdraft.get().is_none() {
+            overdraft.set(Some(connection));
         }
-        self.overdraft.get() == Some(connection)
+        overdraft.get() == Some(connection)
     }
 
-    /// The request of this connection is whole, or will never be.
+    /// The request of this connection needs no room for the moment: it is whole, waits for something
+    /// else, or will never be.
     pub fn give_overdraft_back(&self, connection: ConnectionId) {
-        if self.overdraft.get() == Some(connection) {
-            self.overdraft.set(None);
+        for overdraft in [&self.overdraft.known, &self.overdraft.others] {
+            if overdraft.get() == Some(connection) {
+                overdraft.set(None);
+            }
         }
     }
 
@@ -172,7 +183,7 @@ impl RequestMemory {
         self.has_room_for(Appetite::Fetch, Standing::Much)
     }
 
-    /// Listings have a share beyond the budget: consumers that do not read must not keep everybody
+    /// Listings have a share beyond the budget: new consumers that do not read must not keep everybody
     /// from finding the leaders. Only a few at a time while fetches wait that go first, which a stream
     /// of them would otherwise leave no room. Known clients have a larger share: all others may fill
     /// theirs and never read.
@@ -215,9 +226,9 @@ impl RequestMemory {
         appetite: Appetite,
         standing: Standing,
     ) -> Option<AnswerRoom> {
-        if self.waiting(appetite).of(standing).borrow().is_empty()
-            && self.has_room_for(appetite, standing)
-        {
+        let first = self.waiting(appetite).of(standing).borrow().front().copied();
+        if first.is_none_or(|first| first == connection) && self.has_room_for(appetite, standing) {
+            self.forget_waiting(connection);
             return Some(self.set_aside(appetite));
         }
         self.waiting(appetite).join(standing, connection);
@@ -225,8 +236,20 @@ impl RequestMemory {
     }
 
     /// The connection that has waited longest for room, once there is some, and what is set aside for
-    /// it. Known ones go before all others; fetches before listings, which may take more than they.
+    /// it. Known ones go before all others.
     pub fn next_admitted(&self) -> Option<(ConnectionId, AnswerRoom)> {
+        let (appetite, standing) = self.next_line()?;
+        let next = self.waiting(appetite).of(standing).borrow_mut().pop_front()?;
+        Some((next, self.set_aside(appetite)))
+    }
+
+    /// Whether one of those that wait may go on.
+    pub fn may_admit(&self) -> bool {
+        self.next_line().is_some()
+    }
+
+    /// Whose turn it is: those of a kind for which there is room, and of which one waits.
+    fn next_line(&self) -> Option<(Appetite, Standing)> {
         const ORDER: [(Appetite, Standing); 6] = [
             (Appetite::Fetch, Standing::Known),
             (Appetite::Listing, Standing::Known),
@@ -235,12 +258,9 @@ impl RequestMemory {
             (Appetite::Listing, Standing::New),
             (Appetite::Listing, Standing::Much),
         ];
-        ORDER.into_iter().find_map(|(appetite, standing)| {
-            if !self.has_room_for(appetite, standing) {
-                return None;
-            }
-            let next = self.waiting(appetite).of(standing).borrow_mut().pop_front()?;
-            Some((next, self.set_aside(appetite)))
+        ORDER.into_iter().find(|(appetite, standing)| {
+            !self.waiting(*appetite).of(*standing).borrow().is_empty()
+                && self.has_room_for(*appetite, *standing)
         })
     }
 
@@ -310,9 +330,10 @@ impl Waiting {
         self.0.iter().map(|waiting| waiting.borrow().len()).sum()
     }
 
-    /// Lets a connection wait where it does not wait yet, whatever it is known for by now.
+    /// Lets a connection wait where it belongs by now. Who waits there keeps its place.
     fn join(&self, standing: Standing, connection: ConnectionId) {
-        if !self.0.iter().any(|waiting| waiting.borrow().contains(&connection)) {
+        if !self.of(standing).borrow().contains(&connection) {
+            self.forget(connection);
             self.of(standing).borrow_mut().push_back(connection);
         }
     }
@@ -331,37 +352,55 @@ mod tests {
     #[test]
     fn half_requests_do_not_keep_whole_ones_out() {
         let memory = RequestMemory::new(10);
-        memory.recount_arriving(0, 12);
-        assert!(!memory.has_arrival_room(true) && memory.has_room());
+        memory.recount_arriving(false, 0, 12);
+        assert!(!memory.has_arrival_room(false) && memory.has_room());
     }
 
     #[test]
-    fn half_requests_of_others_leave_room_to_known_clients() {
-        let memory = RequestMemory::new(4 * ARRIVAL_RESERVE_SHARE);
-        while memory.has_arrival_room(false) {
-            memory.recount_arriving(0, 1);
+    fn half_requests_of_known_clients_and_of_others_leave_room_to_each_other() {
+        for is_known in [true, false] {
+            let memory = RequestMemory::new(4 * ARRIVAL_SHARE);
+            while memory.has_arrival_room(is_known) {
+                memory.recount_arriving(is_known, 0, 1);
+            }
+            assert!(memory.may_overdraw(ConnectionId(1), is_known));
+            memory.recount_arriving(is_known, 0, 1_000);
+            assert!(!memory.may_resume(is_known) && memory.may_resume(!is_known));
+            memory.recount_arriving(!is_known, 0, 4);
+            assert!(!memory.has_arrival_room(!is_known), "that is its share");
+            assert!(memory.may_overdraw(ConnectionId(2), !is_known));
         }
-        assert!(memory.has_arrival_room(true));
-        assert!(memory.may_overdraw(ConnectionId(1)), "one of the others");
-        memory.note_paused(false);
-        memory.note_paused(true);
-        assert!(!memory.take_resumable(false) && memory.take_resumable(true));
-        memory.recount_arriving(0, 4);
-        assert!(!memory.has_arrival_room(true));
     }
 
     #[test]
     fn one_half_request_at_a_time_goes_on_without_room() {
         let memory = RequestMemory::new(10);
         let (one, other) = (ConnectionId(1), ConnectionId(2));
-        memory.recount_arriving(0, 12);
-        memory.note_paused(true);
-        assert!(memory.may_overdraw(one) && !memory.may_overdraw(other));
-        assert!(!memory.take_resumable(true), "it would only find the same");
+        memory.recount_arriving(true, 0, 12);
+        assert!(memory.may_overdraw(one, true) && !memory.may_overdraw(other, true));
+        assert!(!memory.may_resume(true), "it would only find the same");
         memory.give_overdraft_back(other);
-        assert!(!memory.may_overdraw(other));
+        assert!(!memory.may_overdraw(other, true));
         memory.give_overdraft_back(one);
-        assert!(memory.take_resumable(true) && memory.may_overdraw(other));
+        assert!(memory.may_resume(true) && memory.may_overdraw(other, true));
+    }
+
+    #[test]
+    fn who_becomes_known_or_is_given_much_while_it_waits_has_one_turn() {
+        let memory = RequestMemory::new(2 * FETCH_ANSWER_BYTES_MIN);
+        let [a, b, c, late] = [1, 2, 3, 4].map(ConnectionId);
+        let admit = |id, standing| memory.admit(id, Appetite::Fetch, standing).is_some();
+        assert!(admit(a, Standing::New) && admit(b, Standing::New), "that is all");
+        assert!(!admit(c, Standing::Much) && !admit(late, Standing::Much));
+        assert!(!admit(c, Standing::New) && memory.waiting_count() == 2);
+        memory.recount_answer(FETCH_ANSWER_BYTES_MIN, 0);
+        assert!(admit(c, Standing::New), "it is the first in its line");
+        assert_eq!(memory.waiting_count(), 1);
+        assert!(!admit(late, Standing::New));
+        memory.recount_answer(2 * FETCH_ANSWER_BYTES_MIN, 0);
+        assert!(memory.may_admit());
+        assert!(admit(late, Standing::Known), "whatever line it stood in");
+        assert_eq!((memory.waiting_count(), memory.next_admitted()), (0, None));
     }
 
     #[test]

@@ -377,7 +377,7 @@ fn gather(shard: &Shard, world: &mut World, disk: &mut Disk) -> io::Result<()> {
     world.mesh.receive(&world.inbox);
     let is_idle = |world: &World| {
         world.inbox.is_empty()
-            && !world.connections.has_work()
+            && !world.connections.has_work(&world.memory)
             && !disk.is_due
             && !world.is_unsettled
     };
@@ -559,7 +559,7 @@ async fn finish(world: &mut World, disk: &mut Disk) -> Ended {
         if now >= deadline || open == 0 && !world.mesh.has_unsent() {
             break;
         }
-        let wait = (!world.connections.has_work()).then_some(GUARD_BUSY);
+        let wait = (!world.connections.has_work(&world.memory)).then_some(GUARD_BUSY);
         if let Err(error) = world.ring.turn(wait, &mut news) {
             return Ended::Halted(format!("the ring of this core broke: {error}"));
         }

@@ -72,7 +72,7 @@ impl Connection {
     /// Gives back what it held and says why it ended.
     pub fn bury(mut self, memory: &RequestMemory) -> CloseReason {
         self.incoming.take();
-        self.incoming.recount(memory);
+        self.incoming.recount(memory, false);
         memory.give_overdraft_back(self.id);
         memory.forget_waiting(self.id);
         if let Some(room) = self.answer_room {
@@ -98,7 +98,7 @@ impl Connection {
         let Some(parting) = Parting::begin(&self.stream) else { return Worked::Ended };
         self.ending = Ending::Parting(parting);
         self.incoming.take();
-        self.incoming.recount(memory);
+        self.incoming.recount(memory, false);
         memory.give_overdraft_back(self.id);
         Worked::Parts
     }
