@@ -257,10 +257,8 @@ pub const FETCH_ANSWER_SHARE: usize = 4;
 pub const LISTINGS_SHARE: usize = 8;
 
 /// Known clients that were given little may take one part in so many of the room for answers beyond
-/// what fetches of others may fill: more than listings, so that something is left to them whoever does not
-/// read.
-/// That they have an eighth before listings is room for two fetches of unknown length where 128 MiB of
-/// memory leave 16 to answers.
+/// what fetches of others may fill. More than listings, so that something is left to them whoever does
+/// not read: where 128 MiB of memory leave 16 to answers, two fetches of unknown length.
 pub const KNOWN_ANSWERS_SHARE: usize = 4;
 
 /// Listings that are made at once while fetches wait for room: a listing waits for others seldom and

@@ -233,7 +233,11 @@ fn produce(shared: &Shared) -> Result<(), String> {
             Some((error, at)) => {
                 return Err(format!("record {offset}: error {error}, offset {at}"));
             }
-            None => return Err(format!("record {offset}: no answer within {PATIENCE:?}")),
+            None => {
+                return Err(format!(
+                    "record {offset}: no connection any more, or no answer within {PATIENCE:?}"
+                ));
+            }
         }
         offset += 1;
         shared.acked.store(offset, Ordering::Relaxed);
@@ -255,7 +259,11 @@ fn consume(shared: &Shared) -> Result<(), String> {
         match answer {
             Some((0, _, values)) => next = judged(&values, next)?,
             Some((error, ..)) => return Err(format!("reading at {next}: error {error}")),
-            None => return Err(format!("reading at {next}: no answer within {PATIENCE:?}")),
+            None => {
+                return Err(format!(
+                    "reading at {next}: no connection any more, or no answer within {PATIENCE:?}"
+                ));
+            }
         }
         shared.read.store(next, Ordering::Relaxed);
     }
