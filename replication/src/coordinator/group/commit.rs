@@ -219,7 +219,7 @@ impl<'o> Room<'o> {
             && !self.new_topics.contains(topic)
             && !self.offsets.topics(self.group).is_some_and(|topics| topics.contains_key(topic));
         let more = offset_weight(note(partition)).saturating_sub(known.map_or(0, offset_weight))
-            + if new_topic { topic_weight(topic) } else { 0 }
+            + if new_topic { topic_weight(self.group, topic) } else { 0 }
             + if self.has_group { 0 } else { group_weight(self.group) };
         let places = usize::from(known.is_none());
         if places > self.count || more > self.bytes {

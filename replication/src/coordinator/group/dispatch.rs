@@ -468,10 +468,8 @@ impl GroupCoordinator {
         let names: BTreeSet<&str> = names.iter().map(String::as_str).collect();
         let is_gone = |topic: &str| names.contains(topic);
         let mut gone = Vec::new();
-        for (group, topics) in self.offsets.groups() {
-            if topics.keys().any(|topic| is_gone(topic)) {
-                gone.extend(self.offsets.places(group, |topic, _| is_gone(topic)));
-            }
+        for group in self.offsets.holders(&names) {
+            gone.extend(self.offsets.places(group, |topic, _| is_gone(topic)));
         }
         let pending = self.pending.all_places().filter(|place| is_gone(&place.topic));
         gone.extend(self.pending_only(pending));

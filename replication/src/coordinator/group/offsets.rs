@@ -1,13 +1,13 @@
 //! The offsets groups have committed.
 //!
 //! Does: keep them by group, topic and partition, and the sum of what they weigh; say which have
-//! expired.
+//! expired, and which groups have some of a topic.
 //! Does not: decide who may commit, how much, or what a missing offset means.
 //! Invariants: no empty group or topic is kept; `count` is the number of offsets of a group; `bytes`
-//! is the sum of all weights.
+//! is the sum of all weights; `holders` names a group beside a topic exactly if it has offsets of it.
 //! Apart because offsets outlive the groups' members, and simple consumers have nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use flumen_protocol::ids::{LeaderEpoch, Offset};
@@ -51,14 +51,15 @@ impl Committed {
 pub(super) type Topics = BTreeMap<String, BTreeMap<i32, Committed>>;
 
 // What entries weigh beside their texts. A map's node has room for eleven entries, whether they are
-// there or not, so the first partition of a topic and the first topic of a group cost a node.
+// there or not, so the first partition of a topic and the first topic of a group cost a node. A group
+// is named once more beside each of its topics.
 const GROUP_BYTES: usize = 700;
-const TOPIC_BYTES: usize = 800;
+const TOPIC_BYTES: usize = 850;
 const OFFSET_BYTES: usize = 100;
 
 /// What a topic of a group weighs beside its offsets.
-pub(super) fn topic_weight(topic: &str) -> usize {
-    TOPIC_BYTES + topic.len()
+pub(super) fn topic_weight(group: &str, topic: &str) -> usize {
+    TOPIC_BYTES + topic.len() + group.len()
 }
 
 /// What a group weighs beside its topics.
@@ -75,6 +76,9 @@ pub(super) fn offset_weight(metadata: &str) -> usize {
 #[derive(Clone, Debug, Default)]
 pub(super) struct OffsetTable {
     groups: BTreeMap<String, GroupOffsets>,
+    /// The groups that have offsets of a topic: when it is deleted, nobody looks through all groups,
+    /// who may be a hundred thousand.
+    holders: BTreeMap<String, BTreeSet<String>>,
     bytes: usize,
 }
 
@@ -89,10 +93,12 @@ impl OffsetTable {
         if !self.groups.contains_key(&place.group) {
             self.bytes += group_weight(&place.group);
         }
-        let group = self.groups.entry(place.group).or_default();
-        if !group.topics.contains_key(&place.topic) {
-            self.bytes += topic_weight(&place.topic);
+        let has_topic = self.topics(&place.group).is_some_and(|it| it.contains_key(&place.topic));
+        if !has_topic {
+            self.bytes += topic_weight(&place.group, &place.topic);
+            self.holders.entry(place.topic.clone()).or_default().insert(place.group.clone());
         }
+        let group = self.groups.entry(place.group).or_default();
         let topic = group.topics.entry(place.topic).or_default();
         self.bytes += offset_weight(&committed.metadata);
         match topic.insert(place.partition, committed) {
@@ -109,8 +115,13 @@ impl OffsetTable {
             group.count -= 1;
         }
         if topic.is_empty() {
-            self.bytes -= topic_weight(&place.topic);
+            self.bytes -= topic_weight(&place.group, &place.topic);
             group.topics.remove(&place.topic);
+            let holders = self.holders.get_mut(&place.topic).expect("who has offsets is named");
+            holders.remove(&place.group);
+            if holders.is_empty() {
+                self.holders.remove(&place.topic);
+            }
         }
         if group.topics.is_empty() {
             assert_eq!(group.count, 0, "a group without topics has no offsets");
@@ -155,6 +166,12 @@ impl OffsetTable {
                 partition,
             })
             .collect()
+    }
+
+    /// The groups that have offsets of one of these topics, each once and in order.
+    pub(super) fn holders<'t>(&'t self, topics: &BTreeSet<&str>) -> BTreeSet<&'t str> {
+        let held = topics.iter().filter_map(|topic| self.holders.get(*topic));
+        held.flatten().map(String::as_str).collect()
     }
 
     /// The groups that have offsets.
@@ -250,13 +267,39 @@ mod tests {
     }
 
     #[test]
+    fn a_group_is_found_by_a_topic_as_long_as_it_has_offsets_of_it() {
+        let mut table = OffsetTable::default();
+        let of = |group: &str, topic, partition| Place {
+            group: group.to_owned(),
+            ..place(topic, partition)
+        };
+        for place in [of("g", "a", 0), of("g", "a", 1), of("g", "b", 0), of("h", "a", 0)] {
+            table.put(place, committed(1));
+        }
+        let holders = |table: &OffsetTable, topics: &[&str]| -> Vec<String> {
+            let topics = topics.iter().copied().collect();
+            table.holders(&topics).into_iter().map(str::to_owned).collect()
+        };
+        assert_eq!(holders(&table, &["a", "b"]), ["g", "h"]);
+        assert_eq!(holders(&table, &["b"]), ["g"]);
+        assert!(holders(&table, &["c"]).is_empty());
+        table.remove(&of("g", "a", 0));
+        assert_eq!(holders(&table, &["a"]), ["g", "h"]);
+        table.remove(&of("g", "a", 1));
+        assert_eq!(holders(&table, &["a"]), ["h"]);
+        table.remove(&of("g", "b", 0));
+        table.remove(&of("h", "a", 0));
+        assert!(table.holders.is_empty());
+    }
+
+    #[test]
     fn what_all_weigh_is_what_is_there() {
         let weigh = |table: &OffsetTable| {
             let mut bytes = 0;
             for (group, topics) in table.groups() {
                 bytes += group_weight(group);
                 for (topic, partitions) in topics {
-                    bytes += topic_weight(topic);
+                    bytes += topic_weight(group, topic);
                     bytes +=
                         partitions.values().map(|it| offset_weight(&it.metadata)).sum::<usize>();
                 }
