@@ -218,6 +218,11 @@ fn judged(values: &[String], first: i64) -> Result<i64, String> {
     Ok(next)
 }
 
+/// Why a request has no answer, as far as its connection tells.
+fn unanswered() -> String {
+    format!("no connection any more, or no answer within {PATIENCE:?}")
+}
+
 fn produce(shared: &Shared) -> Result<(), String> {
     let client = Client::at(shared.address).ok_or("the producer is not let in")?;
     let mut client = client.waiting(PATIENCE);
@@ -233,11 +238,7 @@ fn produce(shared: &Shared) -> Result<(), String> {
             Some((error, at)) => {
                 return Err(format!("record {offset}: error {error}, offset {at}"));
             }
-            None => {
-                return Err(format!(
-                    "record {offset}: no connection any more, or no answer within {PATIENCE:?}"
-                ));
-            }
+            None => return Err(format!("record {offset}: {}", unanswered())),
         }
         offset += 1;
         shared.acked.store(offset, Ordering::Relaxed);
@@ -259,11 +260,7 @@ fn consume(shared: &Shared) -> Result<(), String> {
         match answer {
             Some((0, _, values)) => next = judged(&values, next)?,
             Some((error, ..)) => return Err(format!("reading at {next}: error {error}")),
-            None => {
-                return Err(format!(
-                    "reading at {next}: no connection any more, or no answer within {PATIENCE:?}"
-                ));
-            }
+            None => return Err(format!("reading at {next}: {}", unanswered())),
         }
         shared.read.store(next, Ordering::Relaxed);
     }

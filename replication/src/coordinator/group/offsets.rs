@@ -92,13 +92,13 @@ impl OffsetTable {
     pub(super) fn put(&mut self, place: Place, committed: Committed) {
         if !self.groups.contains_key(&place.group) {
             self.bytes += group_weight(&place.group);
+            self.groups.insert(place.group.clone(), GroupOffsets::default());
         }
-        let has_topic = self.topics(&place.group).is_some_and(|it| it.contains_key(&place.topic));
-        if !has_topic {
+        let group = self.groups.get_mut(&place.group).expect("it is there by now");
+        if !group.topics.contains_key(&place.topic) {
             self.bytes += topic_weight(&place.group, &place.topic);
-            self.holders.entry(place.topic.clone()).or_default().insert(place.group.clone());
+            self.holders.entry(place.topic.clone()).or_default().insert(place.group);
         }
-        let group = self.groups.entry(place.group).or_default();
         let topic = group.topics.entry(place.topic).or_default();
         self.bytes += offset_weight(&committed.metadata);
         match topic.insert(place.partition, committed) {
